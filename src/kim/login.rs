@@ -1,0 +1,203 @@
+//! The login string: `address#host:port#MandantId#ClientsystemId#WorkplaceId[#UserId][#KonnektorId]`.
+//!
+//! Form and field names: gemSpec_CM_KOMLE 3.3.2.2 and 3.4.2.2, gematik/api-kim
+//! `docs/Primaersystem.adoc`. Client modules differ in the tail, and the practice must type the
+//! string exactly as the client module prints it. So kimgate reads it to decide and to label, and
+//! sends on the bytes that it got.
+
+use std::fmt;
+use std::ops::Range;
+
+use super::Account;
+
+/// A login as it came from a workstation. Any bytes are a login; policy decides about the odd ones.
+///
+/// `Debug` shows the account only: the whole string is a key to the mailbox's card context.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// What was sent, decoded as UTF-8 where it is; used for labels and rules.
+    text: String,
+    /// What was sent, where that is not UTF-8.
+    raw: Option<Vec<u8>>,
+    account: Account,
+    fields: [Range<usize>; 6],
+    context: Range<usize>,
+}
+
+impl Login {
+    /// Reads the fields. Fields that are absent, or `*`, are empty; further ones are ignored.
+    pub fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let raw = (text.as_bytes() != bytes).then(|| bytes.to_vec());
+        let mut fields: [Range<usize>; 6] = Default::default();
+        let mut ends = text.match_indices('#').map(|(at, _)| at).chain([text.len()]);
+        let address = 0..ends.next().unwrap_or(text.len());
+        let mut start = address.end + 1;
+        for (field, end) in fields.iter_mut().zip(ends) {
+            *field = if &text[start..end] == "*" { end..end } else { start..end };
+            start = end + 1;
+        }
+        Self {
+            account: Account::new(&text[address.clone()]),
+            context: context(&text, address.end),
+            text,
+            raw,
+            fields,
+        }
+    }
+
+    /// The bytes as they came.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.raw.as_deref().unwrap_or(self.text.as_bytes())
+    }
+
+    /// False for an empty login and for one with control characters; everything else is a login.
+    pub fn is_well_formed(&self) -> bool {
+        !self.text.is_empty() && !self.text.chars().any(char::is_control)
+    }
+
+    /// Whether the login is an address alone, without a context.
+    pub fn is_only_an_address(&self) -> bool {
+        !self.text.contains('#')
+    }
+
+    /// The text before the first `#`; all of it where there is none.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The account's text as it was typed, case kept.
+    pub fn address(&self) -> &str {
+        &self.text[..self.account.as_str().len()]
+    }
+
+    /// `host:port` of the KIM mail service, which is not the client module.
+    pub fn server(&self) -> &str {
+        &self.text[self.fields[0].clone()]
+    }
+
+    /// The tenant.
+    pub fn mandant_id(&self) -> &str {
+        &self.text[self.fields[1].clone()]
+    }
+
+    /// The practice software.
+    pub fn clientsystem_id(&self) -> &str {
+        &self.text[self.fields[2].clone()]
+    }
+
+    /// The place of work, which must be another one at each workstation (TIP1-A_4960).
+    pub fn workplace_id(&self) -> &str {
+        &self.text[self.fields[3].clone()]
+    }
+
+    /// The user that the login claims. gematik leaves it out for SMTP, client modules do not.
+    pub fn user_id(&self) -> &str {
+        &self.text[self.fields[4].clone()]
+    }
+
+    /// The Konnektor, where several are in use.
+    pub fn konnektor_id(&self) -> &str {
+        &self.text[self.fields[5].clone()]
+    }
+
+    /// The fields after host:port as they were sent. A login with fewer fields gives what stands
+    /// after its first `#`; an address alone gives nothing.
+    pub fn context(&self) -> &str {
+        &self.text[self.context.clone()]
+    }
+}
+
+fn context(text: &str, address_end: usize) -> Range<usize> {
+    let Some(rest) = text.get(address_end + 1..) else {
+        return text.len()..text.len();
+    };
+    match rest.find('#') {
+        Some(at) => address_end + 1 + at + 1..text.len(),
+        None => address_end + 1..text.len(),
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: &str =
+        "prx@praxis.tm.kim.telematik#mail.tm.kim.telematik:995#Mandant1#ivorisortho#PC1#PRAXIS";
+
+    fn fields(login: &Login) -> [&str; 8] {
+        [
+            login.account().as_str(),
+            login.server(),
+            login.mandant_id(),
+            login.clientsystem_id(),
+            login.workplace_id(),
+            login.user_id(),
+            login.konnektor_id(),
+            login.context(),
+        ]
+    }
+
+    #[test]
+    fn fields_are_found_by_position() {
+        let table: [(&str, [&str; 8]); 9] = [
+            (
+                SEED,
+                [
+                    "prx@praxis.tm.kim.telematik",
+                    "mail.tm.kim.telematik:995",
+                    "Mandant1",
+                    "ivorisortho",
+                    "PC1",
+                    "PRAXIS",
+                    "",
+                    "Mandant1#ivorisortho#PC1#PRAXIS",
+                ],
+            ),
+            ("A@B", ["a@b", "", "", "", "", "", "", ""]),
+            ("a@b#", ["a@b", "", "", "", "", "", "", ""]),
+            ("a@b#M", ["a@b", "M", "", "", "", "", "", "M"]),
+            ("a@b#h:1#M#C#W", ["a@b", "h:1", "M", "C", "W", "", "", "M#C#W"]),
+            ("a@b#h:1#M#C#W#*#K", ["a@b", "h:1", "M", "C", "W", "", "K", "M#C#W#*#K"]),
+            ("a@b#*#M#C#W#U#K#x#y", ["a@b", "", "M", "C", "W", "U", "K", "M#C#W#U#K#x#y"]),
+            ("a@b##M##W", ["a@b", "", "M", "", "W", "", "", "M##W"]),
+            (
+                "a@b#h:1#Praxis Dr. Müller#C#W",
+                ["a@b", "h:1", "Praxis Dr. Müller", "C", "W", "", "", "Praxis Dr. Müller#C#W"],
+            ),
+        ];
+        for (login, expected) in table {
+            assert_eq!(fields(&Login::parse(login.as_bytes())), expected, "{login}");
+        }
+    }
+
+    #[test]
+    fn bytes_come_back_as_they_were_sent() {
+        for bytes in [SEED.as_bytes(), b"a\xff\xfe#b#\xc3", b"", b" a@b # h "] {
+            assert_eq!(Login::parse(bytes).as_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn only_empty_and_control_characters_are_malformed() {
+        for good in [SEED, "a", "#", "Dr. M\u{fc}ller@x#h#a b"] {
+            assert!(Login::parse(good.as_bytes()).is_well_formed(), "{good}");
+        }
+        for bad in ["", "a\tb", "a\u{7f}", "a\u{85}b", "a\r\nb"] {
+            assert!(!Login::parse(bad.as_bytes()).is_well_formed(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn debug_output_shows_the_account_and_no_more() {
+        let shown = format!("{:?}", Login::parse(SEED.as_bytes()));
+        assert!(shown.contains("prx@praxis.tm.kim.telematik"), "{shown}");
+        assert!(!shown.contains("Mandant1"), "{shown}");
+    }
+}
