@@ -1,0 +1,131 @@
+//! What trust needs to know; `config` fills it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::words::Language;
+
+/// How a client module's certificate is judged, as in `[client_modules.NAME.trust]`.
+#[derive(Clone, Debug, Default)]
+pub struct ClientModuleTrust {
+    /// PEM files; the certificates in them, and nothing else, are roots.
+    pub ca: Vec<PathBuf>,
+    /// The system's roots as well.
+    pub system_roots: bool,
+    /// Certificates that are accepted whoever signed them and whatever their name.
+    pub pins: Vec<Pin>,
+    /// A certificate that signed itself is accepted.
+    pub ignore_self_signed: bool,
+    /// A certificate for another name is accepted.
+    pub ignore_name_mismatch: bool,
+    /// What kimgate shows where the client module asks for a certificate.
+    pub identity: Option<Identity>,
+    /// Of verdicts that reach a mail client's user.
+    pub language: Language,
+}
+
+/// A certificate chain and its key, both as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The key of the leaf.
+    pub private_key: PathBuf,
+}
+
+/// The SHA-256 fingerprint of a whole certificate in DER.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pin(pub [u8; 32]);
+
+/// What is wrong with a pin's text.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a pin is written \"sha256:\" and 64 hexadecimal digits; `kimgate trust HOST:PORT` shows it"
+)]
+pub struct PinError;
+
+impl FromStr for Pin {
+    type Err = PinError;
+
+    /// Reads `sha256:<hex>`; colons between the bytes, as openssl prints them, are welcome.
+    fn from_str(text: &str) -> Result<Self, PinError> {
+        let hex = text.strip_prefix("sha256:").ok_or(PinError)?;
+        let mut digits = hex.chars().filter(|c| *c != ':').map(|c| c.to_digit(16).ok_or(PinError));
+        let mut pin = [0; 32];
+        for byte in &mut pin {
+            let (high, low) = (digits.next().ok_or(PinError)??, digits.next().ok_or(PinError)??);
+            *byte = (high << 4 | low) as u8;
+        }
+        if digits.next().is_some() { Err(PinError) } else { Ok(Self(pin)) }
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// What workstations see, as in `[tls]`.
+#[derive(Clone, Debug)]
+pub struct ListenerTlsConfig {
+    /// `None`: a self-signed certificate is made and kept in `state_dir`.
+    pub certificate: Option<Identity>,
+    /// The oldest TLS version that is spoken.
+    pub min_version: MinVersion,
+    /// Whether workstations show a certificate of their own.
+    pub client_certificates: ClientCertificates,
+    /// PEM file with the authority that signs them.
+    pub client_ca: Option<PathBuf>,
+    /// The name in a certificate that kimgate makes.
+    pub gateway_name: String,
+    /// Where that certificate is kept.
+    pub state_dir: PathBuf,
+}
+
+/// The oldest TLS version that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MinVersion {
+    /// TLS 1.2 with forward secrecy.
+    #[default]
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// Whether workstations show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// They are not asked.
+    #[default]
+    Off,
+    /// They are asked; the ones without are found by address.
+    Optional,
+    /// The handshake fails without.
+    Required,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_read_with_and_without_colons_and_nothing_else() {
+        let hex = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+        let plain: Pin = format!("sha256:{hex}").parse().unwrap();
+        assert_eq!(plain.to_string(), format!("sha256:{hex}"));
+        let pairs: Vec<&str> = (0..64).step_by(2).map(|i| &hex[i..i + 2]).collect();
+        assert_eq!(format!("sha256:{}", pairs.join(":").to_uppercase()).parse(), Ok(plain));
+        for bad in [hex, "sha256:", &format!("sha256:{hex}0"), &format!("sha256:{}x", &hex[1..])] {
+            assert_eq!(bad.parse::<Pin>(), Err(PinError), "{bad}");
+        }
+    }
+}
