@@ -15,7 +15,7 @@ thread_local! {
     static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A window of unread bytes in a borrowed chunk.
+/// A window of unread bytes in a borrowed chunk, or in a larger one where bytes were put back.
 #[derive(Default)]
 pub(crate) struct Buffer {
     chunk: Option<Box<[u8]>>,
@@ -31,16 +31,16 @@ impl Buffer {
 
     /// Whether a full window would have no room for another byte.
     pub(crate) fn is_full(&self) -> bool {
-        self.end - self.start == CHUNK
+        self.chunk.as_ref().is_some_and(|chunk| self.end - self.start == chunk.len())
     }
 
     /// Room for more, behind the unread bytes. Never empty unless the buffer is full.
     pub(crate) fn space(&mut self) -> &mut [u8] {
         let chunk = self.chunk.get_or_insert_with(|| {
             let spare = SPARE.with_borrow_mut(Vec::pop);
-            spare.unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice())
+            spare.unwrap_or_else(|| new_chunk(CHUNK))
         });
-        if self.start > 0 && (self.start == self.end || self.end == CHUNK) {
+        if self.start > 0 && (self.start == self.end || self.end == chunk.len()) {
             chunk.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
@@ -67,11 +67,17 @@ impl Buffer {
         self.consume(self.end - self.start);
     }
 
-    /// Puts bytes back in front of an empty window.
+    /// Puts bytes back in front of the others.
     pub(crate) fn unread(&mut self, bytes: &[u8]) {
-        self.space()[..bytes.len()].copy_from_slice(bytes);
-        self.filled(bytes.len());
-        self.release_if_empty();
+        if bytes.is_empty() {
+            return;
+        }
+        let end = bytes.len() + self.bytes().len();
+        let mut chunk = new_chunk(end.max(CHUNK));
+        chunk[..bytes.len()].copy_from_slice(bytes);
+        chunk[bytes.len()..end].copy_from_slice(self.bytes());
+        self.consume_and_wipe();
+        (self.chunk, self.end) = (Some(chunk), end);
     }
 
     /// Gives the chunk back where nothing is left in it.
@@ -82,12 +88,16 @@ impl Buffer {
         (self.start, self.end) = (0, 0);
         if let Some(chunk) = self.chunk.take() {
             SPARE.with_borrow_mut(|spare| {
-                if spare.len() < SPARE_CHUNKS {
+                if spare.len() < SPARE_CHUNKS && chunk.len() == CHUNK {
                     spare.push(chunk);
                 }
             });
         }
     }
+}
+
+fn new_chunk(len: usize) -> Box<[u8]> {
+    vec![0; len].into_boxed_slice()
 }
 
 impl Drop for Buffer {
@@ -138,8 +148,14 @@ mod tests {
     #[test]
     fn what_was_put_back_is_read_first() {
         let mut buffer = Buffer::default();
+        put(&mut buffer, b" and new");
         buffer.unread(b"left over");
-        assert_eq!(buffer.bytes(), b"left over");
+        assert_eq!(buffer.bytes(), b"left over and new");
+        let mut full = Buffer::default();
+        full.space();
+        full.filled(CHUNK);
+        full.unread(b"more");
+        assert_eq!(full.bytes().len(), CHUNK + 4);
         let mut nothing = Buffer::default();
         nothing.unread(b"");
         assert!(nothing.chunk.is_none());

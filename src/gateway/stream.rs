@@ -15,6 +15,8 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     Workstation(Box<server::TlsStream<TcpStream>>),
     ClientModule(Box<client::TlsStream<TcpStream>>),
+    /// Its TCP connection was taken for a handshake that failed; nothing can be read or written.
+    Lost,
 }
 
 impl Stream {
@@ -28,19 +30,22 @@ impl Stream {
         SockRef::from(tcp).set_tcp_keepalive(&keepalive)
     }
 
-    fn tcp(&self) -> &TcpStream {
+    fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(tcp) => tcp,
-            Self::Workstation(tls) => tls.get_ref().0,
-            Self::ClientModule(tls) => tls.get_ref().0,
+            Self::Plain(tcp) => Some(tcp),
+            Self::Workstation(tls) => Some(tls.get_ref().0),
+            Self::ClientModule(tls) => Some(tls.get_ref().0),
+            Self::Lost => None,
         }
     }
 
     /// Makes the coming drop a reset. A message that was cut short must not look complete to
     /// anybody, also not to a peer without TLS, for whom a plain close would be a clean end.
     pub(crate) fn reset_on_drop(&self) {
-        // A socket that is gone already needs no reset.
-        let _ = SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO));
+        if let Some(tcp) = self.tcp() {
+            // A socket that is gone already needs no reset.
+            let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+        }
     }
 }
 
@@ -50,6 +55,7 @@ macro_rules! on_each {
             Stream::Plain($inner) => $call,
             Stream::Workstation($inner) => $call,
             Stream::ClientModule($inner) => $call,
+            Stream::Lost => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     };
 }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::buffer::Buffer;
@@ -82,8 +83,19 @@ impl Wire {
         &self.stream
     }
 
-    pub(crate) fn into_stream(self) -> Stream {
-        self.stream
+    /// Shakes hands over a plain connection. Its unread bytes must be none, and on failure the
+    /// connection is lost.
+    pub(crate) async fn upgrade(
+        &mut self,
+        handshake: impl AsyncFnOnce(TcpStream) -> io::Result<Stream>,
+    ) -> io::Result<()> {
+        match std::mem::replace(&mut self.stream, Stream::Lost) {
+            Stream::Plain(tcp) if self.bytes().is_empty() => {
+                self.stream = handshake(tcp).await?;
+                Ok(())
+            }
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
     }
 
     /// Reads until the stream would block or the buffer is full.
