@@ -1,5 +1,10 @@
 //! What both client sides towards the client module have in common.
 
+use std::collections::VecDeque;
+
+use super::ProtocolError;
+use super::error::Excerpt;
+use super::inbox::Inbox;
 use crate::secret::Secret;
 
 /// What the owner of a back has to do next.
@@ -47,4 +52,97 @@ impl std::fmt::Debug for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Answer").field("octets", &self.bytes.len()).finish()
     }
+}
+
+/// What goes out and what came, for either protocol. One question is open at a time: KIM client
+/// modules refuse pipelined commands, and an answer must belong to one question.
+#[derive(Default)]
+pub(super) struct Talk {
+    inbox: Inbox,
+    due: VecDeque<BackStep>,
+    error: Option<ProtocolError>,
+    /// From here on the peer knows the password, and its words may hold it.
+    is_secret: bool,
+}
+
+impl Talk {
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.inbox.push(bytes);
+    }
+
+    /// The step that is due before anything else is read.
+    pub(super) fn due(&mut self) -> Result<Option<BackStep>, ProtocolError> {
+        match self.error.take() {
+            Some(error) => Err(self.told(error)),
+            None => Ok(self.due.pop_front()),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.inbox.bytes()
+    }
+
+    /// The answer to the open question; it must be all that came.
+    pub(super) fn take_answer(&mut self, len: usize) -> Result<Answer, ProtocolError> {
+        let bytes = self.inbox.bytes()[..len].to_vec();
+        self.inbox.consume(len);
+        self.expect_silence()?;
+        Ok(Answer { bytes })
+    }
+
+    /// No question is open.
+    pub(super) fn expect_silence(&self) -> Result<(), ProtocolError> {
+        match self.inbox.bytes() {
+            [] => Ok(()),
+            bytes => Err(ProtocolError::Unasked(Excerpt::of(bytes))),
+        }
+    }
+
+    pub(super) fn say(&mut self, line: Secret<Vec<u8>>) {
+        self.due.push_back(BackStep::Send(line));
+    }
+
+    pub(super) fn then(&mut self, step: BackStep) {
+        self.due.push_back(step);
+    }
+
+    pub(super) fn fail(&mut self, error: ProtocolError) {
+        self.error.get_or_insert(error);
+    }
+
+    pub(super) fn begin_secret(&mut self) {
+        self.is_secret = true;
+    }
+
+    /// The error as it may be told.
+    pub(super) fn told(&self, error: ProtocolError) -> ProtocolError {
+        if self.is_secret { error.without_excerpt() } else { error }
+    }
+}
+
+/// A line of these parts with its CRLF, made in one piece: a buffer that grows leaves copies.
+pub(super) fn line(parts: &[&[u8]]) -> Secret<Vec<u8>> {
+    let mut line = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 2);
+    for part in parts {
+        line.extend_from_slice(part);
+    }
+    line.extend_from_slice(b"\r\n");
+    Secret::new(line)
+}
+
+/// The lines of AUTH in their order: the command, with the first response where the workstation
+/// sent it so, and the responses that wait for a challenge.
+pub(super) fn auth_lines(
+    mechanism: &[u8],
+    initial: bool,
+    wire: &[Secret<Vec<u8>>],
+) -> VecDeque<Secret<Vec<u8>>> {
+    let (command, responses) = match wire.split_first() {
+        Some((first, rest)) if initial => {
+            (line(&[b"AUTH ", mechanism, b" ", first.expose()]), rest)
+        }
+        _ => (line(&[b"AUTH ", mechanism]), wire),
+    };
+    let responses = responses.iter().map(|response| line(&[response.expose()]));
+    std::iter::once(command).chain(responses).collect()
 }
