@@ -146,3 +146,112 @@ pub(super) fn auth_lines(
     let responses = responses.iter().map(|response| line(&[response.expose()]));
     std::iter::once(command).chain(responses).collect()
 }
+
+/// Plays a client module to a back and writes down what it does.
+#[cfg(test)]
+pub(super) mod testing {
+    use super::{BackStep, ProtocolError};
+    use crate::proto::sasl::Credentials;
+
+    pub(in crate::proto) trait Machine {
+        fn feed(&mut self, bytes: &[u8]);
+        fn step(&mut self) -> Result<BackStep, ProtocolError>;
+        fn secured(&mut self);
+        fn log_in(&mut self, credentials: &Credentials);
+        fn quit(&mut self);
+    }
+
+    /// What it sends, and in angle brackets what it tells its owner, which logs in as soon as it
+    /// may, and says goodbye where it may not.
+    fn play<'a>(
+        machine: &mut impl Machine,
+        credentials: Option<&Credentials>,
+        answers: impl IntoIterator<Item = &'a [u8]>,
+    ) -> String {
+        let mut seen = String::new();
+        let mut answers = answers.into_iter();
+        loop {
+            let step = match machine.step() {
+                Ok(step) => step,
+                Err(error) => return format!("{seen}<error: {error}>"),
+            };
+            match step {
+                BackStep::Send(bytes) => {
+                    seen.push_str(&String::from_utf8_lossy(bytes.expose()));
+                }
+                BackStep::StartTls => {
+                    seen.push_str("<starttls>");
+                    machine.secured();
+                }
+                BackStep::Ready => {
+                    seen.push_str("<ready>");
+                    match credentials {
+                        Some(credentials) => machine.log_in(credentials),
+                        None => machine.quit(),
+                    }
+                }
+                BackStep::LoggedIn(answer) => {
+                    seen.push_str(&format!("<in {}>", answer.first_line()));
+                }
+                BackStep::Refused(answer) => {
+                    seen.push_str(&format!("<refused {}>", answer.first_line()));
+                }
+                BackStep::Done => seen.push_str("<done>"),
+                BackStep::NeedInput => match answers.next() {
+                    Some(answer) => machine.feed(answer),
+                    None => return seen,
+                },
+            }
+        }
+    }
+
+    /// One answer after the other, whole and octet by octet and cut in two everywhere.
+    pub(in crate::proto) fn play_however_cut<M: Machine>(
+        machine: impl Fn() -> M,
+        credentials: Option<&Credentials>,
+        answers: &[&str],
+    ) -> String {
+        let whole = answers.iter().map(|answer| answer.as_bytes());
+        let seen = play(&mut machine(), credentials, whole.clone());
+        let bytes = whole.clone().flat_map(|answer| answer.chunks(1));
+        assert_eq!(play(&mut machine(), credentials, bytes), seen, "{answers:?}");
+        for cut in 0..80 {
+            let parts = whole.clone().flat_map(|answer| {
+                let (first, second) = answer.split_at(cut.min(answer.len()));
+                [first, second]
+            });
+            assert_eq!(play(&mut machine(), credentials, parts), seen, "{answers:?} at {cut}");
+        }
+        seen
+    }
+
+    /// The same without the cuts, where the answer is wrong because of how it is packed.
+    pub(in crate::proto) fn play_once(
+        machine: &mut impl Machine,
+        credentials: Option<&Credentials>,
+        answers: &[&str],
+    ) -> String {
+        play(machine, credentials, answers.iter().map(|answer| answer.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_shows_its_first_line_and_its_code() {
+        let answer = |bytes: &[u8]| Answer { bytes: bytes.to_vec() };
+        let table: [(&[u8], &str, u16); 5] = [
+            (b"535 5.7.8 no\r\n", "535 5.7.8 no", 535),
+            (b"454-a\r\n454 b\r\n", "454-a", 454),
+            (b"-ERR no\r\n", "-ERR no", 0),
+            (b"-ERR Nutzer \xfc\r\n", "-ERR Nutzer ", 0),
+            (b"", "", 0),
+        ];
+        for (bytes, line, code) in table {
+            assert_eq!((answer(bytes).first_line(), answer(bytes).code()), (line, code));
+        }
+        assert!(!format!("{:?}", answer(b"535 geheim\r\n")).contains("geheim"));
+    }
+}

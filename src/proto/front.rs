@@ -180,3 +180,63 @@ pub(super) fn is_http(verb: &[u8]) -> bool {
 fn begins(bytes: &[u8], word: &[u8]) -> bool {
     bytes.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word))
 }
+
+/// Plays lines to a front and writes down what it does.
+#[cfg(test)]
+pub(super) mod testing {
+    use super::Step;
+
+    pub(in crate::proto) trait Machine {
+        fn feed(&mut self, bytes: &[u8]);
+        fn step(&mut self) -> Step;
+        fn refuse(&mut self, reply: &[u8]);
+    }
+
+    /// What it answers, and in angle brackets what it asks its owner to do. Logins are refused.
+    pub(in crate::proto) fn play<'a>(
+        machine: &mut impl Machine,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> String {
+        let mut seen = String::new();
+        let mut pieces = pieces.into_iter();
+        loop {
+            match machine.step() {
+                Step::Send(bytes) => seen.push_str(&String::from_utf8(bytes).unwrap()),
+                Step::StartTls => seen.push_str("<starttls>"),
+                Step::Quit => seen.push_str("<quit>"),
+                Step::Close(reason) => seen.push_str(&format!("<close {reason}>")),
+                Step::Login(credentials) => {
+                    let shown = |bytes: &[u8]| bytes.escape_ascii().to_string();
+                    let wire: Vec<_> =
+                        credentials.wire().iter().map(|line| shown(line.expose())).collect();
+                    seen.push_str(&format!(
+                        "<{:?} {}|{} = {}>",
+                        credentials.mechanism,
+                        shown(credentials.login()),
+                        shown(credentials.password().expose()),
+                        wire.join("|"),
+                    ));
+                    machine.refuse(b"<refused>");
+                }
+                Step::NeedInput => match pieces.next() {
+                    Some(piece) => machine.feed(piece),
+                    None => return seen,
+                },
+            }
+        }
+    }
+
+    /// The same, and held against every cut of the input.
+    pub(in crate::proto) fn play_however_cut<M: Machine>(
+        machine: impl Fn() -> M,
+        input: &[u8],
+    ) -> String {
+        let whole = play(&mut machine(), [input]);
+        for cut in 0..=input.len() {
+            let parts = play(&mut machine(), [&input[..cut], &input[cut..]]);
+            assert_eq!(parts, whole, "{} cut at {cut}", input.escape_ascii());
+        }
+        assert_eq!(play(&mut machine(), input.chunks(1)), whole, "{}", input.escape_ascii());
+        whole
+    }
+}

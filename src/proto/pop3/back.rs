@@ -239,3 +239,179 @@ fn whole_line(bytes: &[u8]) -> Result<Option<&[u8]>, ProtocolError> {
         Framed::Faulty { fault, .. } => Err(ProtocolError::Faulty(fault)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::back::testing::{Machine, play_however_cut, play_once};
+
+    impl Machine for Back {
+        fn feed(&mut self, bytes: &[u8]) {
+            self.feed(bytes);
+        }
+
+        fn step(&mut self) -> Result<BackStep, ProtocolError> {
+            self.step()
+        }
+
+        fn secured(&mut self) {
+            self.secured();
+        }
+
+        fn log_in(&mut self, credentials: &Credentials) {
+            self.log_in(credentials);
+        }
+
+        fn quit(&mut self) {
+            self.quit();
+        }
+    }
+
+    const GREETING: &str = "+OK KOM-LE Clientmodul POP3\r\n";
+
+    fn user_pass() -> Credentials {
+        Credentials::user_pass(b"a b ", b" p").unwrap()
+    }
+
+    fn plain(initial: bool) -> Credentials {
+        Credentials::plain(b"AHUAcA", initial).unwrap()
+    }
+
+    fn after_greeting(credentials: &Credentials, answers: &[&str]) -> String {
+        let answers = [&[GREETING], answers].concat();
+        let seen = play_however_cut(|| Back::new(false), Some(credentials), &answers);
+        String::from(seen.strip_prefix("<ready>").unwrap())
+    }
+
+    #[test]
+    fn the_login_goes_on_in_its_own_mechanism_and_bytes() {
+        let table: [(Credentials, &[&str], &str); 5] = [
+            (user_pass(), &["+OK\r\n", "+OK hi\r\n"], "USER a b \r\nPASS  p\r\n<in +OK hi>"),
+            (plain(true), &["+OK hi\r\n"], "AUTH PLAIN AHUAcA\r\n<in +OK hi>"),
+            (plain(false), &["+ \r\n", "+OK\r\n"], "AUTH PLAIN\r\nAHUAcA\r\n<in +OK>"),
+            (plain(false), &["+\r\n", "+OK\r\n"], "AUTH PLAIN\r\nAHUAcA\r\n<in +OK>"),
+            (
+                plain(false),
+                &["+OK Continue authentication\r\n", "+OK\r\n"],
+                "AUTH PLAIN\r\nAHUAcA\r\n<in +OK>",
+            ),
+        ];
+        for (credentials, answers, expected) in table {
+            assert_eq!(after_greeting(&credentials, answers), expected);
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_the_verdict_at_any_step() {
+        let no = "-ERR [AUTH] no\r\n";
+        let expected = "<refused -ERR [AUTH] no>";
+        assert!(after_greeting(&user_pass(), &[no]).ends_with(expected));
+        assert!(after_greeting(&user_pass(), &["+OK\r\n", no]).ends_with(expected));
+        assert!(after_greeting(&plain(true), &[no]).ends_with(expected));
+        assert!(after_greeting(&plain(false), &["+ \r\n", no]).ends_with(expected));
+        assert_eq!(play_however_cut(|| Back::new(true), None, &[no]), expected);
+    }
+
+    #[test]
+    fn a_wrong_answer_to_a_login_is_an_error_that_does_not_repeat_it() {
+        let table: [(Credentials, &[&str], &str); 5] = [
+            (user_pass(), &["+ \r\n"], "its answer is none of this protocol: [not shown]"),
+            (
+                user_pass(),
+                &["+OK\r\n", "p\r\n"],
+                "its answer is none of this protocol: [not shown]",
+            ),
+            (plain(true), &["+ AHUAcA\r\n"], "it asked for more than the credentials"),
+            (plain(true), &["+OK\0\r\n"], "a line of its answer holds a NUL"),
+            (plain(true), &["+ok\r\n"], "its answer is none of this protocol: [not shown]"),
+        ];
+        for (credentials, answers, expected) in table {
+            let seen = after_greeting(&credentials, answers);
+            assert!(seen.ends_with(&format!("<error: {expected}>")), "{seen}");
+        }
+        let long = "+OK ".repeat(LINE);
+        let seen = play_once(&mut Back::new(false), None, &[&long]);
+        assert_eq!(seen, "<error: a line of its answer is longer than 8192 octets>");
+    }
+
+    #[test]
+    fn tls_comes_before_the_login() {
+        let answers = [GREETING, "+OK go\r\n", "+OK hi\r\n"];
+        assert_eq!(
+            play_however_cut(|| Back::new(true), Some(&plain(true)), &answers),
+            "STLS\r\n<starttls><ready>AUTH PLAIN AHUAcA\r\n<in +OK hi>"
+        );
+        assert_eq!(
+            play_however_cut(|| Back::new(true), None, &[GREETING, "-ERR no\r\n"]),
+            "STLS\r\n<error: it refused STLS: \"-ERR no\">"
+        );
+    }
+
+    #[test]
+    fn every_answer_belongs_to_one_question() {
+        let table: [&[&str]; 3] = [
+            &["+OK a\r\n+OK b\r\n"],
+            &[GREETING, "+OK go\r\n+OK injected\r\n"],
+            &[GREETING, "+OK go\r\n\x16\x03"],
+        ];
+        for answers in table {
+            let seen = play_once(&mut Back::new(true), None, answers);
+            assert!(seen.contains("<error: it sent what nobody asked for: "), "{seen}");
+            assert!(!seen.contains("<starttls>"), "{seen}");
+        }
+        let mut back = Back::new(false);
+        back.feed(GREETING.as_bytes());
+        assert!(matches!(back.step(), Ok(BackStep::Ready)));
+        back.feed(b"+OK unasked\r\n");
+        assert!(matches!(back.step(), Err(ProtocolError::Unasked(_))));
+    }
+
+    /// Asks for the capabilities, and hands the answer over octet by octet.
+    fn capabilities(answer: &str) -> Result<Pop3Capabilities, ProtocolError> {
+        let mut back = Back::new(false);
+        back.feed(GREETING.as_bytes());
+        assert!(matches!(back.step(), Ok(BackStep::Ready)));
+        back.ask_capabilities();
+        assert!(matches!(back.step(), Ok(BackStep::Send(line)) if line.expose() == b"CAPA\r\n"));
+        for byte in answer.bytes() {
+            back.feed(&[byte]);
+            match back.step()? {
+                BackStep::NeedInput => {}
+                step => assert!(matches!(step, BackStep::Ready), "{step:?}"),
+            }
+        }
+        back.log_in(&user_pass());
+        assert!(matches!(back.step(), Ok(BackStep::Send(_))), "it is ready for a login");
+        Ok(back.capabilities().clone())
+    }
+
+    #[test]
+    fn capabilities_are_asked_for_by_a_probe() {
+        let offer = capabilities("+OK\r\nTOP\r\nSTLS\r\nSASL PLAIN LOGIN\r\n.\r\n").unwrap();
+        assert_eq!(offer.lines(), ["TOP", "SASL PLAIN"]);
+        assert_eq!(capabilities("-ERR what\r\n").unwrap(), Pop3Capabilities::conservative());
+        let endless = format!("+OK\r\n{}", "X\r\n".repeat(LINES + 1));
+        assert_eq!(capabilities(&endless), Err(ProtocolError::AnswerTooLong));
+    }
+
+    #[test]
+    fn a_probe_says_goodbye() {
+        assert_eq!(
+            play_however_cut(|| Back::new(false), None, &[GREETING, "+OK bye\r\n"]),
+            "<ready>QUIT\r\n<done>"
+        );
+    }
+
+    #[test]
+    fn methods_out_of_order_are_told_and_do_nothing() {
+        let mut back = Back::new(false);
+        back.quit();
+        assert_eq!(back.step().unwrap_err(), ProtocolError::OutOfOrder("quit"));
+        back.ask_capabilities();
+        assert_eq!(back.step().unwrap_err(), ProtocolError::OutOfOrder("ask_capabilities"));
+        back.feed(GREETING.as_bytes());
+        assert!(matches!(back.step(), Ok(BackStep::Ready)));
+        back.log_in(&Credentials::two_lines(b"", b"", false).unwrap());
+        assert_eq!(back.step().unwrap_err(), ProtocolError::OutOfOrder("log_in"));
+    }
+}

@@ -111,7 +111,9 @@ impl Front {
                     Stage::BeforeTls => {
                         "500 5.5.2 KIM-Gateway: TLS begins with STARTTLS here (bad-command)\r\n"
                     }
-                    Stage::Open => "500 5.5.2 KIM-Gateway: no TLS inside this (bad-command)\r\n",
+                    Stage::Open => {
+                        "500 5.5.2 KIM-Gateway: this port is without TLS (bad-command)\r\n"
+                    }
                 },
                 Reason::BadCommand,
             ),
@@ -256,5 +258,216 @@ impl Front {
 
     fn complain(&mut self, reply: &str) {
         self.talk.complain(reply, "421 4.7.0 KIM-Gateway: too many bad commands (bad-command)\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proto::front::testing::{Machine, play, play_however_cut};
+
+    impl Machine for Front {
+        fn feed(&mut self, bytes: &[u8]) {
+            self.feed(bytes);
+        }
+
+        fn step(&mut self) -> Step {
+            self.step()
+        }
+
+        fn refuse(&mut self, reply: &[u8]) {
+            self.refuse(reply);
+        }
+    }
+
+    fn front(stage: Stage) -> Front {
+        let capabilities = SmtpCapabilities::from_lines(["SIZE 100", "AUTH PLAIN LOGIN", "DSN"]);
+        let name = String::from("gw");
+        Front::new(Setup { name, stage, capabilities, login_line: 200, command_line: 60 }, false)
+    }
+
+    fn open(input: &str) -> String {
+        play_however_cut(|| front(Stage::Open), input.as_bytes())
+    }
+
+    const EHLO: &str = "250-gw\r\n250-SIZE 100\r\n250-AUTH PLAIN LOGIN\r\n250 DSN\r\n";
+    const AGAIN: &str = "<refused>";
+
+    #[test]
+    fn a_login_is_collected_in_each_mechanism() {
+        let table = [
+            ("AUTH PLAIN AHUAcA==\r\n", "<Plain { initial: true } u|p = AHUAcA==>"),
+            ("auth plain AHUAcA\r\n", "<Plain { initial: true } u|p = AHUAcA>"),
+            ("AUTH PLAIN\r\nAHUAcA==\r\n", "334 \r\n<Plain { initial: false } u|p = AHUAcA==>"),
+            ("AUTH PLAIN \r\nAHUAcA==\r\n", "334 \r\n<Plain { initial: false } u|p = AHUAcA==>"),
+            (
+                "AUTH LOGIN\r\ndQ==\r\ncA==\r\n",
+                "334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n<Login { initial: false } u|p = dQ==|cA==>",
+            ),
+            (
+                "AUTH LOGIN dQ\r\ncA\r\n",
+                "334 UGFzc3dvcmQ6\r\n<Login { initial: true } u|p = dQ|cA>",
+            ),
+            ("AUTH LOGIN =\r\n\r\n", "334 UGFzc3dvcmQ6\r\n<Login { initial: true } | = =|>"),
+        ];
+        for (input, expected) in table {
+            assert_eq!(open(&format!("EHLO pc\r\n{input}")), [EHLO, expected, AGAIN].concat());
+        }
+    }
+
+    #[test]
+    fn after_a_refusal_another_try_is_welcome() {
+        let one = "<Plain { initial: true } u|p = AHUAcA==>";
+        assert_eq!(
+            open("EHLO pc\r\nAUTH PLAIN AHUAcA==\r\nAUTH PLAIN AHUAcA==\r\nQUIT\r\n"),
+            [EHLO, one, AGAIN, one, AGAIN, "221 2.0.0 gw KIM-Gateway\r\n<quit>"].concat()
+        );
+    }
+
+    #[test]
+    fn a_login_that_cannot_be_read_is_told_so_and_the_connection_stays() {
+        for bad in [
+            "AUTH PLAIN !!!!\r\n",
+            "AUTH PLAIN =\r\n",
+            "AUTH PLAIN AHUAcA== x\r\n",
+            "AUTH PLAIN dQBvAHA=\r\n",
+            "AUTH LOGIN !\r\n",
+        ] {
+            let seen = open(&format!("EHLO pc\r\n{bad}NOOP\r\n"));
+            assert!(seen.contains("501 5.5.2 KIM-Gateway: "), "{seen}");
+            assert!(seen.ends_with("(bad-credentials-encoding)\r\n250 2.0.0 OK\r\n"), "{seen}");
+        }
+        let seen = open("EHLO pc\r\nAUTH LOGIN\r\n*\r\nAUTH PLAIN\r\nAHUA\ncA==\r\nNOOP\r\n");
+        assert!(
+            seen.contains("501 5.7.0 KIM-Gateway: login cancelled\r\n334 \r\n500 5.5.2"),
+            "{seen}"
+        );
+    }
+
+    #[test]
+    fn commands_are_answered_here_before_the_login() {
+        let table = [
+            ("EHLO pc", EHLO),
+            ("HELO pc", "250 gw\r\n"),
+            ("EHLO", "501 5.5.4"),
+            ("NOOP x", "250 2.0.0"),
+            ("RSET", "250 2.0.0"),
+            ("HELP", "214 2.0.0"),
+            ("AUTH PLAIN AHUAcA==", "503 5.5.1"),
+            ("MAIL FROM:<a@b>", "530 5.7.0"),
+            ("RCPT TO:<a@b>", "530 5.7.0"),
+            ("DATA", "530 5.7.0"),
+            ("STARTTLS", "502 5.5.1"),
+            ("VRFY a", "502 5.5.1"),
+            ("BDAT 1 LAST", "502 5.5.1"),
+            ("", "502 5.5.1"),
+            ("NOOP\rQUIT", "500 5.5.2"),
+            ("NOOP\0", "500 5.5.2"),
+            ("NOOP\nNOOP", "500 5.5.2 KIM-Gateway: lines end in CR LF (bad-command)\r\n250 2.0.0"),
+            ("\u{16}\u{4}", "502 5.5.1"),
+            ("HELO pc\r\nAUTH PLAIN AHUAcA==", "250 gw\r\n503 5.5.1"),
+            ("EHLO pc\r\nAUTH CRAM-MD5", &[EHLO, "504 5.7.4"].concat()),
+            ("EHLO pc\r\nAUTH", &[EHLO, "501 5.5.4"].concat()),
+        ];
+        for (input, expected) in table {
+            let seen = open(&format!("{input}\r\n"));
+            assert!(seen.starts_with(expected), "{input:?} got {seen:?}");
+            assert!(!seen.contains('<'), "{input:?} got {seen:?}");
+        }
+    }
+
+    #[test]
+    fn before_tls_no_login_is_announced_or_taken() {
+        let before = || front(Stage::BeforeTls);
+        assert_eq!(
+            play_however_cut(before, b"EHLO pc\r\n"),
+            "250-gw\r\n250-SIZE 100\r\n250-DSN\r\n250 STARTTLS\r\n"
+        );
+        let seen = play_however_cut(before, b"EHLO pc\r\nAUTH PLAIN AHUAcA==\r\n");
+        assert!(
+            seen.ends_with("530 5.7.0 KIM-Gateway: no login before STARTTLS (bad-command)\r\n")
+        );
+        assert_eq!(
+            play_however_cut(before, b"STARTTLS\r\n"),
+            "220 2.0.0 KIM-Gateway: ready for TLS\r\n<starttls>"
+        );
+        assert!(play_however_cut(before, b"STARTTLS x\r\n").starts_with("501 "));
+    }
+
+    #[test]
+    fn nothing_may_follow_starttls() {
+        for rest in ["\n", "EHLO pc\r\n", "\u{16}\u{3}\u{1}"] {
+            let input = format!("STARTTLS\r\n{rest}");
+            let seen = play(&mut front(Stage::BeforeTls), [input.as_bytes()]);
+            assert!(seen.starts_with("501 ") && seen.ends_with("<close bad-command>"), "{seen}");
+            assert!(!seen.contains("starttls>"), "{seen}");
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_told_what_this_port_is() {
+        for (input, word) in [
+            (&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], "web"),
+            (b"POST /x HTTP/1.1\r\nMAIL FROM:<a@b>\r\n", "web"),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\n\n", "TLS"),
+        ] {
+            let seen = play_however_cut(|| front(Stage::Open), input);
+            assert!(seen.contains(word) && seen.ends_with("<close bad-command>"), "{seen}");
+            assert_eq!(seen.matches("\r\n").count(), 1, "{seen}");
+        }
+    }
+
+    #[test]
+    fn lines_and_bad_commands_have_a_limit() {
+        let long = "x".repeat(70);
+        assert_eq!(
+            open(&format!("NOOP {long}\r\nNOOP\r\n")),
+            "500 5.5.2 KIM-Gateway: this line is too long (line-too-long)\r\n<close line-too-long>"
+        );
+        assert!(open(&format!("AUTH PLAIN {long}\r\n")).starts_with("503 "));
+        let login = "x".repeat(210);
+        assert!(open(&format!("AUTH PLAIN {login}")).ends_with("<close line-too-long>"));
+        assert!(
+            open(&format!("EHLO pc\r\nAUTH PLAIN\r\n{login}")).contains("<close line-too-long>")
+        );
+        let seen = open(&"XYZ\r\n".repeat(11));
+        assert_eq!(seen.matches("502 5.5.1").count(), 10);
+        assert!(seen.ends_with(
+            "421 4.7.0 KIM-Gateway: too many bad commands (bad-command)\r\n<close bad-command>"
+        ));
+    }
+
+    #[test]
+    fn what_follows_the_login_belongs_to_the_session() {
+        let mut front = front(Stage::Open);
+        front.feed(b"EHLO  pc.local \r\nAUTH PLAIN AHUAcA==\r\nMAIL FROM:<a@b>\r\n");
+        assert!(matches!(front.step(), Step::Send(_)));
+        assert!(matches!(front.step(), Step::Login(_)));
+        assert!(matches!(front.step(), Step::NeedInput), "nothing is read before the verdict");
+        assert_eq!(front.ehlo_name(), Some("pc.local"));
+        assert_eq!(front.accept(), b"MAIL FROM:<a@b>\r\n");
+    }
+
+    #[test]
+    fn the_greeting_names_gateway_and_protocol() {
+        let mut front = Front::new(front(Stage::Open).setup, true);
+        assert_eq!(play(&mut front, [&b""[..]]), "220 gw ESMTP KIM-Gateway\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn any_input_is_answered_the_same_however_it_is_cut(
+            words in prop::collection::vec(
+                prop::sample::select(vec![
+                    "EHLO pc\r\n", "AUTH PLAIN", "AUTH LOGIN", " ", "AHUAcA==", "\r\n", "\n", "\r",
+                    "*", "=", "QUIT\r\n", "MAIL FROM:<a@b>\r\n", "NOOP", "\0", "x", "\u{16}\u{3}",
+                ]),
+                0..24,
+            ),
+        ) {
+            open(&words.concat());
+        }
     }
 }
