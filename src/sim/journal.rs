@@ -47,7 +47,7 @@ pub enum Seen {
         login: Vec<u8>,
         /// Every line of the exchange, without its end, as it came.
         lines: Vec<Secret<Vec<u8>>>,
-        /// Whether they were right.
+        /// Whether they were right; a fault may refuse them all the same.
         accepted: bool,
     },
     /// A message was sent to the simulator, whole or in part.

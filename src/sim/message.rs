@@ -36,6 +36,14 @@ impl Message {
         }
     }
 
+    /// Its bytes, where they are kept.
+    pub(crate) fn bytes(&self) -> Option<&Bytes> {
+        match self {
+            Self::Whole(bytes) => Some(bytes),
+            Self::Synthetic(_) => None,
+        }
+    }
+
     /// Its bytes in pieces.
     pub(crate) fn pieces(&self) -> Pieces {
         match self {
@@ -102,13 +110,11 @@ fn cut_to_lines(lines: &[u8], octets: usize) -> Bytes {
     cut.into()
 }
 
-/// 64 KiB of lines, among them such as start with a dot and as are a dot.
+/// 64 KiB of lines, among them some that start with a dot or are one.
 fn block() -> Bytes {
-    const LINES: &str = "Sehr geehrte Kollegin, anbei der Befund, wie am Telefon besprochen.\r\n\
-                         ..zwei Punkte\r\n\
-                         .\r\n\
-                         \r\n";
-    LINES.repeat((64 << 10) / LINES.len()).into()
+    const LINE: &str = "Sehr geehrte Kollegin, anbei der Befund, wie am Telefon besprochen.\r\n";
+    let paragraph = LINE.repeat(50) + "..zwei Punkte\r\n.\r\n\r\n";
+    paragraph.repeat((64 << 10) / paragraph.len()).into()
 }
 
 /// A sent message as a receiving client module delivers it: its own lines, then what came.
