@@ -1,14 +1,23 @@
 //! How both sides of the gateway recognise each other: rustls configurations from typed material.
 
 mod authority;
+#[cfg(feature = "brainpool")]
+mod brainpool;
 mod class;
 mod config;
 mod facts;
 mod handshake;
+mod judge;
 mod listener;
 mod material;
+mod printable;
+mod provider;
+mod self_made;
+mod system_roots;
 mod upstream;
 mod verdict;
+mod verifier;
+mod x509;
 
 pub use authority::{Authority, AuthorityError, Issued};
 pub use class::Class;
