@@ -9,10 +9,10 @@ use super::stream::Stream;
 use super::wire::{Filled, Wire};
 use crate::proto::back::BackStep;
 use crate::proto::capabilities::{Pop3Capabilities, SmtpCapabilities};
-use crate::proto::front::{Setup, Stage, Step};
+use crate::proto::front::{Setup, Step};
 use crate::proto::sasl::Credentials;
 use crate::proto::{ProtocolError, pop3, smtp};
-use crate::words::{Close, Protocol, Reason};
+use crate::words::{Close, Protocol};
 
 /// What client modules offer and kimgate can carry, for both protocols.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,10 +29,7 @@ impl Capabilities {
 
     /// What both offer.
     pub(crate) fn intersect(&self, other: &Self) -> Self {
-        Self {
-            pop3: self.pop3.intersect(&other.pop3),
-            smtp: self.smtp.intersect(&other.smtp),
-        }
+        Self { pop3: self.pop3.intersect(&other.pop3), smtp: self.smtp.intersect(&other.smtp) }
     }
 }
 
@@ -115,11 +112,6 @@ impl Front {
             Self::Smtp(front) => front.accept(),
         }
     }
-}
-
-/// The stage of a dialogue on a listener that is secured like this.
-pub(crate) fn stage(before_tls: bool) -> Stage {
-    if before_tls { Stage::BeforeTls } else { Stage::Open }
 }
 
 /// The client's side of a dialogue with a client module.
@@ -233,20 +225,12 @@ impl Back {
     }
 }
 
-async fn secure(module: &mut Wire, tls: &StartTls) -> io::Result<()> {
-    module.upgrade(async |tcp| {
-        let secured = tls.connector.connect(tls.server_name.clone(), tcp).await?;
-        Ok(Stream::ClientModule(Box::new(secured)))
-    })
-    .await
-}
-
-impl From<&BackError> for Reason {
-    fn from(error: &BackError) -> Self {
-        match error {
-            BackError::Gone => Self::ClientModuleUnreachable,
-            BackError::Protocol(_) => Self::ClientModuleProtocolError,
-            BackError::Tls(_) => Self::ClientModuleUntrusted,
-        }
-    }
+/// Shakes hands as the client.
+pub(crate) async fn secure(module: &mut Wire, tls: &StartTls) -> io::Result<()> {
+    module
+        .upgrade(async |tcp| {
+            let secured = tls.connector.connect(tls.server_name.clone(), tcp).await?;
+            Ok(Stream::ClientModule(Box::new(secured)))
+        })
+        .await
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -144,6 +144,30 @@ impl Wire {
         Ok(())
     }
 
+    /// Sends these bytes on unless the other side speaks or leaves meanwhile; says whether all went
+    /// out. A peer that answers before it has read everything may never read the rest.
+    pub(crate) async fn write_while_silent(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let written = poll_fn(|cx| {
+                if let Poll::Ready(written) =
+                    Pin::new(&mut self.stream).poll_write(cx, &bytes[done..])
+                {
+                    return Poll::Ready(written.map(Some));
+                }
+                ready!(self.poll_fill(cx));
+                Poll::Ready(Ok(None))
+            });
+            match written.await? {
+                Some(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Some(n) => done += n,
+                None => return Ok(false),
+            }
+        }
+        self.sent += bytes.len() as u64;
+        Ok(true)
+    }
+
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         self.stream.flush().await
     }
@@ -168,31 +192,4 @@ impl Wire {
     pub(crate) fn abort(self) {
         self.stream.reset_on_drop();
     }
-}
-
-/// Which of two sides brought something.
-pub(crate) enum Either<A, B> {
-    Left(A),
-    Right(B),
-}
-
-/// Waits for either side. A side whose buffer is full is left alone: that is the back-pressure.
-pub(crate) async fn fill_either(left: &mut Wire, right: &mut Wire) -> Either<Filled, Filled> {
-    poll_fn(|cx| poll_fill_either(left, right, cx)).await
-}
-
-fn poll_fill_either(
-    left: &mut Wire,
-    right: &mut Wire,
-    cx: &mut Context<'_>,
-) -> Poll<Either<Filled, Filled>> {
-    if left.has_room() {
-        if let Poll::Ready(filled) = left.poll_fill(cx) {
-            return Poll::Ready(Either::Left(filled));
-        }
-    }
-    if !right.has_room() {
-        return Poll::Pending;
-    }
-    Poll::Ready(Either::Right(ready!(right.poll_fill(cx))))
 }

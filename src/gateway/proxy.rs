@@ -1,0 +1,133 @@
+//! What may stand before the first byte of mail: a PROXY header from a load balancer, or a mistake.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::session::Accepted;
+use crate::words::Protocol;
+
+/// A v1 header's longest line, CRLF included (PROXY protocol, section 2.1).
+const V1: usize = 107;
+/// The longest v2 header that is read: the fixed part, addresses and a few extensions.
+const V2: usize = 2048;
+const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// The workstation's address: the one in the PROXY header where the connection comes from a
+/// network that sends one, otherwise the connection's own.
+pub(crate) async fn read(accepted: &mut Accepted, patience: Duration) -> io::Result<SocketAddr> {
+    let Accepted { tcp, peer, listener, .. } = accepted;
+    let from = peer.ip().to_canonical();
+    if !listener.proxy_protocol_from.iter().any(|network| network.contains(&from)) {
+        return Ok(*peer);
+    }
+    let header = timeout(patience, header(tcp)).await??;
+    Ok(source(&header)?.unwrap_or(*peer))
+}
+
+/// Reads the header and not one byte more: what follows is TLS or mail.
+async fn header(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut header = vec![0; 12];
+    tcp.read_exact(&mut header).await?;
+    if header == V2_SIGNATURE {
+        let mut fixed = [0; 4];
+        tcp.read_exact(&mut fixed).await?;
+        let rest = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
+        if rest > V2 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        header.extend_from_slice(&fixed);
+        let start = header.len();
+        header.resize(start + rest, 0);
+        tcp.read_exact(&mut header[start..]).await?;
+        return Ok(header);
+    }
+    while !header.ends_with(b"\r\n") && header.len() < V1 {
+        header.push(tcp.read_u8().await?);
+    }
+    Ok(header)
+}
+
+/// `None`: the balancer speaks for itself (LOCAL, UNKNOWN), as its health checks do.
+fn source(header: &[u8]) -> io::Result<Option<SocketAddr>> {
+    use ppp::HeaderResult;
+    match HeaderResult::parse(header) {
+        HeaderResult::V1(Ok(header)) => Ok(match header.addresses {
+            ppp::v1::Addresses::Tcp4(a) => Some((a.source_address, a.source_port).into()),
+            ppp::v1::Addresses::Tcp6(a) => Some((a.source_address, a.source_port).into()),
+            ppp::v1::Addresses::Unknown => None,
+        }),
+        HeaderResult::V2(Ok(header)) => Ok(match (header.command, header.addresses) {
+            (ppp::v2::Command::Local, _) => None,
+            (ppp::v2::Command::Proxy, ppp::v2::Addresses::IPv4(a)) => {
+                Some((a.source_address, a.source_port).into())
+            }
+            (ppp::v2::Command::Proxy, ppp::v2::Addresses::IPv6(a)) => {
+                Some((a.source_address, a.source_port).into())
+            }
+            (ppp::v2::Command::Proxy, _) => None,
+        }),
+        HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "not a PROXY header"))
+        }
+    }
+}
+
+/// A mail program set to "no encryption" or "STARTTLS" talks in clear to a TLS port. It gets one
+/// line that says so, where a failed handshake would tell its user nothing.
+pub(crate) async fn answer_plaintext(tcp: &TcpStream, protocol: Protocol) -> io::Result<()> {
+    let mut first = [0];
+    if tcp.peek(&mut first).await? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    // Every TLS record that a client may begin with, an alert included, is one of these.
+    if (0x14..=0x17).contains(&first[0]) {
+        return Ok(());
+    }
+    let line: &[u8] = match protocol {
+        Protocol::Pop3 => {
+            b"-ERR KIM-Gateway: this port speaks TLS from the first byte; \
+            please set SSL/TLS (tls-failed)\r\n"
+        }
+        Protocol::Smtp => {
+            b"421 4.7.0 KIM-Gateway: this port speaks TLS from the first byte; \
+            please set SSL/TLS (tls-failed)\r\n"
+        }
+    };
+    // Whether it gets through or not, the connection ends.
+    let _ = tcp.try_write(line);
+    Err(io::Error::new(io::ErrorKind::InvalidData, "plaintext on a TLS port"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_both_versions_give_the_workstations_address() {
+        let v2 = |command: u8, family: u8, rest: &[u8]| {
+            let len = (rest.len() as u16).to_be_bytes();
+            [&V2_SIGNATURE[..], &[0x20 | command, family], &len, rest].concat()
+        };
+        let ipv4 = [192, 168, 0, 31, 10, 0, 0, 1, 0x30, 0x39, 0x03, 0xe3];
+        let address: SocketAddr = "192.168.0.31:12345".parse().unwrap();
+        let table: [(&[u8], Option<SocketAddr>); 6] = [
+            (b"PROXY TCP4 192.168.0.31 10.0.0.1 12345 995\r\n", Some(address)),
+            (b"PROXY TCP6 ::1 ::1 12345 995\r\n", Some("[::1]:12345".parse().unwrap())),
+            (b"PROXY UNKNOWN\r\n", None),
+            (&v2(1, 0x11, &ipv4), Some(address)),
+            (&v2(0, 0x00, &[]), None),
+            (&v2(1, 0x11, &[&ipv4[..], &[4, 0, 1, 0]].concat()), Some(address)),
+        ];
+        for (header, expected) in table {
+            assert_eq!(source(header).unwrap(), expected, "{}", header.escape_ascii());
+        }
+        for bad in [&b"PROXY TCP4 1.2.3.4\r\n"[..], b"EHLO there\r\n", b"", &v2(1, 0x11, &[1])] {
+            assert!(source(bad).is_err(), "{}", bad.escape_ascii());
+        }
+    }
+}

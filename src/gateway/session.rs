@@ -1,0 +1,292 @@
+//! One connection from accept to close: the page to read first.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::admit::{Admitted, Refused, Rejection};
+use super::connections::{Origin, Place};
+use super::live::Live;
+use super::machines::{Front, Wish};
+use super::pair::{Held, Pair, Told, seconds, workstation_of};
+use super::reply::{About, code_of, goodbye};
+use super::shared::Shared;
+use super::stream::Stream;
+use super::wire::Wire;
+use super::{pop3, proxy, smtp};
+use crate::observe::{Event, LiveSession, Phase, SessionFacts};
+use crate::policy::Station;
+use crate::proto::front::{Setup, Stage};
+use crate::trust::client_names;
+use crate::words::{Close, Protocol, Reason, Security};
+
+/// Logins that one connection may try.
+const TRIES: u32 = 10;
+
+/// A connection that a listener has accepted.
+pub(crate) struct Accepted {
+    pub(crate) tcp: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) listener: Arc<super::config::Listener>,
+    /// `None`: one too many, which hears so and goes.
+    pub(crate) place: Option<Place>,
+}
+
+/// A session as far as it is known.
+pub(crate) struct Session {
+    pub(crate) shared: Arc<Shared>,
+    /// The configuration that it was begun under, and then the one that its login was judged by.
+    pub(crate) live: Arc<Live>,
+    pub(crate) facts: SessionFacts,
+    pub(crate) tracked: LiveSession,
+    certificate_names: Vec<String>,
+}
+
+/// How a session ended, and how much went through.
+pub(crate) struct Ended {
+    pub(crate) close: Close,
+    pub(crate) to_client: u64,
+    pub(crate) to_module: u64,
+}
+
+impl From<Close> for Ended {
+    fn from(close: Close) -> Self {
+        Self { close, to_client: 0, to_module: 0 }
+    }
+}
+
+/// Serves a connection and says how it ended.
+pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
+    let started = Instant::now();
+    let live = shared.live.load_full();
+    let header = proxy::read(&mut accepted, live.config.limits.login_timeout).await;
+    let Ok(peer) = header else {
+        shared.observer.connection_refused(Reason::BadCommand);
+        return;
+    };
+    let listener = &accepted.listener;
+    let facts = SessionFacts::new(listener.protocol, listener.name.clone(), peer);
+    let tracked = shared.observer.track(&facts);
+    shared.observer.emit(Event::Connected(&facts));
+    let closing = facts.clone();
+    let session =
+        Session { shared: shared.clone(), live, facts, tracked, certificate_names: Vec::new() };
+    let (facts, ended) = tokio::select! {
+        biased;
+        () = shared.kill.cancelled() => (closing, Close::from(Reason::ShuttingDown).into()),
+        ended = session.serve(accepted) => ended,
+    };
+    shared.observer.emit(Event::Closed {
+        session: &facts,
+        close: ended.close,
+        bytes_to_client: ended.to_client,
+        bytes_to_module: ended.to_module,
+        seconds: seconds(started),
+    });
+}
+
+impl Session {
+    async fn serve(mut self, accepted: Accepted) -> (SessionFacts, Ended) {
+        let Accepted { tcp, listener, place, .. } = accepted;
+        let deadline = Instant::now() + self.live.config.limits.login_timeout;
+        let mut client = Wire::new(Stream::Plain(tcp));
+        let secured = async {
+            match listener.security {
+                Security::Implicit => self.secure(&mut client).await,
+                Security::StartTls | Security::None => Ok(()),
+            }
+        };
+        match timeout_at(deadline, secured).await {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => return self.over(Close::Because(reason)),
+            Err(_) => return self.over(Close::Because(Reason::Timeout)),
+        }
+        self.recognise(&client);
+        let Some((_place, origin)) = place.zip(self.enter()) else {
+            let workstation = workstation_of(&self.facts);
+            client.close(&self.live.full(self.facts.protocol, &workstation)).await;
+            return self.over(Close::Because(Reason::TooManyConnections));
+        };
+        let (admitted, bytes_after) = match self.log_in(&mut client, &listener).await {
+            Ok(logged_in) => logged_in,
+            Err(close) => {
+                let to_client = client.traffic().1;
+                let last_words = self.last_words(close);
+                client.close(&last_words).await;
+                return (self.facts, Ended { close, to_client, to_module: 0 });
+            }
+        };
+        client.unread(&bytes_after);
+        let Admitted { upstream, permit, context, turn, .. } = admitted;
+        let mut pair = Pair {
+            client,
+            module: upstream.wire,
+            permit,
+            facts: self.facts,
+            live: self.live,
+            shared: self.shared,
+            tracked: self.tracked,
+            certificate_names: self.certificate_names,
+            bad_lines: 0,
+            told: Told::default(),
+            _held: Held { _place: origin, _context: context, _turn: turn },
+        };
+        let stop = match pair.facts.protocol {
+            Protocol::Pop3 => pop3::serve(&mut pair).await,
+            Protocol::Smtp => smtp::serve(&mut pair).await,
+        };
+        let facts = pair.facts.clone();
+        (facts, pair.end(stop).await)
+    }
+
+    fn over(self, close: Close) -> (SessionFacts, Ended) {
+        (self.facts, close.into())
+    }
+
+    /// The TLS handshake, on a listener that has TLS from the first byte or after STARTTLS.
+    async fn secure(&mut self, client: &mut Wire) -> Result<(), Reason> {
+        self.tracked.phase(Phase::Handshake);
+        let Some(tls) = &self.live.tls else { return Err(Reason::TlsFailed) };
+        let acceptor = tls.acceptor();
+        let protocol = self.facts.protocol;
+        client
+            .upgrade(async |tcp| {
+                proxy::answer_plaintext(&tcp, protocol).await?;
+                Ok(Stream::Workstation(Box::new(acceptor.accept(tcp).await?)))
+            })
+            .await
+            .map_err(|error| {
+                tracing::info!(session = %self.facts.id, peer = %self.facts.peer, %error,
+                    "tls handshake with a workstation failed");
+                Reason::TlsFailed
+            })
+    }
+
+    /// Finds the workstation by its certificate or its address.
+    fn recognise(&mut self, client: &Wire) {
+        if let Stream::Workstation(tls) = client.stream() {
+            self.certificate_names = client_names(tls.get_ref().1);
+        }
+        self.facts.workstation = self.station().name().map(Into::into);
+        self.tracked.learn(&self.facts);
+    }
+
+    pub(crate) fn station(&self) -> Station {
+        self.live.policy.station(self.facts.peer.ip(), &self.certificate_names)
+    }
+
+    fn enter(&self) -> Option<super::connections::OriginPlace> {
+        let origin = match &self.facts.workstation {
+            Some(name) => Origin::Workstation(name.clone()),
+            None => Origin::Address(self.facts.peer.ip().to_canonical()),
+        };
+        let limit = self.live.config.limits.connections_per_workstation;
+        self.shared.connections.enter_from(origin, limit)
+    }
+
+    /// Talks to the workstation until a login is accepted; gives the bytes that came after it.
+    async fn log_in(
+        &mut self,
+        client: &mut Wire,
+        listener: &super::config::Listener,
+    ) -> Result<(Admitted, Vec<u8>), Close> {
+        let before_tls = listener.security == Security::StartTls;
+        let mut front = self.front(if before_tls { Stage::BeforeTls } else { Stage::Open }, true);
+        for _ in 0..TRIES {
+            self.tracked.phase(Phase::Login);
+            let credentials = loop {
+                match self.next_wish(&mut front, client).await? {
+                    Wish::Login(credentials) => break credentials,
+                    Wish::Quit => return Err(Close::Ok),
+                    Wish::StartTls => {
+                        let patience = self.live.config.limits.login_timeout;
+                        let secured = timeout(patience, self.secure(client)).await;
+                        secured.map_err(|_| Close::Because(Reason::Timeout))??;
+                        self.recognise(client);
+                        front = self.front(Stage::Open, false);
+                    }
+                }
+            };
+            let asked = Instant::now();
+            match self.admit(&credentials, client).await {
+                Ok(admitted) => {
+                    drop(credentials);
+                    self.report_login(Ok(&admitted), asked);
+                    let sent = client.send(&admitted.answer.bytes).await;
+                    sent.map_err(|_| Close::ClientLeft)?;
+                    return Ok((admitted, front.accept()));
+                }
+                Err(Rejection::Refused(refused)) => {
+                    self.report_login(Err(&refused), asked);
+                    front.refuse(&refused.reply);
+                }
+                Err(Rejection::ClientLeft) => return Err(Close::ClientLeft),
+            }
+        }
+        // The last refusal still has to go out.
+        let _ = timeout(SAY, front.drive(client)).await;
+        Err(Close::Because(Reason::BadCommand))
+    }
+
+    fn front(&self, stage: Stage, greet: bool) -> Front {
+        let config = &self.live.config;
+        let setup = Setup {
+            name: config.name.clone(),
+            stage,
+            capabilities: self.live.capabilities(),
+            login_line: config.limits.login_line,
+            command_line: config.limits.command_line,
+        };
+        Front::new(self.facts.protocol, setup, greet)
+    }
+
+    async fn next_wish(&mut self, front: &mut Front, client: &mut Wire) -> Result<Wish, Close> {
+        let patience = self.live.config.limits.login_timeout;
+        tokio::select! {
+            biased;
+            wish = timeout(patience, front.drive(client)) => {
+                wish.map_err(|_| Close::Because(Reason::Timeout))?
+            }
+            () = self.shared.stop.cancelled() => Err(Close::Because(Reason::ShuttingDown)),
+        }
+    }
+
+    fn report_login(&self, outcome: Result<&Admitted, &Refused>, asked: Instant) {
+        let (result, rule, reply, would_deny) = match outcome {
+            Ok(Admitted { permit, answer, .. }) => (
+                Ok(()),
+                Some(permit.rule()),
+                answer.bytes.as_slice(),
+                permit.would_deny().map(|denial| denial.reason),
+            ),
+            Err(Refused { reason, rule, reply }) => {
+                (Err(*reason), rule.as_ref(), reply.as_slice(), None)
+            }
+        };
+        self.shared.observer.emit(Event::Login {
+            session: &self.facts,
+            result,
+            seconds: seconds(asked),
+            rule: rule.map(|rule| rule.as_str()),
+            reply: code_of(reply),
+            would_deny,
+        });
+    }
+
+    /// What a workstation hears that is sent away before its login. A front that closes has said
+    /// so itself.
+    fn last_words(&self, close: Close) -> Vec<u8> {
+        match close {
+            Close::Because(reason @ (Reason::Timeout | Reason::ShuttingDown)) => {
+                let config = &self.live.config;
+                goodbye(self.facts.protocol, config.language, reason, About::default())
+            }
+            Close::Ok | Close::ClientLeft | Close::Internal | Close::Because(_) => Vec::new(),
+        }
+    }
+}
+
+/// How long a workstation may take to accept a last reply.
+const SAY: std::time::Duration = std::time::Duration::from_secs(5);

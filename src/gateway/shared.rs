@@ -1,0 +1,55 @@
+//! What all sessions of a gateway share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::connections::Connections;
+use super::contexts::Contexts;
+use super::live::Live;
+use super::mailboxes::Mailboxes;
+use crate::observe::Observer;
+use crate::policy::limits::{Fingerprints, Pauses};
+
+pub(crate) struct Shared {
+    pub(crate) live: ArcSwap<Live>,
+    pub(crate) observer: Observer,
+    pub(crate) connections: Connections,
+    pub(crate) contexts: Contexts,
+    pub(crate) mailboxes: Mailboxes,
+    pub(crate) fingerprints: Fingerprints,
+    pauses: Mutex<Pauses>,
+    /// There is a new configuration.
+    pub(crate) reloaded: Notify,
+    /// No new connections; whoever is between two commands is told goodbye.
+    pub(crate) stop: CancellationToken,
+    /// Everything ends now.
+    pub(crate) kill: CancellationToken,
+}
+
+impl Shared {
+    pub(crate) fn new(live: Live, observer: Observer) -> Self {
+        let protection = &live.config.protection;
+        let pauses = Pauses::new(protection.login_failures, protection.login_pause);
+        Self {
+            pauses: Mutex::new(pauses),
+            live: ArcSwap::new(Arc::new(live)),
+            observer,
+            connections: Connections::default(),
+            contexts: Contexts::default(),
+            mailboxes: Mailboxes::default(),
+            fingerprints: Fingerprints::new(),
+            reloaded: Notify::new(),
+            stop: CancellationToken::new(),
+            kill: CancellationToken::new(),
+        }
+    }
+
+    /// Logins that the client module has refused too often.
+    pub(crate) fn pauses(&self) -> MutexGuard<'_, Pauses> {
+        // Its methods leave it sound wherever they end.
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

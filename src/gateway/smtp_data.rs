@@ -1,0 +1,282 @@
+//! A message on its way to the client module: its header block is judged before the client module
+//! sees DATA, and then it streams, byte for byte, up to an end that nobody can read differently.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::pair::{Pair, Side, Stop, fill_either, seconds, stalled};
+use super::reply::code_of;
+use super::smtp::{Transaction, ask, bring, final_reply, reset};
+use super::wire::{Filled, Wire};
+use crate::observe::Event;
+use crate::policy::Denial;
+use crate::proto::dot::{DotScan, END};
+use crate::proto::header::HeaderReader;
+use crate::words::Reason;
+
+const GO_AHEAD: &[u8] = b"354 KIM-Gateway: end data with <CR><LF>.<CR><LF>\r\n";
+const NO_RECIPIENT: &[u8] = b"503 5.5.1 KIM-Gateway: need MAIL and RCPT first (bad-command)\r\n";
+
+const SERVICE: &str = "X-KIM-Dienstkennung";
+const READ_RECEIPT: &str = "Disposition-Notification-To";
+const MIDDLEWARE: &str = "X-KIM-Middleware";
+const WANTED: &[&str] = &[SERVICE, READ_RECEIPT];
+
+/// A message as it comes from the workstation.
+struct Intake {
+    dots: DotScan,
+    header: HeaderReader,
+    /// What may go on and has not gone yet.
+    ready: Vec<u8>,
+    /// Octets of the message, without the line that ends it.
+    octets: u64,
+    has_ended: bool,
+    is_ambiguous: bool,
+}
+
+/// Takes a message from the workstation and sees it answered.
+pub(crate) async fn carry_message(pair: &mut Pair, envelope: Transaction) -> Result<(), Stop> {
+    if envelope.recipients == 0 {
+        // Nothing is asked of the client module that it could only refuse.
+        if envelope.is_open {
+            reset(pair).await?;
+        }
+        return pair.reply(NO_RECIPIENT).await;
+    }
+    pair.reply(GO_AHEAD).await?;
+    let mut intake = Intake::new(pair.live.config.limits.header);
+    while !intake.is_header_known() {
+        intake.take(pair).await?;
+    }
+    if let Some(reply) = judge(pair, &intake) {
+        intake.swallow(pair).await?;
+        reset(pair).await?;
+        return pair.reply(&reply).await;
+    }
+    let reply = ask(pair, b"DATA\r\n").await?;
+    if reply.code != 354 {
+        intake.swallow(pair).await?;
+        return match reply.is_positive() {
+            true => Err(Stop::Say(Reason::ClientModuleProtocolError)),
+            false => bring(pair, reply).await,
+        };
+    }
+    pair.module.consume(reply.len);
+    match stream(pair, &mut intake).await? {
+        Streamed::Whole { added } => finish(pair, &intake, &envelope, &added).await,
+        Streamed::Stopped(reason) => {
+            // The client module must not take what it has for a whole message.
+            pair.module.stream().reset_on_drop();
+            intake.swallow(pair).await?;
+            let reply = pair.refusal(reason, "");
+            pair.reply(&reply).await?;
+            Err(Stop::Said(reason))
+        }
+    }
+}
+
+/// How the way to the client module ended.
+enum Streamed {
+    /// All but the final dot is there.
+    Whole { added: Vec<&'static str> },
+    /// It must not be completed.
+    Stopped(Reason),
+}
+
+async fn stream(pair: &mut Pair, intake: &mut Intake) -> Result<Streamed, Stop> {
+    let (lines, added) = added_lines(pair, &intake.header);
+    let limit = pair.live.config.limits.message;
+    let head = [lines.into_bytes(), std::mem::take(&mut intake.ready)].concat();
+    let mut written = write(pair.stall(), &mut pair.module, &head).await;
+    drop(head);
+    loop {
+        if let Err(reason) = written {
+            return Ok(Streamed::Stopped(reason));
+        }
+        if intake.is_ambiguous {
+            return Ok(Streamed::Stopped(Reason::AmbiguousLineEnding));
+        }
+        if limit > 0 && intake.octets > limit {
+            return Ok(Streamed::Stopped(Reason::MessageTooLarge));
+        }
+        if intake.has_ended {
+            return Ok(Streamed::Whole { added });
+        }
+        if pair.client.bytes().is_empty() {
+            pair.report_traffic();
+            let stall = pair.stall();
+            // What cannot be flushed cannot be written either, and the next write says so.
+            let _ = stalled(stall, pair.module.flush()).await;
+            match timeout(stall, fill_either(&mut pair.module, &mut pair.client)).await {
+                Ok(Side::Client(Filled::More)) => {}
+                Ok(Side::Client(Filled::Ended(_))) => return Err(Stop::ClientLeft),
+                Ok(Side::Module(filled)) => return Ok(Streamed::Stopped(interrupted(filled))),
+                Err(_) => return Err(Stop::Broken(Reason::Timeout)),
+            }
+        }
+        let piece = intake.scan(pair);
+        let stall = pair.stall();
+        written = write(stall, &mut pair.module, piece.release).await;
+        if written.is_ok() {
+            let safe = &pair.client.bytes()[..piece.safe];
+            written = write(stall, &mut pair.module, safe).await;
+        }
+        pair.client.consume(piece.used);
+    }
+}
+
+/// Writes on, as long as the client module listens. It has no say before the message ends: whatever
+/// it says or does before that is not the message's answer.
+async fn write(stall: Duration, module: &mut Wire, bytes: &[u8]) -> Result<(), Reason> {
+    match stalled(stall, module.write_while_silent(bytes)).await {
+        Some(true) => Ok(()),
+        Some(false) if module.bytes().is_empty() => Err(Reason::ClientModuleUnreachable),
+        Some(false) => Err(Reason::ClientModuleProtocolError),
+        None => Err(Reason::ClientModuleUnreachable),
+    }
+}
+
+fn interrupted(filled: Filled) -> Reason {
+    match filled {
+        Filled::More => Reason::ClientModuleProtocolError,
+        Filled::Ended(_) => Reason::ClientModuleUnreachable,
+    }
+}
+
+/// Writes the final dot and waits for the answer, which is the message's fate.
+async fn finish(
+    pair: &mut Pair,
+    intake: &Intake,
+    envelope: &Transaction,
+    added: &[&str],
+) -> Result<(), Stop> {
+    let ended = Instant::now();
+    let sent = stalled(pair.stall(), pair.module.send(END)).await;
+    sent.ok_or(Stop::Say(Reason::ClientModuleUnreachable))?;
+    pair.report_traffic();
+    let reply = final_reply(pair).await?;
+    let code = code_of(&pair.module.bytes()[..reply.len]).to_owned();
+    pair.shared.observer.emit(Event::MessageSent {
+        session: &pair.facts,
+        bytes: intake.octets,
+        seconds: seconds(ended),
+        service: intake.header.values(SERVICE).next(),
+        recipients: envelope.recipients,
+        accepted: reply.is_positive(),
+        reply: &code,
+        added,
+    });
+    bring(pair, reply).await
+}
+
+/// The refusal of a message, if its header block deserves one.
+fn judge(pair: &Pair, intake: &Intake) -> Option<Vec<u8>> {
+    if intake.is_ambiguous {
+        return Some(pair.refusal(Reason::AmbiguousLineEnding, ""));
+    }
+    let header = &intake.header;
+    if header.is_over_limit() && pair.permit.needs_service() {
+        return Some(pair.refusal(Reason::LineTooLong, ""));
+    }
+    // A message that names several services must be allowed every one of them: nobody knows which
+    // one the other side will go by.
+    let mut services: Vec<Option<&str>> = header.values(SERVICE).map(Some).collect();
+    if services.is_empty() {
+        services.push(None);
+    }
+    services.into_iter().find_map(|service| {
+        let Denial { reason, .. } = pair.judged(pair.permit.judge_service(service))?;
+        Some(pair.refusal(reason, service.unwrap_or("KIM-Mail;Default;V1.0")))
+    })
+}
+
+/// The header lines that the configuration asks for, and their names.
+fn added_lines(pair: &Pair, header: &HeaderReader) -> (String, Vec<&'static str>) {
+    let config = &pair.live.config;
+    let mut lines = String::new();
+    let mut added = Vec::new();
+    if config.middleware_header {
+        lines.push_str(MIDDLEWARE);
+        lines.push_str(concat!(": kimgate;", env!("CARGO_PKG_VERSION"), "\r\n"));
+        added.push(MIDDLEWARE);
+    }
+    let is_header_whole = header.is_done() && !header.is_over_limit();
+    if config.read_receipts && is_header_whole && !header.has(READ_RECEIPT) {
+        lines.push_str(&format!("{READ_RECEIPT}: <{}>\r\n", pair.permit.account()));
+        added.push(READ_RECEIPT);
+    }
+    (lines, added)
+}
+
+/// What one look at the workstation's bytes gave.
+struct Piece {
+    release: &'static [u8],
+    safe: usize,
+    used: usize,
+}
+
+impl Intake {
+    fn new(header_limit: usize) -> Self {
+        Self {
+            dots: DotScan::strict(),
+            header: HeaderReader::new(WANTED, header_limit),
+            ready: Vec::new(),
+            octets: 0,
+            has_ended: false,
+            is_ambiguous: false,
+        }
+    }
+
+    fn is_header_known(&self) -> bool {
+        self.header.is_done() || self.header.is_over_limit() || self.has_ended || self.is_ambiguous
+    }
+
+    /// Looks at what the workstation has sent, without taking it.
+    fn scan(&mut self, pair: &Pair) -> Piece {
+        let bytes = pair.client.bytes();
+        let scanned = self.dots.scan(bytes);
+        self.is_ambiguous |= scanned.ambiguous;
+        self.has_ended |= scanned.end.is_some();
+        self.octets += (scanned.release.len() + scanned.safe) as u64;
+        Piece {
+            release: scanned.release,
+            safe: scanned.safe,
+            used: scanned.end.unwrap_or(bytes.len()),
+        }
+    }
+
+    /// Takes what the workstation has sent, or waits for it, into `ready`.
+    async fn take(&mut self, pair: &mut Pair) -> Result<(), Stop> {
+        wait_for_client(pair).await?;
+        let piece = self.scan(pair);
+        let start = self.ready.len();
+        self.ready.extend_from_slice(piece.release);
+        self.ready.extend_from_slice(&pair.client.bytes()[..piece.safe]);
+        self.header.feed(&self.ready[start..]);
+        pair.client.consume(piece.used);
+        Ok(())
+    }
+
+    /// Reads on to the true end of the message, so that nothing of it is taken for a command.
+    async fn swallow(&mut self, pair: &mut Pair) -> Result<(), Stop> {
+        while !self.has_ended {
+            wait_for_client(pair).await?;
+            let piece = self.scan(pair);
+            pair.client.consume(piece.used);
+        }
+        Ok(())
+    }
+}
+
+/// Waits until there are bytes of the message.
+async fn wait_for_client(pair: &mut Pair) -> Result<(), Stop> {
+    if !pair.client.bytes().is_empty() {
+        return Ok(());
+    }
+    match timeout(pair.stall(), pair.client.fill()).await {
+        Ok(Filled::More) => Ok(()),
+        Ok(Filled::Ended(_)) => Err(Stop::ClientLeft),
+        Err(_) => Err(Stop::Broken(Reason::Timeout)),
+    }
+}

@@ -1,0 +1,324 @@
+//! Dialling a client module: TCP, TLS, verdict, greeting. Nobody logs in without a permit.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::config::ClientModule;
+use super::machines::{Back, BackError, Capabilities, StartTls};
+use super::stream::Stream;
+use super::wire::Wire;
+use crate::observe::{ClientModuleState, Event, Observer};
+use crate::policy::Permit;
+use crate::proto::back::{Answer, BackStep};
+use crate::proto::sasl::Credentials;
+use crate::trust::{MaterialError, UpstreamTls, Verdict, verdict_of};
+use crate::words::{Language, Protocol, Reason, Security};
+
+/// How long a TCP connection may take; a machine that is there answers within a second.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A client module as the gateway knows it.
+pub(crate) struct Module {
+    pub(crate) name: Arc<str>,
+    pub(crate) config: ClientModule,
+    tls: Option<UpstreamTls>,
+    /// Our own name, for EHLO.
+    gateway: String,
+    language: Language,
+    /// How long TLS and greeting, or a login, may take.
+    patience: Duration,
+    learned: Mutex<Option<Capabilities>>,
+}
+
+/// A connection to a client module that waits for a login.
+pub(crate) struct Upstream {
+    pub(crate) module: Arc<Module>,
+    pub(crate) wire: Wire,
+    back: Back,
+}
+
+/// What dialling brought, where nothing went wrong on the way.
+pub(crate) enum Dialled {
+    /// It waits for a login.
+    Ready(Box<Upstream>),
+    /// It greeted us with a refusal.
+    Refused(Answer),
+}
+
+/// Why a client module cannot be used now.
+#[derive(Debug)]
+pub(crate) struct DialError {
+    pub(crate) reason: Reason,
+    /// One line for a person.
+    pub(crate) detail: String,
+}
+
+impl DialError {
+    fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+impl Module {
+    /// Reads the module's certificates and keys.
+    pub(crate) fn load(
+        name: &str,
+        config: &ClientModule,
+        gateway: &str,
+        language: Language,
+        patience: Duration,
+    ) -> Result<Self, MaterialError> {
+        let tls = match config.security {
+            Security::None => None,
+            Security::Implicit | Security::StartTls => {
+                Some(UpstreamTls::load(&config.trust, &config.host)?)
+            }
+        };
+        Ok(Self {
+            name: name.into(),
+            config: config.clone(),
+            tls,
+            gateway: gateway.into(),
+            language,
+            patience,
+            learned: Mutex::new(None),
+        })
+    }
+
+    /// What it offered when last asked, if it ever answered.
+    pub(crate) fn capabilities(&self) -> Option<Capabilities> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps what it offers.
+    pub(crate) fn learn(&self, capabilities: Capabilities) {
+        *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = Some(capabilities);
+    }
+
+    async fn connect(
+        self: &Arc<Self>,
+        protocol: Protocol,
+        observer: &Observer,
+    ) -> Result<Dialled, DialError> {
+        let started = Instant::now();
+        let dialled = match timeout(CONNECT + self.patience, self.greet(protocol, observer)).await {
+            Ok(dialled) => dialled,
+            Err(_) => Err(DialError::new(
+                Reason::ClientModuleUnreachable,
+                format!("{}: no greeting in time", self.name),
+            )),
+        };
+        if let Err(error) = &dialled {
+            observer.client_module_state(
+                &self.name,
+                protocol,
+                ClientModuleState {
+                    error: Some(error.detail.clone()),
+                    ..ClientModuleState::default()
+                },
+            );
+        } else {
+            observer.client_module_state(
+                &self.name,
+                protocol,
+                ClientModuleState {
+                    up: true,
+                    capabilities: self.announced(protocol),
+                    error: None,
+                    connect_seconds: Some(started.elapsed().as_secs_f64()),
+                },
+            );
+        }
+        dialled
+    }
+
+    fn announced(&self, protocol: Protocol) -> Vec<String> {
+        let Some(known) = self.capabilities() else { return Vec::new() };
+        match protocol {
+            Protocol::Pop3 => known.pop3.lines().to_vec(),
+            Protocol::Smtp => known.smtp.lines().to_vec(),
+        }
+    }
+
+    async fn greet(
+        self: &Arc<Self>,
+        protocol: Protocol,
+        observer: &Observer,
+    ) -> Result<Dialled, DialError> {
+        let tcp = self.tcp(protocol).await?;
+        let implicit = self.config.security == Security::Implicit;
+        let mut wire = Wire::new(Stream::Plain(tcp));
+        let start_tls = self.start_tls();
+        if let (true, Some(tls)) = (implicit, &start_tls) {
+            let shaken = super::machines::secure(&mut wire, tls).await;
+            shaken.map_err(|error| self.untrusted(&error, observer))?;
+            self.judge(&wire, observer)?;
+        }
+        let mut back = Back::new(protocol, &self.gateway, start_tls.is_some() && !implicit);
+        match back.drive(&mut wire, start_tls.as_ref()).await {
+            Ok(BackStep::Refused(answer)) => Ok(Dialled::Refused(answer)),
+            Ok(_) => {
+                if !implicit {
+                    self.judge(&wire, observer)?;
+                }
+                let module = self.clone();
+                Ok(Dialled::Ready(Box::new(Upstream { module, wire, back })))
+            }
+            Err(error) => Err(self.fault(error, observer)),
+        }
+    }
+
+    async fn tcp(&self, protocol: Protocol) -> Result<TcpStream, DialError> {
+        let (host, port) = (self.config.host.as_str(), self.config.port(protocol));
+        let unreachable = |why: &dyn std::fmt::Display| {
+            DialError::new(Reason::ClientModuleUnreachable, format!("{host}:{port}: {why}"))
+        };
+        let tcp = match timeout(CONNECT, TcpStream::connect((host, port))).await {
+            Ok(connected) => connected.map_err(|error| unreachable(&error))?,
+            Err(_) => return Err(unreachable(&"no answer within 10 s")),
+        };
+        Stream::prepare(&tcp).map_err(|error| unreachable(&error))?;
+        Ok(tcp)
+    }
+
+    fn start_tls(&self) -> Option<StartTls> {
+        let tls = self.tls.as_ref()?;
+        Some(StartTls { connector: tls.connector(), server_name: tls.server_name() })
+    }
+
+    /// Reports the verdict on a handshake that went through. A resumed one shows no certificate
+    /// again, so its dates are looked at here.
+    fn judge(&self, wire: &Wire, observer: &Observer) -> Result<(), DialError> {
+        let (Some(tls), Stream::ClientModule(stream)) = (&self.tls, wire.stream()) else {
+            return Ok(());
+        };
+        let verdict = tls.verdict(stream.get_ref().1);
+        let sentence = self.report(&verdict, observer);
+        if verdict.accepted {
+            return Ok(());
+        }
+        Err(DialError::new(Reason::ClientModuleUntrusted, sentence))
+    }
+
+    fn untrusted(&self, error: &io::Error, observer: &Observer) -> DialError {
+        match verdict_of(error) {
+            Some(verdict) => {
+                DialError::new(Reason::ClientModuleUntrusted, self.report(&verdict, observer))
+            }
+            None => {
+                DialError::new(Reason::ClientModuleUnreachable, format!("{}: {error}", self.name))
+            }
+        }
+    }
+
+    fn report(&self, verdict: &Verdict, observer: &Observer) -> String {
+        let sentence = verdict.sentence(self.language);
+        observer.emit(Event::Certificate {
+            client_module: &self.name,
+            class: verdict.class.as_str(),
+            accepted: verdict.accepted,
+            sentence: &sentence,
+            fingerprint: verdict.certificate.as_ref().map(|c| c.fingerprint.as_str()),
+            not_after: verdict.certificate.as_ref().map(|c| c.not_after.unix_timestamp()),
+        });
+        sentence
+    }
+
+    fn fault(&self, error: BackError, observer: &Observer) -> DialError {
+        match error {
+            BackError::Gone => DialError::new(
+                Reason::ClientModuleUnreachable,
+                format!("{}: connection closed", self.name),
+            ),
+            BackError::Protocol(error) => {
+                DialError::new(Reason::ClientModuleProtocolError, format!("{}: {error}", self.name))
+            }
+            BackError::Tls(error) => self.untrusted(&error, observer),
+        }
+    }
+}
+
+/// Dials the permit's client module, or its standby where it does not answer. No login has been
+/// sent when this returns.
+pub(crate) async fn dial(
+    permit: &Permit,
+    modules: &super::live::Modules,
+    protocol: Protocol,
+    observer: &Observer,
+) -> Result<Dialled, DialError> {
+    let module = modules.get(permit.client_module()).ok_or_else(|| {
+        DialError::new(Reason::ClientModuleUnreachable, "not in the configuration")
+    })?;
+    let dialled = module.connect(protocol, observer).await;
+    let standby = module.config.standby.as_deref().and_then(|name| modules.get(name));
+    match (dialled, standby) {
+        (Err(error), Some(standby)) if error.reason == Reason::ClientModuleUnreachable => {
+            standby.connect(protocol, observer).await
+        }
+        (dialled, _) => dialled,
+    }
+}
+
+/// Asks a client module what it offers, without a login.
+pub(crate) async fn probe(
+    module: &Arc<Module>,
+    protocol: Protocol,
+    observer: &Observer,
+) -> Result<(), DialError> {
+    let Dialled::Ready(mut upstream) = module.connect(protocol, observer).await? else {
+        // It answers, if only to say that it is busy; what it offers is not known.
+        return Ok(());
+    };
+    upstream.back.ask_capabilities();
+    let asked = upstream.back.drive(&mut upstream.wire, None);
+    match timeout(module.patience, asked).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return Err(module.fault(error, observer)),
+        Err(_) => {
+            let detail = format!("{}: no answer in time", module.name);
+            return Err(DialError::new(Reason::ClientModuleUnreachable, detail));
+        }
+    }
+    let mut known = module.capabilities().unwrap_or_else(Capabilities::conservative);
+    match &upstream.back {
+        Back::Pop3(back) => known.pop3 = back.capabilities().clone(),
+        Back::Smtp(back) => known.smtp = back.capabilities().clone(),
+    }
+    module.learn(known);
+    upstream.back.quit();
+    // It has told us what we came for; whether it answers QUIT changes nothing.
+    let _ = timeout(CONNECT, upstream.back.drive(&mut upstream.wire, None)).await;
+    upstream.wire.close(b"").await;
+    Ok(())
+}
+
+impl Upstream {
+    /// Sends the login and waits for the verdict. Cards are slow, and so is this.
+    pub(crate) async fn log_in(
+        &mut self,
+        credentials: &Credentials,
+        observer: &Observer,
+    ) -> Result<Result<Answer, Answer>, DialError> {
+        self.back.log_in(credentials);
+        let answered = self.back.drive(&mut self.wire, None);
+        match timeout(self.module.patience, answered).await {
+            Ok(Ok(BackStep::LoggedIn(answer))) => Ok(Ok(answer)),
+            Ok(Ok(BackStep::Refused(answer))) => Ok(Err(answer)),
+            Ok(Ok(_)) => Err(DialError::new(Reason::ClientModuleProtocolError, "")),
+            // The answer may repeat the password, so its words stay out of the text.
+            Ok(Err(BackError::Protocol(error))) => {
+                let error = BackError::Protocol(error.without_excerpt());
+                Err(self.module.fault(error, observer))
+            }
+            Ok(Err(error)) => Err(self.module.fault(error, observer)),
+            Err(_) => Err(DialError::new(
+                Reason::Timeout,
+                format!("{}: the login was not answered in time", self.module.name),
+            )),
+        }
+    }
+}
