@@ -149,7 +149,7 @@ fn known<'a>(
             continue;
         }
         if word.eq_ignore_ascii_case(auth) {
-            kept.extend(with_mechanisms(word, line, |name| {
+            kept.extend(with_mechanisms(auth, line, |name| {
                 mechanisms.iter().any(|known| known.eq_ignore_ascii_case(name))
             }));
         } else if words.iter().any(|known| known.eq_ignore_ascii_case(word)) {
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn only_what_kimgate_carries_is_taken_over() {
         let reply =
-            b"250-KOM-LE-Clientmodul])\r\n250-SIZE 35882577\r\n250-AUTH LOGIN CRAM-MD5 PLAIN\r\n\
+            b"250-KOM-LE-Clientmodul])\r\n250-SIZE 35882577\r\n250-auth LOGIN CRAM-MD5 PLAIN\r\n\
             250-AUTH=LOGIN\r\n250-STARTTLS\r\n250-CHUNKING\r\n250-size 1\r\n250-XCLIENT NAME\r\n\
             250-8bitmime\r\n250-ENCHANCEDSTATUSCODES\r\n250-D\xc3\xbc\r\n250 DSN\r\n";
         let offer = SmtpCapabilities::from_reply(reply);

@@ -127,9 +127,9 @@ impl Front {
                 self.complain("-ERR KIM-Gateway: this needs an argument (bad-command)\r\n");
             }
             (b"AUTH", argument) => self.auth(argument.unwrap_or_default()),
-            (b"CAPA", None) => self.capa(),
-            (b"STLS", None) => self.start_tls(),
-            (b"QUIT", None) => {
+            (b"CAPA", None | Some(b"")) => self.capa(),
+            (b"STLS", None | Some(b"")) => self.start_tls(),
+            (b"QUIT", None | Some(b"")) => {
                 self.talk.say(format!("+OK {} KIM-Gateway\r\n", self.setup.name));
                 self.talk.halt(Step::Quit);
             }
@@ -160,7 +160,7 @@ impl Front {
     fn capa(&mut self) {
         let is_open = self.setup.stage == Stage::Open;
         let mut reply = String::from("+OK\r\n");
-        let is_login = |line: &str| line == "USER" || line.starts_with("SASL ");
+        let is_login = |line: &str| line.eq_ignore_ascii_case("USER") || line.starts_with("SASL ");
         for line in self.setup.capabilities.lines() {
             if is_open || !is_login(line) {
                 reply.push_str(line);
@@ -279,10 +279,11 @@ mod tests {
 
     #[test]
     fn commands_are_answered_here_before_the_login() {
-        let table: [(&[u8], &str); 18] = [
+        let table: [(&[u8], &str); 19] = [
             (b"CAPA", "+OK\r\nTOP\r\nUSER\r\nUIDL\r\nSASL PLAIN\r\nRESP-CODES\r\n.\r\n"),
             (b"AUTH", "+OK\r\nPLAIN\r\n.\r\n"),
             (b"AUTH CRAM-MD5", "-ERR"),
+            (b"CAPA ", "+OK\r\nTOP\r\n"),
             (b"AUTH PLAIN !", "-ERR KIM-Gateway: not base64 (bad-credentials-encoding)\r\n"),
             (b"AUTH PLAIN\r\nx y", "+ \r\n-ERR KIM-Gateway: not base64"),
             (b"NOOP", "-ERR"),

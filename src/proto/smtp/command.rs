@@ -156,6 +156,8 @@ fn parameter<'a>(parameters: &'a str, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -266,6 +268,33 @@ mod tests {
         }
         for bad in ["RCPT TO:<>", "RCPT FROM:<a@b>", "RCPT TO:", "RCPT TO:<@a:b@c>"] {
             assert_eq!(parse(bad.as_bytes()), Err(SYNTAX), "{bad}");
+        }
+    }
+
+    proptest! {
+        /// A mailbox that was read stands between brackets in the line, and its end is the line's.
+        #[test]
+        fn any_path_that_is_read_is_there_word_for_word(
+            words in prop::collection::vec(
+                prop::sample::select(vec![
+                    "<", ">", "@", "\"", "\\", "a", "b.c", " ", "[", "]", ":", "\u{e4}", "\t", ",",
+                ]),
+                0..12,
+            ),
+        ) {
+            let line = format!("RCPT TO:{}", words.concat());
+            if let Ok(Command::Rcpt { recipient, .. }) = parse(line.as_bytes()) {
+                let rest = line.split_once(&format!("<{recipient}>")).unwrap().1;
+                prop_assert!(rest.is_empty() || rest.starts_with(' '));
+                prop_assert!(recipient.starts_with('"') || recipient.matches('@').count() < 2);
+            }
+        }
+
+        #[test]
+        fn no_line_is_too_odd_to_be_answered(line in prop::collection::vec(any::<u8>(), 0..40)) {
+            for verb in ["MAIL FROM:<", "RCPT TO:<", ""] {
+                let _ = parse(&[verb.as_bytes(), &line].concat());
+            }
         }
     }
 }

@@ -20,13 +20,6 @@ pub struct Reply {
     pub len: usize,
 }
 
-impl Reply {
-    /// Whether the command was carried out (2yz).
-    pub fn is_positive(self) -> bool {
-        self.code / 100 == 2
-    }
-}
-
 /// Finds the end of a reply. It keeps nothing: offer all bytes since the reply's first one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReplyScan;
@@ -82,8 +75,9 @@ mod tests {
 
     #[test]
     fn the_end_of_a_reply_is_found() {
+        type Found = Result<Option<Reply>, ProtocolError>;
         let reply = |code, len| Ok(Some(Reply { code, len }));
-        let table: [(&[u8], Result<Option<Reply>, ProtocolError>); 12] = [
+        let table: [(&[u8], Found); 12] = [
             (b"", Ok(None)),
             (b"250", Ok(None)),
             (b"250-a\r\n250-b\r\n", Ok(None)),
