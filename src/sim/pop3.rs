@@ -272,7 +272,7 @@ impl Pop3 {
     }
 
     fn find(&self, argument: &str) -> Option<(usize, &Kept)> {
-        let wanted = argument.trim().parse().ok()?;
+        let wanted: usize = argument.trim().parse().ok()?;
         self.listed().find(|(number, _)| *number == wanted)
     }
 
