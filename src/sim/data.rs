@@ -35,10 +35,11 @@ async fn read(session: &mut Session, body: &mut Body) -> Talk<()> {
     let mut effects = session.world.script.due_in_data(session.protocol).into_iter().peekable();
     let mut unstuff = Unstuff::new(lenient);
     loop {
+        let ended = unstuff.feed(session.wire.input(), |bytes| body.push(bytes));
         while let Some((_, effect)) = effects.next_if(|(at, _)| *at <= body.digest.bytes()) {
             session.suffer(&effect).await?;
         }
-        if unstuff.feed(session.wire.input(), |bytes| body.push(bytes)) {
+        if ended {
             return Ok(());
         }
         session.wire.fill().await?;
@@ -196,7 +197,8 @@ mod tests {
 
     #[test]
     fn the_end_is_found_and_dots_are_taken_out_wherever_the_bytes_are_cut() {
-        let table: [(&[u8], bool, &[u8], Option<&[u8]>); 10] = [
+        type Case<'a> = (&'a [u8], bool, &'a [u8], Option<&'a [u8]>);
+        let table: [Case<'_>; 10] = [
             (b".\r\n", false, b"", Some(b"")),
             (b"a\r\n.\r\nQUIT\r\n", false, b"a\r\n", Some(b"QUIT\r\n")),
             (b"..\r\n...a\r\n.\r\n", false, b".\r\n..a\r\n", Some(b"")),

@@ -44,7 +44,7 @@ const LONG_LINE: usize = 1 << 20;
 impl Fault {
     /// Every point, effect and manner in at least one fault that can be written as it stands here,
     /// with its meaning. Points and effects combine freely.
-    pub const ALL: [(&str, &str); 31] = [
+    pub const ALL: [(&str, &str); 34] = [
         ("handshake-drop", "the connection ends before the TLS handshake"),
         ("handshake-refuse", "a greeting in clear where TLS belongs"),
         ("greeting-delay=5s", "the greeting comes late"),
@@ -75,7 +75,10 @@ impl Fault {
         ("packed", "answers wait for each other, +OK for its message"),
         ("undecryptable", "RETR gives the error mail with code 4009"),
         ("openkim", "LIST, STAT and AUTH PLAIN are wrong as in openKIM"),
-        ("bare-lf", "reply lines end with LF; likewise line-by-line, lenient-dot, forgetful-rset"),
+        ("bare-lf", "reply lines end with LF alone"),
+        ("line-by-line", "every line of a reply is sent by itself"),
+        ("lenient-dot", "LF alone counts around the final dot, as in servers open to smuggling"),
+        ("forgetful-rset", "RSET loses the login"),
     ];
 }
 
@@ -197,10 +200,12 @@ impl fmt::Display for Fault {
 }
 
 fn write_at(f: &mut fmt::Formatter<'_>, point: Point, effect: &Effect) -> fmt::Result {
-    let (kind, offset) = match point {
-        Point::InData(bytes) => (Point::InData(0), Some(bytes)),
-        Point::InRetr(percent) => (Point::InRetr(0), Some(percent.into())),
-        _ => (point, None),
+    let (kind, offset) = if let Point::InData(bytes) = point {
+        (Point::InData(0), Some(bytes))
+    } else if let Point::InRetr(percent) = point {
+        (Point::InRetr(0), Some(percent.into()))
+    } else {
+        (point, None)
     };
     let point = POINTS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| name);
     let (effect, value) = match effect {

@@ -138,14 +138,12 @@ impl Session {
     /// Makes the TLS handshake.
     pub(crate) async fn secure(mut self) -> Talk<Self> {
         for effect in self.world.script.due(self.protocol, Point::Handshake) {
-            match effect {
-                Effect::Refuse(text) => {
-                    let text = text.unwrap_or_else(|| self.greeting().to_owned());
-                    self.wire.reply(text.as_bytes()).await?;
-                    return Err(self.hang_up().await);
-                }
-                other => self.suffer(&other).await?,
+            if let Effect::Refuse(text) = effect {
+                let text = text.unwrap_or_else(|| self.greeting().to_owned());
+                self.wire.reply(text.as_bytes()).await?;
+                return Err(self.hang_up().await);
             }
+            self.suffer(&effect).await?;
         }
         self.wire = self.wire.secure(&self.world.material.acceptor).await?;
         self.secured = true;
@@ -190,7 +188,13 @@ impl Session {
                 Effect::Unasked => {
                     reply = [&reply[..], b"\r\n", self.unasked().as_bytes()].concat();
                 }
-                other => self.suffer(&other).await?,
+                Effect::Delay(_)
+                | Effect::Close
+                | Effect::Drop
+                | Effect::Reset
+                | Effect::HalfClose
+                | Effect::Stall
+                | Effect::Endless => self.suffer(&effect).await?,
             }
         }
         Ok(Some(reply))
