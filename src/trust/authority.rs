@@ -198,3 +198,65 @@ fn is_name(name: &str) -> bool {
 fn issued(certificate: String, key: &KeyPair) -> Issued {
     Issued { certificate, private_key: Secret::new(key.serialize_pem()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::CertificateFacts;
+    use super::*;
+
+    fn facts(pem: &str) -> CertificateFacts {
+        CertificateFacts::read(&CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_authority_that_was_written_down_signs_as_before() {
+        let first = Authority::new("Praxis Müller").unwrap();
+        let again = Authority::from_pem(first.certificate(), &first.private_key()).unwrap();
+        let issued = [again.server(&["kim.praxis.local", "192.0.2.1"]), again.client("PC1")];
+        for issued in issued {
+            let facts = facts(&issued.unwrap().certificate);
+            assert_eq!(facts.issuer, "CN=Praxis Müller");
+            assert_eq!(facts.not_after - facts.not_before, LIFE);
+        }
+    }
+
+    #[test]
+    fn names_stand_where_clients_look_for_them() {
+        let authority = Authority::new("CA").unwrap();
+        let server = facts(&authority.server(&["kim.test", "192.0.2.1"]).unwrap().certificate);
+        assert_eq!(server.names, ["kim.test", "192.0.2.1"]);
+        assert_eq!(server.common_name.as_deref(), Some("kim.test"));
+        let client = facts(&authority.client("Empfang 1").unwrap().certificate);
+        assert_eq!(client.common_name.as_deref(), Some("Empfang 1"));
+        for bad in [&[][..], &[""], &["a b"], &["https://kim"], &["kim.test", "a\nb"]] {
+            assert!(matches!(authority.server(bad), Err(AuthorityError::Name(_))), "{bad:?}");
+        }
+        for bad in ["", "a\r\nb", &"x".repeat(65)] {
+            assert!(matches!(authority.client(bad), Err(AuthorityError::Name(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_authority_cannot_sign() {
+        let authority = Authority::new("CA").unwrap();
+        let leaf = authority.server(&["kim.test"]).unwrap();
+        let other = Authority::new("CA").unwrap();
+        for (certificate, key) in [
+            (leaf.certificate.as_str(), &leaf.private_key),
+            ("", &leaf.private_key),
+            (authority.certificate(), &other.private_key()),
+            (authority.certificate(), &Secret::new(String::new())),
+        ] {
+            let error = Authority::from_pem(certificate, key).unwrap_err();
+            assert!(!error.to_string().contains("PRIVATE"), "{error}");
+        }
+    }
+
+    #[test]
+    fn nothing_prints_a_key() {
+        let authority = Authority::new("CA").unwrap();
+        let issued = authority.client("PC1").unwrap();
+        let printed = format!("{authority:?} {issued:?}");
+        assert!(!printed.contains("PRIVATE KEY") && printed.contains("[secret]"), "{printed}");
+    }
+}

@@ -219,3 +219,124 @@ fn warn_about_readers(path: &Path, warnings: &mut Vec<MaterialWarning>) {
 
 #[cfg(not(unix))]
 fn warn_about_readers(_: &Path, _: &mut Vec<MaterialWarning>) {}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::pem::PemObject;
+
+    use super::super::{Authority, ClientModuleTrust, ListenerTls, UpstreamTls};
+    use super::super::{ClientCertificates, ListenerTlsConfig, MinVersion};
+    use super::*;
+
+    #[test]
+    fn every_unusable_file_is_named_with_what_to_write_instead() {
+        let issued = Authority::new("CA").unwrap().server(&["kim.test"]).unwrap();
+        let other = Authority::new("CA").unwrap().server(&["kim.test"]).unwrap();
+        let (certificate, key) = (&issued.certificate, issued.private_key.expose());
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let cut = &certificate[..certificate.len() - 30];
+        let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let locked = key.replace("BEGIN PRIVATE", "BEGIN ENCRYPTED PRIVATE");
+        let long = "x".repeat(LIMIT as usize + 1);
+        for (certificate, key, blamed, wanted) in [
+            (certificate.as_bytes(), key.as_bytes(), "", ""),
+            (b"", key.as_bytes(), "c.pem", "-----BEGIN CERTIFICATE-----"),
+            (key.as_bytes(), key.as_bytes(), "c.pem", "no certificate in it"),
+            (&der, key.as_bytes(), "c.pem", "openssl x509 -inform der"),
+            (cut.as_bytes(), key.as_bytes(), "c.pem", "broken PEM"),
+            (junk.as_bytes(), key.as_bytes(), "c.pem", "cannot be read"),
+            (long.as_bytes(), key.as_bytes(), "c.pem", "1 MiB"),
+            (certificate.as_bytes(), b"", "k.pem", "-----BEGIN PRIVATE KEY-----"),
+            (certificate.as_bytes(), certificate.as_bytes(), "k.pem", "no private key"),
+            (certificate.as_bytes(), locked.as_bytes(), "k.pem", "openssl pkey"),
+            (
+                certificate.as_bytes(),
+                other.private_key.expose().as_bytes(),
+                "k.pem",
+                "does not belong to the certificate in",
+            ),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("c.pem"), certificate).unwrap();
+            std::fs::write(dir.path().join("k.pem"), key).unwrap();
+            match ListenerTls::load(&listener(dir.path())) {
+                Ok(_) => assert_eq!(blamed, ""),
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(error.path.ends_with(blamed) && !blamed.is_empty(), "{text}");
+                    assert!(text.contains(wanted), "{text}");
+                    assert!(!text.contains("PRIVATE KEY-----\n"), "{text}");
+                }
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let missing = ListenerTls::load(&listener(dir.path())).unwrap_err().to_string();
+        assert!(missing.contains("c.pem: there is no such file"), "{missing}");
+    }
+
+    #[test]
+    fn an_authority_for_clients_is_needed_where_they_are_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = ListenerTlsConfig {
+            certificate: None,
+            client_certificates: ClientCertificates::Optional,
+            ..listener(dir.path())
+        };
+        let error = ListenerTls::load(&config).unwrap_err().to_string();
+        assert!(error.contains("client_ca"), "{error}");
+    }
+
+    #[test]
+    fn a_host_that_no_certificate_can_name_is_refused() {
+        for host in ["", "kim praxis", "https://kim", "kim:995"] {
+            let error = UpstreamTls::load(&ClientModuleTrust::default(), host).unwrap_err();
+            assert!(matches!(error.problem, MaterialProblem::Host), "{host}");
+        }
+        for host in ["kim.praxis.local", "192.0.2.1", "2001:db8::1", "KIM-PC_1"] {
+            assert!(UpstreamTls::load(&ClientModuleTrust::default(), host).is_ok(), "{host}");
+        }
+    }
+
+    #[test]
+    fn dates_near_their_end_and_keys_open_to_all_are_warned_about() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::new("CA").unwrap();
+        let der = CertificateDer::from_pem_slice(authority.certificate().as_bytes()).unwrap();
+        let now = OffsetDateTime::now_utc();
+        for (days, part) in [
+            (0, None),
+            (3630, Some("ends on")),
+            (3700, Some("over since")),
+            (-9, Some("not valid before")),
+        ] {
+            let mut warnings = vec![];
+            warn_about_dates(dir.path(), &der, now + Duration::days(days), &mut warnings);
+            assert_eq!(warnings.len(), usize::from(part.is_some()), "{days}");
+            assert!(part.is_none_or(|part| warnings[0].text.contains(part)), "{warnings:?}");
+        }
+        #[cfg(unix)]
+        for (mode, count) in [(0o600, 0), (0o640, 0), (0o644, 1)] {
+            use std::os::unix::fs::PermissionsExt;
+            let key = dir.path().join("k.pem");
+            std::fs::write(&key, "").unwrap();
+            std::fs::set_permissions(&key, PermissionsExt::from_mode(mode)).unwrap();
+            let mut warnings = vec![];
+            warn_about_readers(&key, &mut warnings);
+            assert_eq!(warnings.len(), count, "{mode:o}");
+        }
+    }
+
+    fn listener(dir: &Path) -> ListenerTlsConfig {
+        ListenerTlsConfig {
+            certificate: Some(Identity {
+                certificate: dir.join("c.pem"),
+                private_key: dir.join("k.pem"),
+            }),
+            min_version: MinVersion::Tls12,
+            client_certificates: ClientCertificates::Off,
+            client_ca: None,
+            gateway_name: "kim.test".to_owned(),
+            state_dir: dir.join("state"),
+        }
+    }
+}
