@@ -32,7 +32,7 @@ pub(crate) struct Pair {
     pub(crate) facts: SessionFacts,
     pub(crate) live: Arc<Live>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) tracked: LiveSession,
+    pub(crate) tracked: Arc<LiveSession>,
     /// Names in the workstation's certificate, for finding it again after a reload.
     pub(crate) certificate_names: Vec<String>,
     pub(crate) bad_lines: u32,

@@ -40,7 +40,7 @@ pub(crate) struct Session {
     /// The configuration that it was begun under, and then the one that its login was judged by.
     pub(crate) live: Arc<Live>,
     pub(crate) facts: SessionFacts,
-    pub(crate) tracked: LiveSession,
+    pub(crate) tracked: Arc<LiveSession>,
     certificate_names: Vec<String>,
 }
 
@@ -68,11 +68,17 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
     };
     let listener = &accepted.listener;
     let facts = SessionFacts::new(listener.protocol, listener.name.clone(), peer);
-    let tracked = shared.observer.track(&facts);
+    // Held to the end: a session that vanishes from the table without a close is a fault.
+    let tracked = Arc::new(shared.observer.track(&facts));
     shared.observer.emit(Event::Connected(&facts));
     let closing = facts.clone();
-    let session =
-        Session { shared: shared.clone(), live, facts, tracked, certificate_names: Vec::new() };
+    let session = Session {
+        shared: shared.clone(),
+        live,
+        facts,
+        tracked: tracked.clone(),
+        certificate_names: Vec::new(),
+    };
     let (facts, ended) = tokio::select! {
         biased;
         () = shared.kill.cancelled() => (closing, Close::from(Reason::ShuttingDown).into()),
@@ -85,6 +91,7 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
         bytes_to_module: ended.to_module,
         seconds: seconds(started),
     });
+    drop(tracked);
 }
 
 impl Session {

@@ -94,7 +94,9 @@ impl Wire {
                 self.stream = handshake(tcp).await?;
                 Ok(())
             }
-            _ => Err(io::ErrorKind::InvalidInput.into()),
+            Stream::Plain(_) | Stream::Workstation(_) | Stream::ClientModule(_) | Stream::Lost => {
+                Err(io::ErrorKind::InvalidInput.into())
+            }
         }
     }
 

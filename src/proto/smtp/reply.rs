@@ -20,6 +20,13 @@ pub struct Reply {
     pub len: usize,
 }
 
+impl Reply {
+    /// Whether the command was carried out (2yz).
+    pub fn is_positive(self) -> bool {
+        self.code / 100 == 2
+    }
+}
+
 /// Finds the end of a reply. It keeps nothing: offer all bytes since the reply's first one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReplyScan;
