@@ -79,9 +79,9 @@ impl Authority {
             .map_err(|_| AuthorityError::NotAnAuthority)?;
         let parsed = Certificate::parse(&der).ok_or(AuthorityError::NotAnAuthority)?;
         let x509 = &parsed.x509;
-        let may_sign = x509.key_usage().is_ok_and(|usage| {
-            usage.is_none_or(|usage| usage.value.key_cert_sign()) //
-        });
+        let may_sign = x509
+            .key_usage()
+            .is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()));
         if !(x509.is_ca() && may_sign) {
             return Err(AuthorityError::NotAnAuthority);
         }

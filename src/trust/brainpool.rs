@@ -16,8 +16,8 @@ use elliptic_curve::point::AffineCoordinates;
 use elliptic_curve::sec1::{FromSec1Point, ModulusSize, ToSec1Point};
 use elliptic_curve::{AffinePoint, CurveArithmetic, FieldBytesSize, PublicKey, SecretKey};
 use rustls::crypto::{
-    ActiveKeyExchange, CryptoProvider, GetRandomFailed, SecureRandom, SharedSecret,
-    SupportedKxGroup, WebPkiSupportedAlgorithms,
+    ActiveKeyExchange, CryptoProvider, GetRandomFailed, SharedSecret, SupportedKxGroup,
+    WebPkiSupportedAlgorithms,
 };
 use rustls::pki_types::{
     AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm as Verification, alg_id,
@@ -205,10 +205,9 @@ where
     FieldBytesSize<C>: ModulusSize,
 {
     let mut bytes = Zeroizing::new(elliptic_curve::FieldBytes::<C>::default());
-    let random: &dyn SecureRandom = rustls::crypto::aws_lc_rs::default_provider().secure_random;
     // Numbers beyond the group's order are drawn again: about a third of them on P256r1.
     for _ in 0..128 {
-        random.fill(&mut bytes)?;
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| GetRandomFailed)?;
         if let Ok(secret) = SecretKey::from_bytes(&bytes) {
             return Ok(secret);
         }

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use super::config::{ClientCertificates, ListenerTlsConfig, MinVersion};
 use super::facts::{CertificateFacts, common_names, dns_names};
 use super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
-use super::provider::provider;
+use super::provider::for_workstations;
 use super::self_made;
 use super::x509::Certificate;
 
@@ -42,7 +42,7 @@ impl ListenerTls {
             .first()
             .and_then(|leaf| CertificateFacts::read(leaf))
             .ok_or_else(|| MaterialProblem::NotACertificate.of(identity.certificate.clone()))?;
-        let provider = provider();
+        let provider = for_workstations();
         let clients = client_verifier(config, &provider, &mut warnings)?;
         let server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(config.min_version))
@@ -130,7 +130,7 @@ fn client_verifier(
     let path: &Path = config
         .client_ca
         .as_deref()
-        .ok_or_else(|| MaterialProblem::NoClientCa.of(config.state_dir.clone()))?;
+        .ok_or_else(|| MaterialProblem::NoClientCa.of("tls.client_ca".into()))?;
     let unreadable = || MaterialProblem::NotACertificate.of(path.to_path_buf());
     let mut roots = RootCertStore::empty();
     for certificate in material::certificates(path)? {

@@ -10,6 +10,7 @@ mod handshake;
 mod judge;
 mod listener;
 mod material;
+mod phrases;
 mod printable;
 mod provider;
 mod self_made;

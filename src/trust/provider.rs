@@ -5,8 +5,16 @@ use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-/// aws-lc-rs, and brainpool curves where that feature is on.
-pub(super) fn provider() -> Arc<CryptoProvider> {
+/// Towards workstations: aws-lc-rs alone. They have no need of brainpool, and strangers shall not
+/// reach code that nobody audited.
+pub(super) fn for_workstations() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+        LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+    PROVIDER.clone()
+}
+
+/// Towards client modules: aws-lc-rs, and brainpool curves where that feature is on.
+pub(super) fn for_client_modules() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         #[cfg_attr(not(feature = "brainpool"), expect(unused_mut))]
         let mut provider = aws_lc_rs::default_provider();

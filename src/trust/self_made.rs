@@ -10,7 +10,7 @@ use super::authority::self_signed;
 use super::config::Identity;
 use super::facts::CertificateFacts;
 use super::material::{self, MaterialError, MaterialProblem};
-use super::provider::provider;
+use super::provider::for_workstations;
 
 /// Made anew when less than this is left.
 const RENEWAL: Duration = Duration::days(30);
@@ -67,7 +67,7 @@ fn serves(identity: &Identity, names: &[String], now: OffsetDateTime) -> bool {
     facts.names == names
         && facts.not_before <= now
         && now + RENEWAL < facts.not_after
-        && rustls::sign::CertifiedKey::from_der(chain, key, &provider()).is_ok()
+        && rustls::sign::CertifiedKey::from_der(chain, key, &for_workstations()).is_ok()
 }
 
 /// Writes beside the file and renames, so that nobody ever reads half of it, and with its mode from

@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use super::config::ClientModuleTrust;
 use super::judge::Judge;
 use super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
-use super::provider::provider;
+use super::provider::for_client_modules;
 use super::system_roots;
 use super::verdict::Verdict;
 use super::verifier::Verifier;
@@ -32,7 +32,7 @@ impl UpstreamTls {
             .map_err(|_| MaterialProblem::Host.of(PathBuf::from(host)))?;
         let mut warnings = vec![];
         let (roots, listed) = roots(config, &mut warnings)?;
-        let provider = provider();
+        let provider = for_client_modules();
         let judge = Judge {
             roots,
             listed,
