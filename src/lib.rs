@@ -1,6 +1,30 @@
 //! kimgate: a local SMTP/POP3 gateway between a practice's workstations and its KIM client module.
+//!
+//! ```text
+//!                  main ── cli                          words in, exit code out
+//!                           │
+//!         config ───────── app                          builds everything, once
+//!                  ┌────────┼─────────┐
+//!               gateway   admin      sim                sockets, tasks, time
+//!                  │  └──────┤         │
+//!                trust    observe      │                rustls, files, prometheus
+//!                  └────┬────┘         │
+//!                    policy            │                pure decisions
+//!                       │              │
+//!                      kim           proto              pure values, pure machines
+//!                       └────┬─────────┘
+//!                     secret, words
+//!
+//!  accept → TLS → front → login → decide → dial → log in upstream → relay → close
+//!  gateway  trust  proto   kim    policy  gateway      proto        gateway observe
+//! ```
+//!
+//! `gateway::session` is the page to read first. What imports what is held by
+//! `tests/architecture.rs`.
 
 pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod gateway;
 pub mod kim;

@@ -1,3 +1,7 @@
 //! Words in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kimgate::cli::main()
+}

@@ -1,0 +1,139 @@
+//! The commands: what was typed, what happens, what is printed, and with which code it ends.
+
+mod check;
+mod client;
+mod demo;
+mod run;
+mod screen;
+mod simulate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use screen::Screen;
+
+/// A local SMTP/POP3 gateway between a practice's workstations and its KIM client module.
+#[derive(Debug, Parser)]
+#[command(name = "kimgate", version, arg_required_else_help = true, max_term_width = 100)]
+struct Words {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    Demo(demo::Demo),
+    Simulate(simulate::Simulate),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration; without it KIMGATE_CONFIG, or ./config/kimgate.toml where it exists
+    #[arg(long, value_name = "FILE", env = "KIMGATE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn path(&self) -> Result<PathBuf, Failure> {
+        let usual = PathBuf::from("config/kimgate.toml");
+        match &self.config {
+            Some(path) => Ok(path.clone()),
+            None if usual.exists() => Ok(usual),
+            None => Err(Failure::usage(
+                "no configuration: add --config FILE, set KIMGATE_CONFIG, or write \
+                 ./config/kimgate.toml (config/minimal.toml is a start)",
+            )),
+        }
+    }
+}
+
+/// Why a command ends with another code than 0.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    message: Option<String>,
+}
+
+impl Failure {
+    /// What was asked for did not work out; the message says why.
+    fn error(message: impl ToString) -> Self {
+        Self { code: 1, message: Some(message.to_string()) }
+    }
+
+    /// The command cannot be understood.
+    fn usage(message: impl ToString) -> Self {
+        Self { code: 2, message: Some(message.to_string()) }
+    }
+
+    /// The answer is no, and it has been printed.
+    fn no() -> Self {
+        Self { code: 1, message: None }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::error(error)
+    }
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let words = Words::parse();
+    let mut screen = Screen::new();
+    let done = match words.command {
+        Command::Run(run) => run.execute(&mut screen),
+        Command::Check(check) => check.execute(&mut screen),
+        Command::Demo(demo) => demo.execute(&mut screen),
+        Command::Simulate(simulate) => simulate.execute(&mut screen),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = failure.message {
+                screen.complain(&format!("kimgate: {message}"));
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::error)
+}
+
+/// Resolves at the first Ctrl-C or SIGTERM.
+async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    // Without signals there is nothing to wait for but the end of the process.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Words::command().debug_assert();
+    }
+}

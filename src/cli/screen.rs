@@ -1,0 +1,42 @@
+//! What a person reads: answers on standard output, complaints on standard error.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+
+/// A terminal, or whatever stands in for one.
+pub(super) struct Screen {
+    has_colour: bool,
+}
+
+impl Screen {
+    pub(super) fn new() -> Self {
+        let has_colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self { has_colour }
+    }
+
+    /// One line of the answer. A reader that has gone away, as `head` does, is no error.
+    pub(super) fn say(&mut self, line: &str) {
+        let _ = writeln!(std::io::stdout(), "{line}");
+        let _ = std::io::stdout().flush();
+    }
+
+    /// One line about what is wrong.
+    pub(super) fn complain(&mut self, line: &str) {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+
+    /// A step that worked.
+    pub(super) fn done(&mut self, step: impl Display) {
+        let mark = self.paint("32", "✓");
+        self.say(&format!("  {mark} {step}"));
+    }
+
+    pub(super) fn headline(&mut self, text: &str) {
+        let text = self.paint("1", text);
+        self.say(&text);
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.has_colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
