@@ -131,6 +131,9 @@ impl fmt::Display for Key {
             let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
             if !name.is_empty() && name.bytes().all(bare) {
                 write!(f, "{dot}{name}")?;
+            } else if let Some((address, _)) = name.split_once('#') {
+                // A login in the place of an account; all of it is nobody's business.
+                write!(f, "{dot}\"{}#…\"", printable(address))?;
             } else {
                 write!(f, "{dot}\"{}\"", printable(name))?;
             }
@@ -151,13 +154,18 @@ pub(super) struct Report<'a> {
 const MOST: usize = 200;
 
 impl<'a> Report<'a> {
-    /// Nothing is wrong yet.
-    pub(super) fn new(source: &'a Source) -> Self {
-        Self { source, findings: Vec::new(), unread: Vec::new() }
+    /// So much is known already.
+    pub(super) fn new(source: &'a Source, findings: Vec<Finding>) -> Self {
+        Self { source, findings, unread: Vec::new() }
     }
 
     /// Something that keeps kimgate from starting.
-    pub(super) fn error(&mut self, key: &Key, problem: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn error(
+        &mut self,
+        key: &Key,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.add(Severity::Error, key, problem.into(), remedy.into());
     }
 
@@ -257,7 +265,8 @@ mod tests {
 
     #[test]
     fn keys_are_shown_as_toml_would_write_them() {
-        let table: [(&[&str], &str); 4] = [
+        let table: [(&[&str], &str); 5] = [
+            (&["accounts", "a@b#h:995#M#C#W"], "accounts.\"a@b#…\""),
             (&["gateway", "name"], "gateway.name"),
             (&["accounts", "a@b.c", "send", "allow", "1"], "accounts.\"a@b.c\".send.allow"),
             (&["workstations", "7"], "workstations.7"),

@@ -44,20 +44,13 @@ pub(super) fn settings(
 }
 
 /// Tables that hold tables with names of the operator's choice.
-const NAMED: [&str; 7] = [
-    "listeners",
-    "client_modules",
-    "workstations",
-    "users",
-    "groups",
-    "departments",
-    "accounts",
-];
+const NAMED: [&str; 7] =
+    ["listeners", "client_modules", "workstations", "users", "groups", "departments", "accounts"];
 
 /// Takes out what is no table where a table belongs: serde would read a list as a table's values
 /// in their order.
 fn check_shape(merged: &mut Dict, report: &mut Report<'_>) {
-    let inner = ["trust", "receive", "delete", "send"];
+    let is_inner = |key: &str| ["trust", "receive", "delete", "send"].contains(&key);
     keep_tables(merged, &Key::root(), |_| true, report);
     for section in NAMED {
         let Some(Value::Dict(_, entries)) = merged.get_mut(section) else { continue };
@@ -65,18 +58,13 @@ fn check_shape(merged: &mut Dict, report: &mut Report<'_>) {
         keep_tables(entries, &section, |_| true, report);
         for (name, entry) in entries {
             if let Value::Dict(_, entry) = entry {
-                keep_tables(entry, &section.join(name), |key| inner.contains(&key), report);
+                keep_tables(entry, &section.join(name), is_inner, report);
             }
         }
     }
 }
 
-fn keep_tables(
-    dict: &mut Dict,
-    at: &Key,
-    is_table: fn(&str) -> bool,
-    report: &mut Report<'_>,
-) {
+fn keep_tables(dict: &mut Dict, at: &Key, is_table: fn(&str) -> bool, report: &mut Report<'_>) {
     dict.retain(|name, value| {
         if !is_table(name) || value.as_dict().is_some() {
             return true;
@@ -141,7 +129,8 @@ fn unknown_key(name: &str, expected: &[&'static str], key: &Key, report: &mut Re
         Some(meant) => format!("write \"{meant}\""),
         None => belonging(name, parent.names()),
     };
-    let problem = if parent.names().is_empty() { "is not a table of kimgate" } else { "is not a key" };
+    let problem =
+        if parent.names().is_empty() { "is not a table of kimgate" } else { "is not a key" };
     report.unreadable(key.clone(), problem.into(), remedy);
     if let Some(meant) = nearest(name, expected.iter().copied()) {
         report.stands_for(parent.join(meant));
@@ -170,7 +159,8 @@ fn belonging(name: &str, here: &[String]) -> String {
         Some(_) | None if here.is_empty() => format!("known: {}", sections().join(", ")),
         Some(_) | None => {
             let shape = |tables: &[String]| {
-                tables.len() == here.len() && tables.iter().zip(here).all(|(t, h)| t == h || t == "NAME")
+                tables.len() == here.len()
+                    && tables.iter().zip(here).all(|(t, h)| t == h || t == "NAME")
             };
             let known: Vec<&str> =
                 keys.iter().filter(|(t, _)| shape(t)).map(|(_, key)| key.as_str()).collect();
@@ -194,13 +184,24 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
 }
 
 fn nearest_text<'a>(word: &str, known: Vec<&'a str>) -> String {
-    nearest(word, known.into_iter()).map_or_else(String::new, |meant| format!(", or write [{meant}]"))
+    nearest(word, known.into_iter())
+        .map_or_else(String::new, |meant| format!(", or write [{meant}]"))
 }
 
 fn sections() -> Vec<&'static str> {
     let all = [
-        "gateway", "tls", "policy", "contexts", "mailboxes", "protection", "limits", "headers",
-        "receipts", "admin", "audit", "log",
+        "gateway",
+        "tls",
+        "policy",
+        "contexts",
+        "mailboxes",
+        "protection",
+        "limits",
+        "headers",
+        "receipts",
+        "admin",
+        "audit",
+        "log",
     ];
     NAMED.into_iter().chain(all).collect()
 }

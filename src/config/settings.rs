@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::values::{Address, AdminAddress, Size, Time, some_word, word};
+use crate::policy::{Mode, Otherwise};
 use crate::words::{Language, Protocol, Security};
 
 /// Tables with names that the operator chose.
@@ -286,7 +287,7 @@ pub struct Send {
 pub struct Policy {
     /// `enforce`, or `observe`: decide and report, let pass; default `enforce`.
     #[serde(deserialize_with = "word")]
-    pub mode: PolicyMode,
+    pub mode: Mode,
     /// `deny` or `allow`; default `deny`.
     #[serde(deserialize_with = "word")]
     pub unknown_workstations: Otherwise,
@@ -301,32 +302,12 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            mode: PolicyMode::Enforce,
+            mode: Mode::Enforce,
             unknown_workstations: Otherwise::Deny,
             unknown_accounts: Otherwise::Deny,
             logins_without_context: Otherwise::Allow,
         }
     }
-}
-
-/// `policy.mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PolicyMode {
-    /// Refuse what is not allowed.
-    Enforce,
-    /// Report it and let it pass.
-    Observe,
-}
-
-/// What happens where no rule speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Otherwise {
-    /// It passes.
-    Allow,
-    /// It is refused.
-    Deny,
 }
 
 /// `[contexts]`.
@@ -537,14 +518,14 @@ pub struct Log {
     /// `text` or `json`; default `text`.
     #[serde(deserialize_with = "word")]
     pub format: LogFormat,
-    /// `error`, `warn`, `info`, `debug` or `trace`, also `info,kimgate::gateway=debug`; default
-    /// `info`.
-    pub level: String,
+    /// `error`, `warn`, `info`, `debug` or `trace`; default `info`.
+    #[serde(deserialize_with = "word")]
+    pub level: LogLevel,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".into() }
+        Self { format: LogFormat::Text, level: LogLevel::Info }
     }
 }
 
@@ -556,6 +537,22 @@ pub enum LogFormat {
     Text,
     /// For programs.
     Json,
+}
+
+/// `log.level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What somebody must do something about.
+    Error,
+    /// What somebody should look at.
+    Warn,
+    /// Logins and messages.
+    Info,
+    /// Connections as well.
+    Debug,
+    /// Everything.
+    Trace,
 }
 
 /// Where every key belongs: its tables, with `NAME` for the names that the operator chooses.

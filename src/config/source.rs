@@ -68,6 +68,11 @@ impl Source {
         &self.text
     }
 
+    /// What to say where the text is TOML and can still not be read.
+    pub(super) fn unreadable(&self, problem: &str) -> Finding {
+        self.refuse(None, super::finding::printable(problem), "compare it with config/full.toml")
+    }
+
     /// Notes that `variable` set `key`.
     pub(super) fn set_by(&mut self, key: Vec<String>, variable: String) {
         self.variables.insert(key, variable);
@@ -98,7 +103,11 @@ impl Source {
     fn bytes(&self) -> Result<Vec<u8>, Finding> {
         let unreadable = |error: std::io::Error| {
             let problem = format!("cannot be read: {error}");
-            self.refuse(None, problem, "give the configuration with --config FILE or KIMGATE_CONFIG")
+            self.refuse(
+                None,
+                problem,
+                "give the configuration with --config FILE or KIMGATE_CONFIG",
+            )
         };
         let mut bytes = Vec::new();
         let file = File::open(&self.path).map_err(unreadable)?;

@@ -108,7 +108,9 @@ impl FromStr for Address {
             let remedy = match text.rsplit_once(':') {
                 Some(("localhost", port)) => format!("write \"127.0.0.1:{port}\""),
                 Some(("" | "*", port)) => format!("write \"0.0.0.0:{port}\" for all addresses"),
-                _ => "write an IP address and a port, as in \"0.0.0.0:995\" or \"[::1]:995\"".into(),
+                _ => {
+                    "write an IP address and a port, as in \"0.0.0.0:995\" or \"[::1]:995\"".into()
+                }
             };
             format!("{text:?} is not an address with a port — {remedy}")
         })
@@ -229,7 +231,9 @@ fn not_a_time(text: &str) -> String {
 
 fn not_a_size(text: &str) -> String {
     let shown: String = text.chars().take(40).collect();
-    format!("{shown:?} is not a size — write a whole number with B, KiB, MiB or GiB, as in \"64MiB\"")
+    format!(
+        "{shown:?} is not a size — write a whole number with B, KiB, MiB or GiB, as in \"64MiB\""
+    )
 }
 
 #[cfg(test)]
