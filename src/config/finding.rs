@@ -211,6 +211,10 @@ impl<'a> Report<'a> {
             let place = |f: &Finding| (f.file != *self.source.path(), f.line, f.column);
             place(a).cmp(&place(b)).then_with(|| a.severity.cmp(&b.severity))
         });
+        if self.is_full() {
+            self.findings
+                .push(self.source.unreadable("there is more, but this fills a screen or four"));
+        }
         self.findings.dedup();
         self.findings
     }

@@ -99,11 +99,11 @@ fn complain(kind: &Kind, path: &[String], report: &mut Report<'_>) {
             report.unreadable(key, format!("{} is not known here", quoted(found)), remedy);
         }
         Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
-            let problem = match (kind, found) {
-                (Kind::InvalidValue(..), Actual::Signed(_) | Actual::Unsigned(_)) => {
-                    format!("{found} is out of range").replace(['`'], "")
-                }
-                _ => format!("is {}", shape(found)),
+            let is_number = matches!(found, Actual::Signed(_) | Actual::Unsigned(_));
+            let problem = if is_number && matches!(kind, Kind::InvalidValue(..)) {
+                format!("{} is out of range", shape(found))
+            } else {
+                format!("is {}", shape(found))
             };
             report.unreadable(key, problem, format!("write {}", wanted(expected, found)));
         }
@@ -176,8 +176,13 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
         return None;
     }
     let word = word.to_ascii_lowercase();
+    // Likeness from the start finds a wrong end; one slip is near in a short word too.
+    let likeness = |known: &str| match strsim::osa_distance(&word, known) {
+        0 | 1 if known.len() > 2 => 1.0,
+        _ => strsim::jaro_winkler(&word, known),
+    };
     known
-        .map(|known| (strsim::jaro_winkler(&word, &known.to_ascii_lowercase()), known))
+        .map(|known| (likeness(&known.to_ascii_lowercase()), known))
         .filter(|(likeness, _)| *likeness > 0.84)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, known)| known)

@@ -50,7 +50,7 @@ impl Source {
             Err(error) => {
                 let at = error.span().map(|span| span.start);
                 let message = super::finding::printable(&error.message().replace('\n', "; "));
-                let remedy = "see https://toml.io for how TOML is written";
+                let remedy = "text stands in quotes, a table's name in [brackets], each key once";
                 return Err(source.refuse(at, format!("not TOML: {message}"), remedy));
             }
         };

@@ -1,5 +1,6 @@
 //! Client modules: the right machine, the right ports, the right trust.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::entry;
@@ -12,6 +13,11 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
     if settings.client_modules.is_empty() {
         let remedy = "write [client_modules.main] with host = \"192.168.0.22\"";
         report.error(&Key::of(&["client_modules"]), "no client module", remedy);
+    }
+    if settings.client_modules.len() > MOST {
+        let problem = format!("{} client modules", settings.client_modules.len());
+        report.error(&Key::of(&["client_modules"]), problem, format!("write at most {MOST}"));
+        return;
     }
     for (name, module) in &settings.client_modules {
         let key = entry("client_modules", name);
@@ -26,6 +32,9 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
         standby(name, settings, report);
     }
 }
+
+/// Each is compared with every listener and every login.
+pub(super) const MOST: usize = 64;
 
 /// A certificate and its key come together.
 pub(super) fn pair(
@@ -176,8 +185,9 @@ fn trust(key: &Key, module: &ClientModule, report: &mut Report<'_>) {
         let remedy = "write its own authority under ca, or its certificate under pins";
         report.warning(&key.join("system_roots"), problem, remedy);
     }
+    let mut seen = HashSet::new();
     for (index, pin) in trust.pins.iter().enumerate() {
-        if trust.pins[..index].contains(pin) {
+        if !seen.insert(pin) {
             report.warning(&key.join("pins").element(index), "is listed twice", "remove it");
         }
     }

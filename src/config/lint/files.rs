@@ -46,13 +46,10 @@ const SOON: i64 = 30;
 
 fn certificate(key: &Key, path: &Path, report: &mut Report<'_>) {
     let Some(bytes) = read(key, path, report) else { return };
-    let mut found = 0;
-    for block in Pem::iter_from_buffer(&bytes) {
-        let Ok(block) = block else { break };
+    let (mut found, mut keys) = (0, 0);
+    for block in Pem::iter_from_buffer(&bytes).map_while(Result::ok) {
         if block.label.ends_with("PRIVATE KEY") {
-            let problem = "holds a private key where a certificate belongs";
-            report.error(key, problem, "name the certificate; keep the key in a file of its own");
-            return;
+            keys += 1;
         }
         if block.label != "CERTIFICATE" {
             continue;
@@ -69,7 +66,9 @@ fn certificate(key: &Key, path: &Path, report: &mut Report<'_>) {
             }
         }
     }
-    if found == 0 {
+    if found == 0 && keys > 0 {
+        report.error(key, "holds a private key, not a certificate", "name the certificate's file");
+    } else if found == 0 {
         let problem = "holds no certificate in PEM";
         let remedy = "convert it with `openssl x509 -inform der -in FILE -out FILE.pem`";
         report.error(key, problem, remedy);
@@ -102,6 +101,7 @@ fn private_key(key: &Key, path: &Path, report: &mut Report<'_>) {
         report.error(key, problem, remedy);
     } else if !labels.iter().any(|label| label.ends_with("PRIVATE KEY")) {
         report.error(key, "holds no private key in PEM", "name the file with BEGIN PRIVATE KEY");
+        return;
     }
     if others_may_read(path) {
         let problem = format!(
@@ -166,5 +166,106 @@ fn folders(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
         let problem =
             format!("{} lies in a folder that does not exist", quoted(&audit.to_string_lossy()));
         report.error(&key, problem, "make the folder, or name another file");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Finding, Severity, load};
+
+    /// Loads a configuration with these files as the gateway's certificate and key.
+    fn check(certificate: &str, private_key: &str, mode: u32) -> Vec<Finding> {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        write("a.pem", certificate);
+        let key = write("a.key", private_key);
+        set_mode(&key, mode);
+        let file = write(
+            "gateway.toml",
+            "[listeners.l]\nprotocol = \"pop3\"\naddress = \"0.0.0.0:995\"\n\
+             [tls]\ncertificate = \"a.pem\"\nprivate_key = \"a.key\"\n\
+             [client_modules.main]\nhost = \"192.168.0.22\"\ntrust.ca = [\"a.pem\"]\n\
+             [workstations.PC1]\naddresses = [\"192.168.0.31\"]\n\
+             [accounts.\"prx@praxis.kim.telematik\"]\n",
+        );
+        match load(&file, std::iter::empty()) {
+            Ok(loaded) => loaded.warnings,
+            Err(findings) => findings,
+        }
+    }
+
+    #[cfg(unix)]
+    fn set_mode(path: &Path, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[cfg(not(unix))]
+    fn set_mode(_: &Path, _: u32) {}
+
+    fn certificate(from_days: i64, to_days: i64) -> (String, String) {
+        let mut params = rcgen::CertificateParams::new(vec!["kim.praxis.local".into()]).unwrap();
+        let now = OffsetDateTime::now_utc();
+        params.not_before = now + time::Duration::days(from_days);
+        params.not_after = now + time::Duration::days(to_days);
+        let key = rcgen::KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn about<'a>(findings: &'a [Finding], key: &str) -> Vec<&'a str> {
+        findings.iter().filter(|f| f.key == key).map(|f| f.problem.as_str()).collect()
+    }
+
+    #[test]
+    fn good_files_give_nothing_to_say() {
+        let (certificate, key) = certificate(-1, 300);
+        assert!(check(&certificate, &key, 0o600).is_empty());
+        let both = certificate.clone() + &key;
+        assert!(check(&both, &both, 0o600).is_empty());
+    }
+
+    #[test]
+    fn certificates_that_end_soon_are_warned_of() {
+        let table = [
+            ((-1, 10), "expires on "),
+            ((-10, -1), "has been expired since "),
+            ((5, 100), "is not valid before "),
+        ];
+        for ((from, to), said) in table {
+            let (certificate, key) = certificate(from, to);
+            let findings = check(&certificate, &key, 0o600);
+            assert!(findings.iter().all(|f| f.severity == Severity::Warning), "{findings:?}");
+            for key in ["tls.certificate", "client_modules.main.trust.ca"] {
+                assert!(about(&findings, key)[0].starts_with(said), "{key}: {findings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn mixed_up_and_encrypted_files_are_errors() {
+        let (certificate, key) = certificate(-1, 300);
+        let swapped = check(&key, &certificate, 0o600);
+        assert_eq!(about(&swapped, "tls.certificate"), ["holds a private key, not a certificate"]);
+        assert_eq!(about(&swapped, "tls.private_key"), ["holds no private key in PEM"]);
+        let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        let findings = check(&certificate, &encrypted, 0o600);
+        assert!(about(&findings, "tls.private_key")[0].starts_with("is encrypted"), "{findings:?}");
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let findings = check(broken, &key, 0o600);
+        assert!(about(&findings, "tls.certificate")[0].contains("cannot be read"), "{findings:?}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn keys_for_everybody_are_warned_of() {
+        let (certificate, key) = certificate(-1, 300);
+        let findings = check(&certificate, &key, 0o644);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].problem.contains("can be read by other users"), "{findings:?}");
     }
 }

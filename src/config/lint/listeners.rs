@@ -16,6 +16,11 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
             "write [listeners.pop3s] with protocol = \"pop3\" and address = \"0.0.0.0:995\"";
         report.error(&Key::of(&["listeners"]), "no listener: nobody could connect", remedy);
     }
+    if settings.listeners.len() > MOST {
+        let problem = format!("{} listeners", settings.listeners.len());
+        report.error(&Key::of(&["listeners"]), problem, format!("write at most {MOST}"));
+        return;
+    }
     for (name, listener) in &settings.listeners {
         one(&entry("listeners", name), listener, report);
     }
@@ -23,6 +28,9 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
     tls(settings, report);
     admin(settings, report);
 }
+
+/// Each is compared with every other.
+const MOST: usize = 64;
 
 fn one(key: &Key, listener: &Listener, report: &mut Report<'_>) {
     let everywhere = |text: &String| network(text).is_ok_and(|net| net.prefix_len() == 0);
@@ -135,7 +143,7 @@ fn admin(settings: &Settings, report: &mut Report<'_>) {
         let remedy = "write \"127.0.0.1:9465\"; reach it through ssh or a reverse proxy";
         report.warning(&Key::of(&["admin", "address"]), problem, remedy);
     }
-    if nets.is_empty() {
+    if settings.admin.allow.is_empty() {
         report.warning(&allow, "nobody may look", "write [\"127.0.0.1/32\"], or address = \"off\"");
     } else if nets.iter().any(|net| net.prefix_len() == 0) {
         report.warning(&allow, "everybody may look", "write the networks that administrators use");

@@ -89,7 +89,7 @@ fn never_used(
 /// The host and port in a login are the KIM mail service's; the client module's are another pair.
 fn server(key: &Key, login: &Login, settings: &Settings, report: &mut Report<'_>) {
     let Some((host, port)) = login.server().rsplit_once(':') else { return };
-    for (name, module) in &settings.client_modules {
+    for (name, module) in settings.client_modules.iter().take(super::client_modules::MOST) {
         let host_of_module = module.host.as_deref().unwrap_or_default();
         if host.eq_ignore_ascii_case(host_of_module) {
             let problem = format!("names the host of client module {}", quoted(name));
