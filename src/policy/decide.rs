@@ -1,15 +1,51 @@
 //! The decision: one walk through the questions, first refusal wins.
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Denial, Permit, RuleError, Rules};
+use super::account::AccountTable;
+use super::explain::{Outcome, StepName};
+use super::facts::Facts;
+use super::membership::{Id, Membership};
+use super::networks::Networks;
+use super::rules::{Mode, Otherwise};
+use super::trace::{Trace, Untold};
+use super::{Denial, Permit, Rule};
 use crate::kim::Login;
-use crate::words::Protocol;
+use crate::words::{Action, Protocol, Reason};
 
 /// Compiled permissions; read-only and cheap to ask.
+#[derive(Debug, Default)]
+pub struct Policy {
+    pub(super) mode: Mode,
+    pub(super) unknown_workstations: Otherwise,
+    pub(super) unknown_accounts: Otherwise,
+    pub(super) logins_without_context: Otherwise,
+    pub(super) networks: Networks,
+    /// By name in lower case.
+    pub(super) stations_by_certificate: HashMap<String, Arc<str>>,
+    pub(super) workstations: HashMap<Arc<str>, WorkstationTable>,
+    /// Numbers go up with names.
+    pub(super) user_names: HashMap<Id, Arc<str>>,
+    /// By name in lower case.
+    pub(super) users_by_certificate: HashMap<String, Vec<Id>>,
+    pub(super) users_by_user_id: HashMap<String, Vec<Id>>,
+    pub(super) membership: Membership,
+    /// By address in lower case.
+    pub(super) accounts: HashMap<Box<str>, Arc<AccountTable>>,
+    /// What stands for all other accounts.
+    pub(super) unknown_account: Arc<AccountTable>,
+}
+
+/// What one workstation may put into a login, and who sits there.
 #[derive(Debug)]
-pub struct Policy {}
+pub(super) struct WorkstationTable {
+    pub(super) id: Id,
+    pub(super) workplaces: Option<HashSet<Box<str>>>,
+    pub(super) logins: Option<HashSet<Box<[u8]>>>,
+    pub(super) users: Vec<Id>,
+}
 
 /// Who is at the other end of a connection, as far as address and certificate say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +58,11 @@ impl Station {
     /// The workstation's name, if it is known.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// The names of the verified certificate that it showed.
+    pub fn certificate_names(&self) -> &[String] {
+        &self.certificate_names
     }
 }
 
@@ -37,22 +78,149 @@ pub struct Request<'a> {
 }
 
 impl Policy {
-    /// Makes tables of the rules, or names every problem at once.
-    pub fn compile(rules: Rules) -> Result<Policy, Vec<RuleError>> {
-        let _ = rules;
-        todo!()
-    }
-
-    /// Finds the workstation: by certificate where one is known, else by address, the most specific
+    /// Finds the workstation: by certificate where one names it, else by address, the most specific
     /// network first. An IPv4 address mapped into IPv6 is the IPv4 address.
     pub fn station(&self, peer: IpAddr, certificate_names: &[String]) -> Station {
-        let _ = (peer, certificate_names);
-        todo!()
+        let by_certificate = certificate_names
+            .iter()
+            .find_map(|name| self.stations_by_certificate.get(&name.to_lowercase()));
+        let name = by_certificate.or_else(|| self.networks.owner(peer)).cloned();
+        Station { name, certificate_names: certificate_names.into() }
     }
 
     /// Decides about a login. While refusals are only recorded the answer is always a permit.
     pub fn decide(&self, request: &Request<'_>) -> Result<Permit, Denial> {
-        let _ = request;
-        todo!()
+        let facts = self.facts(request);
+        match (self.judge_login(&facts, &mut Untold), self.mode) {
+            (Ok(rule), _) => Ok(self.permit(facts, rule, None)),
+            (Err(denial), Mode::Enforce) => Err(denial),
+            (Err(denial), Mode::Observe) => {
+                Ok(self.permit(facts, Rule::under(&["policy", "mode"]), Some(denial)))
+            }
+        }
     }
+
+    fn permit(&self, facts: Facts<'_>, rule: Rule, would_deny: Option<Denial>) -> Permit {
+        Permit {
+            account: facts.login.account().clone(),
+            table: Arc::clone(facts.account),
+            mode: self.mode,
+            users: self.names(&facts.users),
+            rule,
+            would_deny,
+            delete: judge_delete(&facts, &mut Untold).err(),
+        }
+    }
+
+    /// The questions about a login, in the order of the contract. Gives the rule that admits it.
+    pub(super) fn judge_login(
+        &self,
+        facts: &Facts<'_>,
+        trace: &mut impl Trace,
+    ) -> Result<Rule, Denial> {
+        self.judge_workstation(facts, trace)?;
+        self.judge_account(facts, trace)?;
+        self.judge_assignment(facts, trace)?;
+        judge_access(facts, Action::Login, trace)?;
+        judge_access(facts, facts.action, trace)?;
+        Ok(facts.admitting_rule())
+    }
+
+    fn judge_workstation(&self, facts: &Facts<'_>, trace: &mut impl Trace) -> Result<(), Denial> {
+        let outcome = match (facts.workstation, self.unknown_workstations) {
+            (None, Otherwise::Deny) => Outcome::Refuse(Reason::UnknownWorkstation),
+            (None, Otherwise::Allow) | (Some(_), _) => Outcome::Pass,
+        };
+        trace.answer(StepName::Workstation, outcome, Action::Login, || match facts.workstation {
+            Some((name, _)) => Rule::under(&["workstations", name]),
+            None => Rule::under(&["policy", "unknown_workstations"]),
+        })
+    }
+
+    fn judge_account(&self, facts: &Facts<'_>, trace: &mut impl Trace) -> Result<(), Denial> {
+        let form = refuse_if(!facts.login.is_well_formed(), Reason::LoginMalformed);
+        trace.answer(StepName::LoginForm, form, Action::Login, Rule::built_in)?;
+
+        let unknown = facts.account.written.is_none();
+        let refused = unknown && self.unknown_accounts == Otherwise::Deny;
+        let known = refuse_if(refused, Reason::AccountUnknown);
+        trace.answer(StepName::Account, known, Action::Login, || facts.account.rule(&[]))?;
+
+        let retired = match (unknown, facts.account.retired) {
+            (true, _) => Outcome::NoRule,
+            (false, retired) => refuse_if(retired, Reason::AccountRetired),
+        };
+        trace.answer(StepName::Retired, retired, Action::Login, || facts.account.rule(&["retired"]))
+    }
+
+    fn judge_assignment(&self, facts: &Facts<'_>, trace: &mut impl Trace) -> Result<(), Denial> {
+        let refused = lacks_context(facts.login) && self.logins_without_context == Otherwise::Deny;
+        let context = refuse_if(refused, Reason::Denied);
+        let rule = || Rule::under(&["policy", "logins_without_context"]);
+        trace.answer(StepName::LoginContext, context, Action::Login, rule)?;
+
+        let rule = |list| match facts.workstation {
+            Some((name, _)) => Rule::under(&["workstations", name, list]),
+            None => Rule::under(&["policy", "unknown_workstations"]),
+        };
+        let table = facts.workstation.map(|(_, table)| table);
+        let logins = match table.and_then(|table| table.logins.as_ref()) {
+            None => Outcome::NoRule,
+            Some(list) => {
+                refuse_if(!list.contains(facts.login.as_bytes()), Reason::LoginNotAssigned)
+            }
+        };
+        trace.answer(StepName::WorkstationLogins, logins, Action::Login, || rule("logins"))?;
+
+        let workplace = facts.login.workplace_id(); // empty if absent, and no list has that
+        let workplaces = match table.and_then(|table| table.workplaces.as_ref()) {
+            None => Outcome::NoRule,
+            Some(list) => refuse_if(!list.contains(workplace), Reason::WorkplaceNotAssigned),
+        };
+        trace.answer(StepName::WorkstationWorkplaces, workplaces, Action::Login, || {
+            rule("workplaces")
+        })
+    }
+}
+
+/// The lists for deleting, which come on top of those for fetching.
+pub(super) fn judge_delete(facts: &Facts<'_>, trace: &mut impl Trace) -> Result<(), Denial> {
+    judge_access(facts, Action::Delete, trace)
+}
+
+/// The `deny` and then the `allow` list for one action; for logging in, the account's own.
+fn judge_access(facts: &Facts<'_>, action: Action, trace: &mut impl Trace) -> Result<(), Denial> {
+    let (account, access) = (facts.account, facts.account.access(action));
+    let (deny_step, allow_step) = match action {
+        Action::Login => (StepName::AccountDeny, StepName::AccountAllow),
+        Action::Send | Action::Receive | Action::Delete => {
+            (StepName::ActionDeny(action), StepName::ActionAllow(action))
+        }
+    };
+    let (denied, not_allowed) = match action {
+        Action::Delete => (Reason::DeleteNotAllowed, Reason::DeleteNotAllowed),
+        Action::Login | Action::Send | Action::Receive => (Reason::Denied, Reason::NotAllowed),
+    };
+    let deny = match access.deny.is_empty() {
+        true => Outcome::NoRule,
+        false => refuse_if(access.denies(&facts.who, facts.maybe), denied),
+    };
+    trace.answer(deny_step, deny, action, || account.access_rule(action, "deny"))?;
+    let allow = match access.allow.is_empty() {
+        true => Outcome::NoRule,
+        false => refuse_if(!access.allows(&facts.who), not_allowed),
+    };
+    trace.answer(allow_step, allow, action, || account.access_rule(action, "allow"))
+}
+
+/// Whether the login has nothing after host:port. More than
+/// [`Login::is_only_an_address`]: appending `#` to an address must not help past the rule.
+fn lacks_context(login: &Login) -> bool {
+    let fields = [login.mandant_id(), login.clientsystem_id(), login.workplace_id()];
+    let further = [login.user_id(), login.konnektor_id()];
+    fields.iter().chain(&further).all(|field| field.is_empty())
+}
+
+fn refuse_if(refused: bool, reason: Reason) -> Outcome {
+    if refused { Outcome::Refuse(reason) } else { Outcome::Pass }
 }

@@ -85,3 +85,22 @@ fn suggestion(nearest: &Option<String>) -> String {
 fn path(steps: &[Subject]) -> String {
     steps.iter().map(Subject::to_string).collect::<Vec<_>>().join(" > ")
 }
+
+/// Problems as they are found.
+#[derive(Debug, Default)]
+pub(super) struct Problems(Vec<RuleError>);
+
+impl Problems {
+    pub(super) fn add(&mut self, key: &[&str], problem: Problem) {
+        self.0.push(RuleError { key: key.iter().map(|key| (*key).to_owned()).collect(), problem });
+    }
+
+    /// So many that looking for similar names, which takes its time, helps nobody any more.
+    pub(super) fn are_many(&self) -> bool {
+        self.0.len() >= 100
+    }
+
+    pub(super) fn none_or<T>(self, value: T) -> Result<T, Vec<RuleError>> {
+        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
+    }
+}

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::decide::{Policy, Request};
+use super::decide::{Policy, Request, judge_delete};
+use super::facts::Facts;
+use super::trace::Trace;
 use super::{Denial, Mode, Rule};
-use crate::words::{Action, Reason};
+use crate::words::{Action, Protocol, Reason};
 
 /// What else is asked about, besides the login.
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,10 +103,76 @@ pub enum StepName {
     Service,
 }
 
-impl Policy {
-    /// Takes the walk of [`decide`](Self::decide), then answers the wish.
-    pub fn explain(&self, request: &Request<'_>, wish: &Wish<'_>) -> Explanation {
-        let _ = (request, wish);
-        todo!()
+impl StepName {
+    /// The word for a program that reads the explanation.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Workstation => "workstation",
+            Self::LoginForm => "login-form",
+            Self::Account => "account",
+            Self::Retired => "retired",
+            Self::LoginContext => "login-context",
+            Self::WorkstationLogins => "logins",
+            Self::WorkstationWorkplaces => "workplaces",
+            Self::AccountDeny | Self::ActionDeny(Action::Login) => "deny",
+            Self::AccountAllow | Self::ActionAllow(Action::Login) => "allow",
+            Self::ActionDeny(Action::Send) => "send-deny",
+            Self::ActionAllow(Action::Send) => "send-allow",
+            Self::ActionDeny(Action::Receive) => "receive-deny",
+            Self::ActionAllow(Action::Receive) => "receive-allow",
+            Self::ActionDeny(Action::Delete) => "delete-deny",
+            Self::ActionAllow(Action::Delete) => "delete-allow",
+            Self::Sender => "sender",
+            Self::Recipient => "recipient",
+            Self::Service => "service",
+        }
     }
+}
+
+impl Policy {
+    /// Takes the walk of [`decide`](Self::decide), then asks what the wish adds.
+    pub fn explain(&self, request: &Request<'_>, wish: &Wish<'_>) -> Explanation {
+        let protocol = match wish.action {
+            Some(Action::Send) => Protocol::Smtp,
+            Some(Action::Receive | Action::Delete) => Protocol::Pop3,
+            Some(Action::Login) | None => request.protocol,
+        };
+        let facts = self.facts(&Request { protocol, ..*request });
+        let mut steps = Vec::new();
+        let verdict = self
+            .judge_login(&facts, &mut steps)
+            .and_then(|rule| judge_wish(&facts, wish, &mut steps).map(|()| rule));
+        let (rule, denial) = match verdict {
+            Ok(rule) => (rule, None),
+            Err(denial) => (denial.rule.clone(), Some(denial)),
+        };
+        Explanation {
+            steps,
+            denial,
+            rule,
+            mode: self.mode,
+            workstation: facts.workstation_name(),
+            users: self.names(&facts.users),
+            client_module: Arc::clone(&facts.account.client_module),
+        }
+    }
+}
+
+/// The questions that come after the login, as a [`Permit`](super::Permit) answers them.
+fn judge_wish(facts: &Facts<'_>, wish: &Wish<'_>, steps: &mut Vec<Step>) -> Result<(), Denial> {
+    let (account, table) = (facts.login.account(), facts.account);
+    if wish.action == Some(Action::Delete) {
+        judge_delete(facts, steps)?;
+    }
+    let envelope = [
+        (StepName::Sender, "senders", wish.sender.map(|text| table.sender(account, text))),
+        (StepName::Recipient, "recipients", wish.recipient.map(|text| table.recipient(text))),
+        (StepName::Service, "services", wish.service.map(|text| table.service(Some(text)))),
+    ];
+    for (name, list, outcome) in envelope {
+        if let Some(outcome) = outcome {
+            steps.answer(name, outcome, Action::Send, || table.rule(&["send", list]))?;
+        }
+    }
+    Ok(())
 }

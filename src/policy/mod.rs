@@ -5,10 +5,12 @@
 //! a permit can be shown to whoever dials the client module. [`Policy::explain`] takes the same walk
 //! and writes each step down.
 
+mod account;
 mod compile;
 mod decide;
 mod error;
 mod explain;
+mod facts;
 pub mod limits;
 mod membership;
 mod networks;
@@ -17,6 +19,7 @@ mod permit;
 mod rule;
 mod rules;
 mod subject;
+mod trace;
 
 #[cfg(test)]
 mod model;

@@ -7,7 +7,7 @@ use wildmatch::WildMatch;
 const LONGEST: usize = 998;
 
 /// Patterns with `*` and `?`, compared without case with a whole text.
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Patterns(Vec<WildMatch>);
 
 impl Patterns {

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Rule;
-use super::compile::AccountTable;
-use super::rules::{Mode, WITHOUT_SERVICE};
+use super::account::AccountTable;
+use super::{Mode, Outcome, Rule};
 use crate::kim::Account;
 use crate::words::{Action, Reason};
 
@@ -82,22 +81,18 @@ impl Permit {
 
     /// Judges MAIL FROM; the empty address is the null sender.
     pub fn judge_sender(&self, address: &str) -> Judgement {
-        let pass = self.table.admits_sender(&self.account, address);
-        self.judgement(pass, Reason::SenderNotAllowed, "senders")
+        self.judgement(self.table.sender(&self.account, address), "senders")
     }
 
     /// Judges RCPT TO.
     pub fn judge_recipient(&self, address: &str) -> Judgement {
-        let pass = self.table.recipients.as_ref().is_none_or(|list| list.matches(address));
-        self.judgement(pass, Reason::RecipientNotAllowed, "recipients")
+        self.judgement(self.table.recipient(address), "recipients")
     }
 
     /// Judges X-KIM-Dienstkennung. A message without it, or with an empty one, counts as
-    /// [`WITHOUT_SERVICE`].
+    /// [`WITHOUT_SERVICE`](super::WITHOUT_SERVICE).
     pub fn judge_service(&self, service: Option<&str>) -> Judgement {
-        let service = service.map(str::trim).filter(|s| !s.is_empty()).unwrap_or(WITHOUT_SERVICE);
-        let pass = self.table.services.as_ref().is_none_or(|list| list.matches(service));
-        self.judgement(pass, Reason::ServiceNotAllowed, "services")
+        self.judgement(self.table.service(service), "services")
     }
 
     /// Judges DELE.
@@ -108,12 +103,14 @@ impl Permit {
         }
     }
 
-    fn judgement(&self, pass: bool, reason: Reason, list: &str) -> Judgement {
-        if pass {
-            return Judgement::Pass;
+    fn judgement(&self, outcome: Outcome, list: &str) -> Judgement {
+        match outcome {
+            Outcome::Pass | Outcome::NoRule => Judgement::Pass,
+            Outcome::Refuse(reason) => {
+                let rule = self.table.rule(&["send", list]);
+                self.refusal(Denial { reason, rule, action: Action::Send })
+            }
         }
-        let rule = self.table.rule(&["send", list]);
-        self.refusal(Denial { reason, rule, action: Action::Send })
     }
 
     fn refusal(&self, denial: Denial) -> Judgement {

@@ -98,7 +98,7 @@ pub struct User {
     pub certificates: Vec<String>,
     /// Names of workstations.
     pub workstations: Vec<String>,
-    /// UserIds that the login claims.
+    /// UserIds that the login claims: a claim, not a proof.
     pub user_ids: Vec<String>,
 }
 
