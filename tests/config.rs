@@ -1,5 +1,7 @@
 //! Configurations from outside: the shipped ones load, and the broken ones fail for the right reason.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -25,7 +25,7 @@ pub(super) struct Layers {
 pub(super) fn merge(
     source: &mut Source,
     env: impl Iterator<Item = (String, String)>,
-) -> Result<Layers, figment::Error> {
+) -> Result<Layers, Box<figment::Error>> {
     let mut figment = Figment::from(Toml::string(source.text()));
     let file: Dict = figment.extract()?;
     let mut layers = Layers { merged: Dict::new(), raw: Vec::new(), findings: Vec::new() };
@@ -46,7 +46,7 @@ pub(super) fn merge(
         source.set_by(key.clone(), variable);
         layers.raw.push((key, text));
     }
-    layers.merged = figment.extract()?;
+    layers.merged = if layers.raw.is_empty() { file } else { figment.extract()? };
     Ok(layers)
 }
 

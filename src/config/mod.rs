@@ -81,7 +81,7 @@ pub fn load(
 ) -> Result<Loaded, Vec<Finding>> {
     let env: Vec<_> = env.collect();
     let host_name = host_name(&env);
-    let mut source = Source::read(path).map_err(|finding| vec![finding])?;
+    let mut source = Source::read(path).map_err(|finding| vec![*finding])?;
     let layers = layers::merge(&mut source, env.into_iter())
         .map_err(|error| vec![source.unreadable(&error.to_string())])?;
     let place =

@@ -188,7 +188,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, known)| known)
 }
 
-fn nearest_text<'a>(word: &str, known: Vec<&'a str>) -> String {
+fn nearest_text(word: &str, known: Vec<&str>) -> String {
     nearest(word, known.into_iter())
         .map_or_else(String::new, |meant| format!(", or write [{meant}]"))
 }
@@ -235,22 +235,20 @@ fn shape(found: &Actual) -> String {
 
 /// serde's words for what it expected, in the operator's.
 fn wanted(expected: &str, found: &Actual) -> String {
-    match expected {
-        "a sequence" => "a list, as in [\"a\", \"b\"]".into(),
-        "a boolean" => "true or false, without quotes".into(),
-        "a string" | "path string" => match found {
-            Actual::Signed(number) => format!("text, in quotes: \"{number}\""),
-            Actual::Float(number) => format!("text, in quotes: \"{number}\""),
-            _ => "text in quotes".into(),
-        },
-        "u16" => "a whole number from 0 to 65535, without quotes".into(),
-        "u32" => "a whole number, without quotes".into(),
-        "a duration with a unit, as in \"30s\" or \"5m\"" => match found {
-            Actual::Signed(number) => format!("\"{number}s\" if seconds are meant"),
-            _ => expected.into(),
-        },
-        other if other.starts_with("struct ") => "a table with its keys".into(),
-        other => other.into(),
+    let is_number = matches!(found, Actual::Signed(_) | Actual::Unsigned(_) | Actual::Float(_));
+    let number = is_number.then(|| shape(found).replace("the number ", ""));
+    match (expected, number) {
+        ("a sequence", _) => "a list, as in [\"a\", \"b\"]".into(),
+        ("a boolean", _) => "true or false, without quotes".into(),
+        ("a string" | "path string", Some(number)) => format!("text, in quotes: \"{number}\""),
+        ("a string" | "path string", None) => "text in quotes".into(),
+        ("u16", _) => "a whole number from 0 to 65535, without quotes".into(),
+        ("u32", _) => "a whole number, without quotes".into(),
+        (expected, Some(number)) if expected.starts_with("a duration") => {
+            format!("\"{number}s\" if seconds are meant")
+        }
+        (expected, _) if expected.starts_with("struct ") => "a table with its keys".into(),
+        (expected, _) => expected.into(),
     }
 }
 
@@ -260,10 +258,8 @@ fn at<'a>(root: &'a mut Value, path: &[String]) -> Option<&'a mut Dict> {
         let Value::Dict(_, dict) = here else { return None };
         here = dict.get_mut(name)?;
     }
-    match here {
-        Value::Dict(_, dict) => Some(dict),
-        _ => None,
-    }
+    let Value::Dict(_, dict) = here else { return None };
+    Some(dict)
 }
 
 fn put(root: &mut Value, path: &[String], value: Value) -> bool {

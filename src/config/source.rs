@@ -33,7 +33,7 @@ pub(super) struct Place {
 
 impl Source {
     /// Reads and parses the file at `path`.
-    pub(super) fn read(path: &Path) -> Result<Self, Finding> {
+    pub(super) fn read(path: &Path) -> Result<Self, Box<Finding>> {
         let mut source = Self {
             path: path.to_owned(),
             text: String::new(),
@@ -70,7 +70,7 @@ impl Source {
 
     /// What to say where the text is TOML and can still not be read.
     pub(super) fn unreadable(&self, problem: &str) -> Finding {
-        self.refuse(None, super::finding::printable(problem), "compare it with config/full.toml")
+        *self.refuse(None, super::finding::printable(problem), "compare it with config/full.toml")
     }
 
     /// Notes that `variable` set `key`.
@@ -100,7 +100,7 @@ impl Source {
         }
     }
 
-    fn bytes(&self) -> Result<Vec<u8>, Finding> {
+    fn bytes(&self) -> Result<Vec<u8>, Box<Finding>> {
         let unreadable = |error: std::io::Error| {
             let problem = format!("cannot be read: {error}");
             self.refuse(
@@ -119,7 +119,7 @@ impl Source {
         Ok(bytes)
     }
 
-    fn decode(&mut self, bytes: Vec<u8>) -> Result<String, Finding> {
+    fn decode(&mut self, bytes: Vec<u8>) -> Result<String, Box<Finding>> {
         let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
         String::from_utf8(bytes).map_err(|error| {
             if utf16 {
@@ -129,16 +129,16 @@ impl Source {
             let before = &error.as_bytes()[..valid];
             let line = 1 + before.iter().filter(|b| **b == b'\n').count();
             let problem = "holds a character that is not UTF-8".into();
-            Finding {
-                line: Some(line),
-                ..self.refuse(None, problem, "save it as UTF-8, or write ae, oe, ue, ss")
-            }
+            let remedy = "save it as UTF-8, or write ae, oe, ue, ss";
+            let mut finding = self.refuse(None, problem, remedy);
+            finding.line = Some(line);
+            finding
         })
     }
 
-    fn refuse(&self, at: Option<usize>, problem: String, remedy: &str) -> Finding {
+    fn refuse(&self, at: Option<usize>, problem: String, remedy: &str) -> Box<Finding> {
         let position = at.map(|at| self.position(at));
-        Finding {
+        Box::new(Finding {
             severity: Severity::Error,
             file: self.path.clone(),
             line: position.map(|(line, _)| line),
@@ -146,7 +146,7 @@ impl Source {
             key: String::new(),
             problem,
             remedy: remedy.into(),
-        }
+        })
     }
 
     /// Line and column of a byte offset, from 1.
@@ -215,7 +215,7 @@ fn collect_array(
 mod tests {
     use super::*;
 
-    fn source(text: &str) -> Result<Source, Finding> {
+    fn source(text: &str) -> Result<Source, Box<Finding>> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         Source::read(file.path())
