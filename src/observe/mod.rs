@@ -1,20 +1,47 @@
-//! Facts go in once, as an [`Event`]; audit, metrics, log, session table and status come out.
+//! Facts go in once, as an [`Event`]; audit, metrics, log, live table and status come out.
 
+mod audit;
+mod audit_file;
 mod config;
 mod event;
+mod health;
+mod labels;
+mod live;
+mod log;
+mod metrics;
+mod printable;
+mod pseudonym;
+mod record;
+mod sessions;
 mod status;
 
 pub use config::{
     AuditConfig, KnownNames, LogConfig, LogFormat, LogLevel, LogWordError, ObserveConfig,
 };
 pub use event::{ClientModuleState, Direction, Event, Phase, SessionFacts, SessionId};
-pub use status::{Readiness, Status};
+pub use live::LiveSession;
+pub use log::init as init_log;
+pub use printable::printable;
+pub use status::{
+    AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, Counts, ListenerStatus,
+    Missing, Readiness, RefusalStatus, SessionStatus, Status, VerdictStatus,
+};
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use time::OffsetDateTime;
+
 use crate::words::{Protocol, Reason, Security};
+use audit::Audit;
+use health::Health;
+use labels::Labels;
+use metrics::Metrics;
+use pseudonym::Pseudonyms;
+use record::Record;
+use sessions::Sessions;
 
 /// Where everything that happens is said. One per gateway; clones are the same observer.
 ///
@@ -25,91 +52,161 @@ pub struct Observer {
     inner: Arc<Inner>,
 }
 
-struct Inner {}
+struct Inner {
+    metrics: Metrics,
+    labels: ArcSwap<Labels>,
+    audit: Audit,
+    names: Pseudonyms,
+    sessions: Sessions,
+    health: Health,
+}
 
 impl Observer {
-    /// Opens the audit file, reads or makes the pseudonym key, and registers the metrics.
-    pub fn new(_config: ObserveConfig) -> io::Result<Self> {
-        Ok(Self { inner: Arc::new(Inner {}) })
+    /// Registers the metrics, opens the audit file, and reads or makes the pseudonym key.
+    pub fn new(config: ObserveConfig) -> io::Result<Self> {
+        let metrics = Metrics::new().map_err(io::Error::other)?;
+        let labels = Labels::new(config.names);
+        let names = match config.audit.pseudonymize && !config.audit.off {
+            true => Pseudonyms::open(&config.audit.state_dir)?,
+            false => Pseudonyms::Off,
+        };
+        let inner = Inner {
+            audit: Audit::start(&config.audit, metrics.audit_lost())?,
+            health: Health::new(&labels, OffsetDateTime::now_utc()),
+            labels: ArcSwap::from_pointee(labels),
+            names,
+            sessions: Sessions::default(),
+            metrics,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Says that something happened.
-    pub fn emit(&self, _event: Event<'_>) {
-        let _ = &self.inner;
+    pub fn emit(&self, event: Event<'_>) {
+        let Inner { metrics, labels, audit, names, sessions, health } = &*self.inner;
+        let now = OffsetDateTime::now_utc();
+        match event {
+            Event::Connected(session) => drop(sessions.open(session)),
+            Event::Login { session, .. } => sessions.learn(session),
+            Event::Closed { session, .. } => drop(sessions.close(session.id)),
+            Event::Denied { .. }
+            | Event::MessageSent { .. }
+            | Event::MessageReceived { .. }
+            | Event::MessageDeleted { .. }
+            | Event::DeleteHeld { .. }
+            | Event::ContextConflict { .. }
+            | Event::Certificate { .. }
+            | Event::ConfigLoaded { .. } => {}
+        }
+        metrics.count(&event, &labels.load(), unix_seconds(now));
+        let record = Record::new(&event, now, names);
+        if health.note(&event, &record) {
+            audit.write(&record);
+            log::say(&event, &record);
+        }
     }
 
-    /// Puts a session into the live table until the handle is dropped. If no [`Event::Closed`] has
-    /// been said by then, the session's task panicked or was aborted, and that is said instead.
-    pub fn track(&self, _session: &SessionFacts) -> LiveSession {
-        LiveSession { _observer: self.clone() }
+    /// The session's place in the live table. It has one from [`Event::Connected`], or this, until
+    /// [`Event::Closed`]; if the handle is dropped before that, the session's task panicked or was
+    /// aborted, and `Closed` is said for it.
+    pub fn track(&self, session: &SessionFacts) -> LiveSession {
+        LiveSession::new(self.clone(), self.inner.sessions.open(session), session)
     }
 
     /// Replaces the names that may become labels, after a reload.
-    pub fn rename(&self, _names: KnownNames) {}
+    pub fn rename(&self, names: KnownNames) {
+        let new = Arc::new(Labels::new(names));
+        let old = self.inner.labels.swap(Arc::clone(&new));
+        self.inner.metrics.forget(&old, &new);
+        self.inner.health.rename(&new);
+    }
 
     /// A listener is bound.
-    pub fn listener_bound(&self, _name: &str, _protocol: Protocol, _at: SocketAddr, _by: Security) {
+    pub fn listener_bound(
+        &self,
+        name: &str,
+        protocol: Protocol,
+        address: SocketAddr,
+        security: Security,
+    ) {
+        let listener = ListenerStatus { name: name.into(), protocol, address, security };
+        self.inner.health.listener(listener);
     }
 
     /// When a certificate of kimgate's own ends.
-    pub fn listener_not_after(&self, _role: &'static str, _unix_seconds: i64) {}
-
-    /// True once every listener is bound, false again when kimgate stops.
-    pub fn ready(&self, _ready: bool) {}
-
-    /// How a client module answered.
-    pub fn client_module_state(&self, _name: &str, _protocol: Protocol, _state: ClientModuleState) {
+    pub fn listener_not_after(&self, role: &'static str, unix_seconds: i64) {
+        self.inner.metrics.not_after(role, unix_seconds);
+        self.inner.health.not_after(role, unix_seconds);
     }
 
-    /// Octets went through; also told to [`LiveSession::relayed`], which calls this.
-    pub fn relay_bytes(&self, _protocol: Protocol, _direction: Direction, _octets: u64) {}
+    /// True once every listener is bound, false again when kimgate stops.
+    pub fn ready(&self, ready: bool) {
+        self.inner.health.bound(ready);
+    }
+
+    /// How a client module answered.
+    pub fn client_module_state(&self, name: &str, protocol: Protocol, state: ClientModuleState) {
+        if self.inner.health.answered(name, protocol, &state, OffsetDateTime::now_utc()) {
+            self.inner.metrics.client_module(name, protocol, &state);
+        }
+    }
+
+    /// Octets went through. [`LiveSession::relayed`] calls this.
+    pub fn relay_bytes(&self, protocol: Protocol, direction: Direction, octets: u64) {
+        self.inner.metrics.relayed(protocol, direction, octets);
+    }
 
     /// How long a POP3 login waited for its mailbox.
-    pub fn mailbox_wait(&self, _seconds: f64) {}
+    pub fn mailbox_wait(&self, seconds: f64) {
+        self.inner.metrics.mailbox_waited(seconds);
+    }
 
     /// How many card contexts are taken.
-    pub fn contexts_active(&self, _contexts: usize) {}
+    pub fn contexts_active(&self, contexts: usize) {
+        self.inner.metrics.contexts(i64::try_from(contexts).unwrap_or(i64::MAX));
+    }
 
     /// A connection was closed before it became a session.
-    pub fn connection_refused(&self, _reason: Reason) {}
+    pub fn connection_refused(&self, reason: Reason) {
+        self.inner.metrics.connection_refused(reason);
+    }
 
     /// A task of kimgate's own panicked.
-    pub fn panicked(&self) {}
+    pub fn panicked(&self) {
+        self.inner.metrics.panicked();
+    }
 
-    /// All metrics as Prometheus text.
+    /// All metrics as Prometheus text, version 0.0.4.
     pub fn encode(&self) -> String {
-        String::new()
+        let active = |protocol| self.inner.sessions.active(protocol);
+        self.inner.metrics.encode(|protocol| i64::try_from(active(protocol)).unwrap_or(i64::MAX))
     }
 
     /// Whether mail can go through now, and what is missing.
     pub fn readiness(&self) -> Readiness {
-        Readiness::default()
+        self.inner.health.readiness()
     }
 
-    /// Everything the console shows.
+    /// Everything that the console shows.
     pub fn status(&self) -> Status {
-        Status::default()
+        Status {
+            counts: self.inner.metrics.totals(),
+            contexts_active: self.inner.metrics.contexts_active(),
+            sessions: self.inner.sessions.status(),
+            ..self.inner.health.status(OffsetDateTime::now_utc())
+        }
     }
 
-    /// Waits, two seconds at most, until the audit lines said so far are written. For the end of
-    /// the process; blocks the thread.
+    /// Waits, two seconds at most, until the audit lines said so far are written; false if they are
+    /// not. For the end of the process: it blocks the thread.
     pub fn flush(&self) -> bool {
-        true
+        self.inner.audit.flush()
     }
 }
 
-/// A session's place in the live table.
-pub struct LiveSession {
-    _observer: Observer,
+fn unix_seconds(at: OffsetDateTime) -> f64 {
+    at.unix_timestamp_nanos() as f64 / 1e9
 }
 
-impl LiveSession {
-    /// More is known now.
-    pub fn learn(&self, _session: &SessionFacts) {}
-
-    /// What it is doing now.
-    pub fn phase(&self, _phase: Phase) {}
-
-    /// Octets went through.
-    pub fn relayed(&self, _direction: Direction, _octets: u64) {}
-}
+#[cfg(test)]
+mod tests;

@@ -1,19 +1,224 @@
-//! What the console shows.
+//! What `/status` says: plain values, written by the gateway, read by the console and by
+//! `kimgate status`.
+
+use std::fmt;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::words::{Protocol, Security};
+
+/// One look at a running gateway. Times are RFC 3339 in UTC.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of kimgate.
+    pub version: String,
+    /// When this was written.
+    pub time: String,
+    /// Since when kimgate runs.
+    pub started: String,
+    /// Whether mail can go through.
+    pub readiness: Readiness,
+    /// The configuration in force.
+    pub config: ConfigStatus,
+    /// In the order in which they were bound.
+    pub listeners: Vec<ListenerStatus>,
+    /// By name.
+    pub client_modules: Vec<ClientModuleStatus>,
+    /// Of kimgate's own.
+    pub certificates: Vec<CertificateStatus>,
+    /// Since the start.
+    pub counts: Counts,
+    /// Card contexts that are taken.
+    pub contexts_active: i64,
+    /// The oldest first.
+    pub sessions: Vec<SessionStatus>,
+    /// The latest refusals, newest first; a few dozen at most.
+    pub refusals: Vec<RefusalStatus>,
+}
 
 /// Whether mail can go through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
     /// Nothing is missing.
     pub ready: bool,
-    /// What is, one sentence each.
-    pub missing: Vec<String>,
+    /// What is.
+    pub missing: Vec<Missing>,
 }
 
-/// One look at a running gateway.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Status {
-    /// Whether mail can go through.
-    pub readiness: Readiness,
+/// What keeps mail from going through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Missing {
+    /// Not every listener is bound, or kimgate is stopping.
+    Listeners,
+    /// No client module answers on its POP3 port.
+    ClientModulePop3,
+    /// No client module answers on its SMTP port.
+    ClientModuleSmtp,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Listeners => "listeners: not all are bound, or kimgate is stopping",
+            Self::ClientModulePop3 => "client modules: none answers on its POP3 port",
+            Self::ClientModuleSmtp => "client modules: none answers on its SMTP port",
+        })
+    }
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// What tells two configurations apart.
+    pub hash: Option<String>,
+    /// Since when it is in force.
+    pub loaded: Option<String>,
+    /// When a later one was rejected.
+    pub rejected: Option<String>,
+    /// How many errors that one had.
+    pub problems: u32,
+}
+
+/// A listener that is bound.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// In the configuration.
+    pub name: String,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Where.
+    pub address: SocketAddr,
+    /// How its connections are secured.
+    pub security: Security,
+}
+
+/// What is known of a client module.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClientModuleStatus {
+    /// In the configuration.
+    pub name: String,
+    /// Its POP3 side, if anybody has asked.
+    pub pop3: Option<AnswerStatus>,
+    /// Its SMTP side, if anybody has asked.
+    pub smtp: Option<AnswerStatus>,
+    /// How its certificate was judged the last time.
+    pub certificate: Option<VerdictStatus>,
+}
+
+/// How a client module answered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AnswerStatus {
+    /// It greeted.
+    pub up: bool,
+    /// When.
+    pub at: String,
+    /// What it announced.
+    pub capabilities: Vec<String>,
+    /// Why it is not up.
+    pub error: Option<String>,
+    /// From dialling to its greeting.
+    pub connect_seconds: Option<f64>,
+}
+
+/// How a certificate was judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictStatus {
+    /// The verdict's word.
+    pub class: String,
+    /// Whether connections go on.
+    pub accepted: bool,
+    /// In words.
+    pub sentence: String,
+    /// `sha256:` and the certificate's hash.
+    pub fingerprint: Option<String>,
+    /// When it ends.
+    pub not_after: Option<String>,
+}
+
+/// When a certificate of kimgate's own ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// What it is for.
+    pub role: String,
+    /// When it ends.
+    pub not_after: String,
+}
+
+/// Sums since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Logins that the client module accepted.
+    pub logins_accepted: u64,
+    /// Logins that it, or kimgate, refused.
+    pub logins_refused: u64,
+    /// What enforcing would have refused.
+    pub would_deny: u64,
+    /// Messages accepted by the client module.
+    pub messages_sent: u64,
+    /// Messages fetched whole.
+    pub messages_received: u64,
+    /// Deletions refused because the message had come undecrypted.
+    pub deletes_held: u64,
+    /// Audit lines that could not be written.
+    pub audit_lost: u64,
+    /// Tasks that panicked.
+    pub panics: u64,
+}
+
+/// An open session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionStatus {
+    /// As in audit and log.
+    pub id: String,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The listener's name.
+    pub listener: String,
+    /// Where it comes from.
+    pub peer: String,
+    /// The workstation's name.
+    pub workstation: Option<String>,
+    /// Every user that a rule matched.
+    pub users: Vec<String>,
+    /// From the login.
+    pub account: Option<String>,
+    /// From the login.
+    pub mandant_id: Option<String>,
+    /// From the login.
+    pub clientsystem_id: Option<String>,
+    /// From the login.
+    pub workplace_id: Option<String>,
+    /// The client module's name.
+    pub client_module: Option<String>,
+    /// What it is doing.
+    pub phase: String,
+    /// Since it connected.
+    pub seconds: f64,
+    /// Octets to the workstation.
+    pub bytes_to_client: u64,
+    /// Octets to the client module.
+    pub bytes_to_module: u64,
+}
+
+/// Something that was refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalStatus {
+    /// When.
+    pub time: String,
+    /// Where from.
+    pub peer: String,
+    /// The workstation's name.
+    pub workstation: Option<String>,
+    /// The account; its pseudonym where the audit has that.
+    pub account: Option<String>,
+    /// What was wanted.
+    pub action: Option<String>,
+    /// Why not.
+    pub reason: String,
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// False where it passed, in observe mode.
+    pub enforced: bool,
 }

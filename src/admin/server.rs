@@ -1,0 +1,154 @@
+//! Connections to the admin address: few, short, and from where the configuration says.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::HOST;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy, sink};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::routes;
+use crate::observe::Observer;
+
+/// Requests at the same time.
+const CONNECTIONS: usize = 64;
+/// Strangers who are being told so; they never take the place of somebody who may look.
+const STRANGERS: usize = 8;
+/// For a request's header.
+const HEADER: Duration = Duration::from_secs(10);
+/// For a whole request and its answer.
+const WHOLE: Duration = Duration::from_secs(30);
+/// For answers under way when kimgate stops.
+const DRAIN: Duration = Duration::from_secs(2);
+/// After an accept that failed: out of file descriptors, most likely.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// As in `[admin]`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it binds.
+    pub address: SocketAddr,
+    /// Who may look.
+    pub allow: Vec<IpNet>,
+}
+
+/// Answers requests until `shutdown`.
+pub async fn serve(
+    listener: TcpListener,
+    config: Config,
+    observer: Observer,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let loopback = listener.local_addr()?.ip().to_canonical().is_loopback();
+    let routes = routes(observer, loopback);
+    let [guests, strangers] = [CONNECTIONS, STRANGERS].map(|count| Arc::new(Semaphore::new(count)));
+    let mut tasks = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "admin connection could not be accepted");
+                sleep(BACK_OFF).await;
+                continue;
+            }
+        };
+        let may_look = config.allow.iter().any(|net| net.contains(&peer.ip().to_canonical()));
+        let place = if may_look { &guests } else { &strangers };
+        // No place: closed at once, by dropping the stream.
+        let Ok(place) = Arc::clone(place).try_acquire_owned() else { continue };
+        if may_look {
+            tasks.spawn(answer(stream, routes.clone(), place));
+        } else {
+            tracing::warn!(%peer, "admin address: not in admin.allow");
+            tasks.spawn(refuse(stream, place));
+        }
+    }
+    let _ = timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
+    Ok(())
+}
+
+async fn answer(stream: TcpStream, routes: Router, _place: OwnedSemaphorePermit) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER)
+        .keep_alive(false)
+        .max_buf_size(16 << 10)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    // Whoever sends half a request, or does not read the answer, is not worth a log line.
+    let _ = timeout(WHOLE, connection).await;
+}
+
+async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
+    const ANSWER: &[u8] = b"HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\n\
+        connection: close\r\n\r\nthis address is not in admin.allow\n";
+    let _ = timeout(HEADER, async {
+        let _ = stream.write_all(ANSWER).await;
+        let _ = stream.shutdown().await;
+        // Closing with a request unread resets the connection, and the answer might be lost.
+        let _ = copy(&mut stream.take(16 << 10), &mut sink()).await;
+    })
+    .await;
+}
+
+/// Whether a request's `Host` is a loopback address, `localhost`, or absent.
+///
+/// DNS rebinding: a page from outside, open in a browser on this machine, could have its own name
+/// resolve to 127.0.0.1 and read the console as its own. It cannot change the name in `Host`.
+pub(super) fn names_loopback(request: &Request) -> bool {
+    let Some(host) = request.headers().get(HOST) else { return true };
+    let Ok(host) = host.to_str() else { return false };
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| match port.parse::<u16>() {
+        Ok(_) => name,
+        Err(_) => host,
+    });
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || name.eq_ignore_ascii_case("localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_names_are_loopback() {
+        let table = [
+            ("127.0.0.1:9465", true),
+            ("127.0.0.1", true),
+            ("[::1]:9465", true),
+            ("[::1]", true),
+            ("localhost:9465", true),
+            ("LOCALHOST", true),
+            ("evil.example:9465", false),
+            ("127.0.0.1.evil.example", false),
+            ("localhost.evil.example:80", false),
+            ("192.168.0.1:9465", false),
+            ("", false),
+        ];
+        for (host, expected) in table {
+            let request = Request::builder().header(HOST, host).body(axum::body::Body::empty());
+            assert_eq!(names_loopback(&request.unwrap()), expected, "{host}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The admin address as a client meets it.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Config, serve};
+use crate::observe::{
+    AuditConfig, ClientModuleState, KnownNames, ObserveConfig, Observer, SessionFacts, Status,
+};
+use crate::words::{Protocol, Security};
+
+struct World {
+    address: SocketAddr,
+    observer: Observer,
+    shutdown: CancellationToken,
+    server: JoinHandle<std::io::Result<()>>,
+}
+
+impl World {
+    async fn start(allow: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let audit = AuditConfig { off: true, ..AuditConfig::default() };
+        let names = KnownNames { client_modules: vec!["main".into()], ..KnownNames::default() };
+        let observer = Observer::new(ObserveConfig { audit, names }).unwrap();
+        let shutdown = CancellationToken::new();
+        let config = Config { address, allow: vec![allow.parse().unwrap()] };
+        let server = tokio::spawn(serve(listener, config, observer.clone(), shutdown.clone()));
+        Self { address, observer, shutdown, server }
+    }
+
+    async fn get(&self, path: &str) -> String {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address)).await
+    }
+
+    async fn ask(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").unwrap().1
+}
+
+#[tokio::test]
+async fn every_path_answers_in_its_type() {
+    let world = World::start("127.0.0.0/8").await;
+    let table = [
+        ("/", "text/html", "<!doctype html>"),
+        ("/metrics", "text/plain; version=0.0.4", "# HELP "),
+        ("/status", "application/json", "{\"version\""),
+        ("/live", "text/plain", "live"),
+    ];
+    for (path, kind, start) in table {
+        let answer = world.get(path).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        assert!(answer.contains(&format!("content-type: {kind}")), "{path}: {answer}");
+        assert!(answer.contains("content-security-policy: default-src 'none'"), "{path}");
+        assert!(body(&answer).starts_with(start), "{path}: {answer}");
+    }
+    assert!(world.get("/nothing").await.starts_with("HTTP/1.1 404 "));
+    let changed = world.ask("POST /status HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert!(changed.starts_with("HTTP/1.1 405 "), "{changed}");
+}
+
+#[tokio::test]
+async fn ready_says_what_is_missing_until_nothing_is() {
+    let world = World::start("127.0.0.1/32").await;
+    let answer = world.get("/ready").await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("listeners:"), "{answer}");
+    world.observer.listener_bound("pop3s", Protocol::Pop3, world.address, Security::Implicit);
+    world.observer.ready(true);
+    let answer = world.get("/ready").await;
+    assert!(answer.contains("POP3") && !answer.contains("listeners:"), "{answer}");
+    let up = ClientModuleState { up: true, ..ClientModuleState::default() };
+    world.observer.client_module_state("main", Protocol::Pop3, up);
+    assert!(world.get("/ready").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn the_status_shows_live_sessions() {
+    let world = World::start("127.0.0.1/32").await;
+    let facts = SessionFacts::new(Protocol::Smtp, "smtps".into(), world.address);
+    let _live = world.observer.track(&facts);
+    let status: Status = serde_json::from_str(body(&world.get("/status").await)).unwrap();
+    assert_eq!(status.sessions[0].id, facts.id.to_string());
+}
+
+#[tokio::test]
+async fn who_is_not_allowed_sees_nothing() {
+    let world = World::start("10.0.0.0/8").await;
+    for path in ["/", "/metrics", "/status", "/live", "/ready"] {
+        let answer = world.get(path).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{path}: {answer}");
+        assert!(!answer.contains("kimgate_"), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_host_name_on_loopback_is_refused() {
+    let world = World::start("127.0.0.1/32").await;
+    let answer = world.ask("GET /status HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 403 ") && !answer.contains("version"), "{answer}");
+}
+
+#[tokio::test]
+async fn nonsense_and_idlers_do_not_hold_anybody_up() {
+    let world = World::start("127.0.0.1/32").await;
+    let mut idlers = Vec::new();
+    for _ in 0..20 {
+        idlers.push(TcpStream::connect(world.address).await.unwrap());
+    }
+    assert!(world.ask("\r\n\0 nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+    assert!(world.get("/live").await.starts_with("HTTP/1.1 200 "));
+    // More than there are places for: the rest is closed at once, and the listener lives on.
+    for _ in 0..60 {
+        idlers.push(TcpStream::connect(world.address).await.unwrap());
+    }
+    drop(idlers);
+    let mut answered = false;
+    for _ in 0..1000 {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        let mut answer = String::new();
+        let _ = stream.write_all(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        let _ = stream.read_to_string(&mut answer).await;
+        answered = answer.starts_with("HTTP/1.1 200 ");
+        if answered {
+            break;
+        }
+    }
+    assert!(answered);
+}
+
+#[tokio::test]
+async fn shutdown_ends_it() {
+    let world = World::start("127.0.0.1/32").await;
+    let _idler = TcpStream::connect(world.address).await.unwrap();
+    world.get("/live").await;
+    world.shutdown.cancel();
+    world.server.await.unwrap().unwrap();
+    assert!(TcpStream::connect(world.address).await.is_err());
+}

@@ -1,0 +1,211 @@
+//! Audit lines on their way out: a bounded queue and a thread of its own, so that a slow disk, a
+//! full one or a reader who has stopped reading costs lines and never a session.
+
+use std::io::{self, Write as _};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use prometheus::IntCounter;
+use time::OffsetDateTime;
+
+use super::AuditConfig;
+use super::audit_file::AuditFile;
+use super::record::Record;
+
+/// Lines that wait for the disk. At a hundred events a second, forty seconds.
+const QUEUE: usize = 4096;
+/// Between two complaints about the same sink.
+const QUIET: Duration = Duration::from_secs(60);
+/// How long [`Audit::flush`] waits.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Where audit lines go.
+pub(super) struct Audit {
+    queue: Option<SyncSender<Job>>,
+    losses: Losses,
+}
+
+enum Job {
+    Line(String),
+    Flush(SyncSender<()>),
+}
+
+enum Output {
+    Stdout,
+    File(AuditFile),
+}
+
+impl Audit {
+    /// Opens the output and starts its thread; `lost` counts what could not be written.
+    pub(super) fn start(config: &AuditConfig, lost: IntCounter) -> io::Result<Self> {
+        if config.off {
+            return Ok(Self { queue: None, losses: Losses::new(lost) });
+        }
+        let output = match &config.file {
+            None => Output::Stdout,
+            Some(path) => {
+                let now = OffsetDateTime::now_utc();
+                Output::File(AuditFile::open(path.clone(), config.keep, now)?)
+            }
+        };
+        let (sender, receiver) = sync_channel(QUEUE);
+        let losses = Losses::new(lost.clone());
+        // The thread ends when the last sender is gone.
+        thread::Builder::new()
+            .name("audit".into())
+            .spawn(move || write_all(&receiver, output, &losses))?;
+        Ok(Self { queue: Some(sender), losses: Losses::new(lost) })
+    }
+
+    pub(super) fn write(&self, record: &Record) {
+        let Some(queue) = &self.queue else { return };
+        match serde_json::to_string(record) {
+            Ok(line) => {
+                if queue.try_send(Job::Line(line)).is_err() {
+                    self.losses.add(&"the queue is full");
+                }
+            }
+            Err(error) => self.losses.add(&error),
+        }
+    }
+
+    /// Waits until what was written so far is out; false if that takes too long.
+    pub(super) fn flush(&self) -> bool {
+        let Some(queue) = &self.queue else { return true };
+        let (done, wait) = sync_channel(1);
+        let deadline = Instant::now() + FLUSH;
+        let mut job = Job::Flush(done);
+        while let Err(full) = queue.try_send(job) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            job = match full {
+                std::sync::mpsc::TrySendError::Full(job) => job,
+                std::sync::mpsc::TrySendError::Disconnected(_) => return false,
+            };
+            thread::sleep(Duration::from_millis(5));
+        }
+        wait.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
+    }
+}
+
+fn write_all(jobs: &Receiver<Job>, mut output: Output, losses: &Losses) {
+    for job in jobs {
+        match job {
+            Job::Line(line) => {
+                if let Err(error) = output.write(&line) {
+                    losses.add(&error);
+                }
+                if let Some(error) = output.trouble() {
+                    losses.complain(error);
+                }
+            }
+            Job::Flush(done) => {
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+impl Output {
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        match self {
+            Self::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(line.as_bytes())?;
+                stdout.write_all(b"\n")?;
+                stdout.flush()
+            }
+            Self::File(file) => file.write(line, OffsetDateTime::now_utc()),
+        }
+    }
+
+    fn trouble(&self) -> Option<&io::Error> {
+        match self {
+            Self::Stdout => None,
+            Self::File(file) => file.unrotated(),
+        }
+    }
+}
+
+/// Counts every lost line, and says so once a minute.
+struct Losses {
+    lost: IntCounter,
+    said: Mutex<Option<Instant>>,
+}
+
+impl Losses {
+    fn new(lost: IntCounter) -> Self {
+        Self { lost, said: Mutex::new(None) }
+    }
+
+    fn add(&self, why: &dyn std::fmt::Display) {
+        self.lost.inc();
+        self.complain(why);
+    }
+
+    fn complain(&self, why: &dyn std::fmt::Display) {
+        let mut said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if said.is_none_or(|at| at.elapsed() >= QUIET) {
+            *said = Some(Instant::now());
+            drop(said);
+            tracing::error!(lost = self.lost.get(), error = %why, "audit trouble");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(file: &std::path::Path) -> AuditConfig {
+        AuditConfig { file: Some(file.into()), ..AuditConfig::default() }
+    }
+
+    fn counter() -> IntCounter {
+        IntCounter::new("lost", "lost").unwrap()
+    }
+
+    #[test]
+    fn lines_arrive_whole_and_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let audit = Audit::start(&config(&path), counter()).unwrap();
+        for number in 0..100 {
+            audit.write(&Record { number: Some(number), ..Record::default() });
+        }
+        assert!(audit.flush());
+        let text = std::fs::read_to_string(path).unwrap();
+        let numbers: Vec<u64> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["number"].clone())
+            .map(|number| number.as_u64().unwrap())
+            .collect();
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_costs_lines_that_are_counted() {
+        let lost = counter();
+        let audit = Audit::start(&config(std::path::Path::new("/dev/full")), lost.clone()).unwrap();
+        for _ in 0..3 {
+            audit.write(&Record::default());
+        }
+        assert!(audit.flush());
+        assert_eq!(lost.get(), 3);
+    }
+
+    #[test]
+    fn a_queue_that_nobody_empties_costs_lines_and_no_time() {
+        let (queue, _stuck) = sync_channel(1);
+        let lost = counter();
+        let audit = Audit { queue: Some(queue), losses: Losses::new(lost.clone()) };
+        for _ in 0..10 {
+            audit.write(&Record::default());
+        }
+        assert_eq!(lost.get(), 9);
+    }
+}

@@ -1,0 +1,209 @@
+//! What is known of the gateway itself: listeners, client modules, certificates, configuration,
+//! latest refusals.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use time::OffsetDateTime;
+
+use super::labels::Labels;
+use super::record::{Record, from_unix, milliseconds, rfc3339, shown};
+use super::status::{
+    AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ListenerStatus, Missing,
+    RefusalStatus, Status, VerdictStatus,
+};
+use super::{ClientModuleState, Event, Readiness};
+use crate::words::Protocol;
+
+/// Refusals that the console shows.
+const REFUSALS: usize = 50;
+/// Of what a client module announces; a hostile one may announce for ever.
+const CAPABILITIES: usize = 32;
+
+/// Behind one lock: everything in it changes seldom.
+pub(super) struct Health(Mutex<State>);
+
+struct State {
+    started: OffsetDateTime,
+    /// Every listener is bound, and kimgate is not stopping.
+    bound: bool,
+    listeners: Vec<ListenerStatus>,
+    client_modules: BTreeMap<String, ClientModuleStatus>,
+    certificates: BTreeMap<&'static str, i64>,
+    config: ConfigStatus,
+    refusals: VecDeque<RefusalStatus>,
+}
+
+impl Health {
+    pub(super) fn new(labels: &Labels, now: OffsetDateTime) -> Self {
+        let mut state = State {
+            started: now,
+            bound: false,
+            listeners: Vec::new(),
+            client_modules: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+            config: ConfigStatus::default(),
+            refusals: VecDeque::new(),
+        };
+        state.rename(labels);
+        Self(Mutex::new(state))
+    }
+
+    pub(super) fn rename(&self, labels: &Labels) {
+        self.state().rename(labels);
+    }
+
+    pub(super) fn bound(&self, bound: bool) {
+        self.state().bound = bound;
+    }
+
+    pub(super) fn listener(&self, listener: ListenerStatus) {
+        let mut state = self.state();
+        state.listeners.retain(|known| known.name != listener.name);
+        state.listeners.push(listener);
+    }
+
+    pub(super) fn not_after(&self, role: &'static str, unix_seconds: i64) {
+        self.state().certificates.insert(role, unix_seconds);
+    }
+
+    /// False for a client module that is not configured.
+    pub(super) fn answered(
+        &self,
+        name: &str,
+        protocol: Protocol,
+        answer: &ClientModuleState,
+        now: OffsetDateTime,
+    ) -> bool {
+        let mut state = self.state();
+        let Some(client_module) = state.client_modules.get_mut(name) else { return false };
+        let side = match protocol {
+            Protocol::Pop3 => &mut client_module.pop3,
+            Protocol::Smtp => &mut client_module.smtp,
+        };
+        *side = Some(AnswerStatus {
+            up: answer.up,
+            at: rfc3339(now),
+            capabilities: answer.capabilities.iter().take(CAPABILITIES).map(|c| shown(c)).collect(),
+            error: answer.error.as_deref().map(shown),
+            connect_seconds: answer.connect_seconds.map(milliseconds),
+        });
+        true
+    }
+
+    /// Keeps what an event tells. False for a certificate that was judged the same before.
+    pub(super) fn note(&self, event: &Event<'_>, record: &Record) -> bool {
+        let mut state = self.state();
+        if let Some(reason) = record.refusal() {
+            state.refusals.truncate(REFUSALS - 1);
+            state.refusals.push_front(refusal(record, reason));
+        }
+        match *event {
+            Event::Certificate { client_module, class, accepted, not_after, .. } => {
+                let Some(known) = state.client_modules.get_mut(client_module) else { return true };
+                let verdict = VerdictStatus {
+                    class: class.into(),
+                    accepted,
+                    sentence: record.sentence.clone().unwrap_or_default(),
+                    fingerprint: record.fingerprint.clone(),
+                    not_after: not_after.and_then(from_unix).map(rfc3339),
+                };
+                let same = known.certificate.as_ref().is_some_and(|last| {
+                    (&last.class, last.accepted, &last.fingerprint)
+                        == (&verdict.class, accepted, &verdict.fingerprint)
+                });
+                known.certificate = Some(verdict);
+                !same
+            }
+            Event::ConfigLoaded { accepted, problems, .. } => {
+                let time = Some(record.time.clone());
+                state.config = match accepted {
+                    true => ConfigStatus {
+                        hash: record.config.clone(),
+                        loaded: time,
+                        rejected: None,
+                        problems: 0,
+                    },
+                    false => ConfigStatus { rejected: time, problems, ..state.config.clone() },
+                };
+                true
+            }
+            Event::Connected(_)
+            | Event::Login { .. }
+            | Event::Denied { .. }
+            | Event::MessageSent { .. }
+            | Event::MessageReceived { .. }
+            | Event::MessageDeleted { .. }
+            | Event::DeleteHeld { .. }
+            | Event::ContextConflict { .. }
+            | Event::Closed { .. } => true,
+        }
+    }
+
+    pub(super) fn readiness(&self) -> Readiness {
+        self.state().readiness()
+    }
+
+    /// What is known here; the rest is left empty.
+    pub(super) fn status(&self, now: OffsetDateTime) -> Status {
+        let state = self.state();
+        let ends = |(role, end): (&&'static str, &i64)| {
+            let not_after = rfc3339(from_unix(*end)?);
+            Some(CertificateStatus { role: (*role).into(), not_after })
+        };
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            time: rfc3339(now),
+            started: rfc3339(state.started),
+            readiness: state.readiness(),
+            config: state.config.clone(),
+            listeners: state.listeners.clone(),
+            client_modules: state.client_modules.values().cloned().collect(),
+            certificates: state.certificates.iter().filter_map(ends).collect(),
+            refusals: state.refusals.iter().cloned().collect(),
+            ..Status::default()
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn rename(&mut self, labels: &Labels) {
+        self.client_modules.retain(|name, _| labels.has_client_module(name));
+        for name in labels.client_modules() {
+            let new = || ClientModuleStatus { name: name.into(), ..ClientModuleStatus::default() };
+            self.client_modules.entry(name.into()).or_insert_with(new);
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        let speaks = |protocol| self.listeners.iter().any(|l| l.protocol == protocol);
+        let answers = |side: fn(&ClientModuleStatus) -> Option<&AnswerStatus>| {
+            self.client_modules.values().filter_map(side).any(|answer| answer.up)
+        };
+        let checks = [
+            (Missing::Listeners, self.bound && !self.listeners.is_empty()),
+            (Missing::ClientModulePop3, !speaks(Protocol::Pop3) || answers(|m| m.pop3.as_ref())),
+            (Missing::ClientModuleSmtp, !speaks(Protocol::Smtp) || answers(|m| m.smtp.as_ref())),
+        ];
+        let missing: Vec<_> =
+            checks.iter().filter(|(_, there)| !there).map(|(missing, _)| *missing).collect();
+        Readiness { ready: missing.is_empty(), missing }
+    }
+}
+
+fn refusal(record: &Record, reason: &str) -> RefusalStatus {
+    RefusalStatus {
+        time: record.time.clone(),
+        peer: record.peer.clone().unwrap_or_default(),
+        workstation: record.workstation.clone(),
+        account: record.account.clone(),
+        action: record.action.map(String::from),
+        reason: reason.into(),
+        rule: record.rule.clone(),
+        enforced: record.would_deny.is_none(),
+    }
+}

@@ -1,0 +1,196 @@
+//! The log for people: how it is set up, and one line for each event.
+//!
+//! Texts are constant, data is in fields. The log goes to standard error; standard output belongs
+//! to the audit and to what commands print.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing::{debug, error, info, warn};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::record::Record;
+use super::{Event, LogConfig, LogFormat, LogLevel};
+
+/// Starts logging for the whole process. The error says that it was started before.
+pub fn init(config: LogConfig) -> io::Result<()> {
+    let ansi = io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(ansi);
+    let lines = match config.format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(targets(config.level)))
+        .try_init()
+        .map_err(io::Error::other)
+}
+
+/// `level` for kimgate itself. Other crates stop at info, whatever is asked for: below that they
+/// show what they read, and `mailin` shows credentials.
+fn targets(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let others = level.min(LevelFilter::INFO);
+    Targets::new().with_default(others).with_target("kimgate", level).with_target("mailin", others)
+}
+
+/// A line with what is known of the session, and more fields.
+macro_rules! line {
+    ($level:ident, $r:expr, $text:literal $(, $name:ident = $value:expr)* $(,)?) => {
+        $level!(
+            session = $r.session.as_deref(),
+            protocol = $r.protocol,
+            peer = $r.peer.as_deref(),
+            workstation = $r.workstation.as_deref(),
+            account = $r.account.as_deref(),
+            $($name = $value,)*
+            $text
+        )
+    };
+}
+
+/// Says an event.
+pub(super) fn say(event: &Event<'_>, r: &Record) {
+    let (reason, rule) = (r.reason, r.rule.as_deref());
+    let (bytes, seconds) = (r.bytes, r.seconds);
+    match *event {
+        Event::Connected(_) => line!(debug, r, "connected", listener = r.listener.as_deref()),
+        Event::Login { result: Ok(()), would_deny: None, .. } => line!(
+            info,
+            r,
+            "login accepted",
+            seconds = seconds,
+            client_module = r.client_module.as_deref(),
+        ),
+        Event::Login { result: Ok(()), .. } => line!(
+            warn,
+            r,
+            "login accepted, enforcing would refuse it",
+            would_deny = r.would_deny,
+            rule = rule,
+            seconds = seconds,
+        ),
+        Event::Login { result: Err(_), .. } => line!(
+            warn,
+            r,
+            "login refused",
+            reason = reason,
+            rule = rule,
+            reply = r.reply.as_deref(),
+            seconds = seconds,
+        ),
+        Event::Denied { enforced: true, .. } => {
+            line!(warn, r, "refused", action = r.action, reason = reason, rule = rule);
+        }
+        Event::Denied { .. } => line!(
+            warn,
+            r,
+            "passed, enforcing would refuse it",
+            action = r.action,
+            would_deny = r.would_deny,
+            rule = rule,
+        ),
+        Event::MessageSent { accepted: true, .. } => line!(
+            info,
+            r,
+            "message sent",
+            service = r.service.as_deref(),
+            bytes = bytes,
+            recipients = r.recipients,
+            seconds = seconds,
+        ),
+        Event::MessageSent { .. } => line!(
+            warn,
+            r,
+            "message refused by the client module",
+            reply = r.reply.as_deref(),
+            service = r.service.as_deref(),
+            bytes = bytes,
+            seconds = seconds,
+        ),
+        Event::MessageReceived { .. } if r.decryption.iter().any(|code| *code != "00") => line!(
+            warn,
+            r,
+            "message came undecrypted; is the card plugged in and unlocked?",
+            decryption = tracing::field::debug(&r.decryption),
+            service = r.service.as_deref(),
+            bytes = bytes,
+        ),
+        Event::MessageReceived { .. } => line!(
+            info,
+            r,
+            "message received",
+            service = r.service.as_deref(),
+            bytes = bytes,
+            seconds = seconds,
+            wait = r.wait,
+        ),
+        Event::MessageDeleted { .. } => line!(info, r, "message deleted", number = r.number),
+        Event::DeleteHeld { .. } => line!(
+            warn,
+            r,
+            "deletion refused, the message came undecrypted and this is its only copy",
+            number = r.number,
+        ),
+        Event::ContextConflict { enforced, .. } => line!(
+            warn,
+            r,
+            "card context is taken by another workstation",
+            holder = r.holder.as_deref(),
+            enforced = enforced,
+        ),
+        Event::Certificate { accepted: true, .. } => info!(
+            client_module = r.client_module.as_deref(),
+            verdict = r.verdict,
+            sentence = r.sentence.as_deref(),
+            "certificate accepted"
+        ),
+        Event::Certificate { .. } => error!(
+            client_module = r.client_module.as_deref(),
+            verdict = r.verdict,
+            sentence = r.sentence.as_deref(),
+            "certificate refused"
+        ),
+        Event::ConfigLoaded { accepted: true, reload, .. } => {
+            info!(config = r.config.as_deref(), reload, "configuration in force");
+        }
+        Event::ConfigLoaded { problems, .. } => {
+            error!(problems, "configuration has errors, the old one stays in force");
+        }
+        Event::Closed { .. } => {
+            line!(debug, r, "closed", reason = reason, bytes = bytes, seconds = seconds);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn other_crates_stop_at_info() {
+        let targets = targets(LogLevel::Trace);
+        assert!(targets.would_enable("kimgate::gateway", &Level::TRACE));
+        for other in ["mailin", "mailin::smtp", "rustls::conn", "hyper"] {
+            assert!(!targets.would_enable(other, &Level::DEBUG), "{other}");
+            assert!(targets.would_enable(other, &Level::INFO), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_quiet_level_is_quiet_for_all() {
+        let targets = targets(LogLevel::Error);
+        assert!(!targets.would_enable("mailin", &Level::INFO));
+        assert!(!targets.would_enable("kimgate", &Level::WARN));
+    }
+}

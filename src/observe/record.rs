@@ -1,0 +1,285 @@
+//! An event as it may be shown: escaped, cut, pseudonymised where asked for. Audit line, log line
+//! and the console's list of refusals are all made from this, so none of them can say more.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+use super::pseudonym::Pseudonyms;
+use super::{Event, SessionFacts, labels, printable};
+use crate::kim::Account;
+use crate::words::{Action, Reason};
+
+/// The fields of an audit line, in its order; what is absent is left out.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Record {
+    pub(super) time: String,
+    pub(super) event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) session: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) protocol: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) listener: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) peer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) workstation: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) users: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) account: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mandant_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) clientsystem_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) workplace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client_module: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) action: Option<&'static str>,
+    /// Whether it was let through; absent where nothing was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) accepted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) would_deny: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) service: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes_to_client: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes_to_module: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) seconds: Option<f64>,
+    /// From RETR to the first octet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) wait: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reply: Option<String>,
+    /// A count, never who.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) recipients: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) added: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) decryption: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) integrity: Vec<&'static str>,
+    /// The message's number in its session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) number: Option<u32>,
+    /// The workstation that has the context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) holder: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) verdict: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sentence: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fingerprint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) not_after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reload: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) config: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) problems: Option<u32>,
+}
+
+impl Record {
+    pub(super) fn new(event: &Event<'_>, now: OffsetDateTime, names: &Pseudonyms) -> Self {
+        let about = event.session().map(|session| Self::about(session, names)).unwrap_or_default();
+        let base = Self { time: rfc3339(now), event: event.name(), ..about };
+        match *event {
+            Event::Connected(_) => base,
+            Event::Login { result, seconds, rule, reply, would_deny, .. } => Self {
+                action: Some(Action::Login.as_str()),
+                accepted: Some(result.is_ok()),
+                reason: result.err().map(Reason::as_str),
+                would_deny: would_deny.map(Reason::as_str),
+                rule: rule.map(|rule| names.in_rule(rule)),
+                seconds: Some(milliseconds(seconds)),
+                reply: Some(shown(reply)),
+                ..base
+            },
+            Event::Denied { action, reason, rule, enforced, .. } => Self {
+                action: Some(action.as_str()),
+                rule: rule.map(|rule| names.in_rule(rule)),
+                ..base.judged(reason, enforced)
+            },
+            Event::MessageSent {
+                bytes,
+                seconds,
+                service,
+                recipients,
+                accepted,
+                reply,
+                added,
+                ..
+            } => Self {
+                action: Some(Action::Send.as_str()),
+                accepted: Some(accepted),
+                service: service.map(shown),
+                bytes: Some(bytes),
+                seconds: Some(milliseconds(seconds)),
+                reply: Some(shown(reply)),
+                recipients: Some(recipients),
+                added: added.iter().map(|name| shown(name)).collect(),
+                ..base
+            },
+            Event::MessageReceived {
+                bytes, seconds, wait, service, decryption, integrity, ..
+            } => Self {
+                action: Some(Action::Receive.as_str()),
+                service: service.map(shown),
+                bytes: Some(bytes),
+                seconds: Some(milliseconds(seconds)),
+                wait: Some(milliseconds(wait)),
+                decryption: codes(decryption, labels::decryption),
+                integrity: codes(integrity, labels::integrity),
+                ..base
+            },
+            Event::MessageDeleted { number, .. } => {
+                Self { action: Some(Action::Delete.as_str()), number: Some(number), ..base }
+            }
+            Event::DeleteHeld { number, .. } => Self {
+                action: Some(Action::Delete.as_str()),
+                number: Some(number),
+                ..base.judged(Reason::DeleteHeld, true)
+            },
+            Event::ContextConflict { holder, enforced, .. } => {
+                Self { holder: Some(shown(holder)), ..base.judged(Reason::ContextInUse, enforced) }
+            }
+            Event::Certificate {
+                client_module,
+                class,
+                accepted,
+                sentence,
+                fingerprint,
+                not_after,
+            } => Self {
+                client_module: Some(shown(client_module)),
+                accepted: Some(accepted),
+                verdict: Some(class),
+                sentence: Some(shown(sentence)),
+                fingerprint: fingerprint.map(shown),
+                not_after: not_after.and_then(from_unix).map(rfc3339),
+                ..base
+            },
+            Event::ConfigLoaded { reload, accepted, hash, problems } => Self {
+                accepted: Some(accepted),
+                reload: Some(reload),
+                config: Some(shown(hash)),
+                problems: Some(problems),
+                ..base
+            },
+            Event::Closed { close, bytes_to_client, bytes_to_module, seconds, .. } => Self {
+                reason: Some(close.as_str()),
+                bytes: Some(bytes_to_client.saturating_add(bytes_to_module)),
+                bytes_to_client: Some(bytes_to_client),
+                bytes_to_module: Some(bytes_to_module),
+                seconds: Some(milliseconds(seconds)),
+                ..base
+            },
+        }
+    }
+
+    /// Why something was refused, or would have been.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        if self.event == "closed" { None } else { self.reason.or(self.would_deny) }
+    }
+
+    fn about(session: &SessionFacts, names: &Pseudonyms) -> Self {
+        let field = |value: &str| (!value.is_empty()).then(|| shown(value));
+        let login = session.login.as_ref();
+        Self {
+            session: Some(session.id.to_string()),
+            protocol: Some(session.protocol.as_str()),
+            listener: Some(shown(&session.listener)),
+            peer: Some(session.peer.to_string()),
+            workstation: session.workstation.as_deref().map(shown),
+            users: session.users.iter().map(|user| shown(user)).collect(),
+            account: session.account.as_ref().map(|account| {
+                match showable(account, session.known_account) {
+                    Some(address) => names.of(address).into_owned(),
+                    None => String::from(NOT_AN_ADDRESS),
+                }
+            }),
+            mandant_id: login.and_then(|login| field(login.mandant_id())),
+            clientsystem_id: login.and_then(|login| field(login.clientsystem_id())),
+            workplace_id: login.and_then(|login| field(login.workplace_id())),
+            client_module: session.client_module.as_deref().map(shown),
+            ..Self::default()
+        }
+    }
+
+    fn judged(self, reason: Reason, enforced: bool) -> Self {
+        let word = Some(reason.as_str());
+        let (reason, would_deny) = if enforced { (word, None) } else { (None, word) };
+        Self { accepted: Some(!enforced), reason, would_deny, ..self }
+    }
+}
+
+/// Stands for an account that is not configured and does not look like one.
+pub(super) const NOT_AN_ADDRESS: &str = "(not an address)";
+
+/// The account, if it may be shown. People type their password where the user name belongs; so an
+/// account that nobody configured is shown only where it has the form of a KIM address (gematik FAQ:
+/// `A-Z a-z 0-9 . - _` before the `@`).
+pub(super) fn showable(account: &Account, known: bool) -> Option<&str> {
+    let address = account.as_str();
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    let is_address = address.split_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty()
+            && domain.contains('.')
+            && (local.chars().chain(domain.chars())).all(plain)
+    });
+    (known || is_address && address.len() <= 254).then_some(address)
+}
+
+/// UTC with milliseconds, as RFC 3339 writes it.
+pub(super) fn rfc3339(at: OffsetDateTime) -> String {
+    const FORM: &[BorrowedFormatItem<'_>] =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    at.to_offset(time::UtcOffset::UTC).format(FORM).unwrap_or_default()
+}
+
+pub(super) fn from_unix(seconds: i64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp(seconds).ok()
+}
+
+/// Seconds to three places; JSON has no infinity.
+pub(super) fn milliseconds(seconds: f64) -> f64 {
+    if seconds.is_finite() { (seconds * 1000.0).round() / 1000.0 } else { 0.0 }
+}
+
+pub(super) fn shown(text: &str) -> String {
+    printable(text).into_owned()
+}
+
+/// The header may repeat; a hostile one may do so for ever.
+fn codes(values: &[String], code: fn(&str) -> &'static str) -> Vec<&'static str> {
+    values.iter().take(8).map(|value| code(value)).collect()
+}
+
+impl Pseudonyms {
+    /// A rule names accounts in quoted keys: `accounts."a@b".send.allow`.
+    fn in_rule(&self, rule: &str) -> String {
+        let parts = rule.split('"').map(|part| match part.contains('@') {
+            true => self.of(part),
+            false => Cow::Borrowed(part),
+        });
+        shown(&parts.collect::<Vec<_>>().join("\""))
+    }
+}
