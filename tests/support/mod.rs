@@ -8,4 +8,6 @@ pub(crate) mod clients;
 pub(crate) mod daemon;
 pub(crate) mod dovecot;
 pub(crate) mod exim;
+pub(crate) mod player;
 pub(crate) mod tools;
+pub(crate) mod transcript;
