@@ -1,5 +1,7 @@
 //! Which module may use which: the map in `src/lib.rs`, held by reading the sources.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

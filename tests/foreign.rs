@@ -1,5 +1,7 @@
 //! Stock clients and servers from outside Rust, which read the RFCs without us.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use support::clients::{Fetcher, Sender, Tls, User};

@@ -147,10 +147,8 @@ impl Line {
 
 /// Whether an audit line is of this event, with this reason and these `field=value`s.
 fn is(line: &Value, text: &str) -> bool {
-    let text_of = |field: &str| match &line[field] {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+    let text_of =
+        |field: &str| line[field].as_str().map_or_else(|| line[field].to_string(), str::to_owned);
     let mut words = text.split_whitespace();
     words.next().is_some_and(|event| text_of("event") == event)
         && words.all(|word| match word.split_once('=') {

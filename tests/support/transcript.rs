@@ -201,7 +201,7 @@ fn connection_number(digits: &str) -> Result<usize, String> {
 }
 
 /// The bytes that a text stands for: escapes, `<x*300>` and `<b64:…>`.
-fn bytes(text: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn bytes(text: &str) -> Result<Vec<u8>, String> {
     let Some((before, rest)) = text.split_once('<') else { return unescaped(text) };
     let mut out = unescaped(before)?;
     let special = rest.split_once('>').and_then(|(inside, after)| Some((expanded(inside)?, after)));
@@ -255,56 +255,4 @@ fn unescaped(text: &str) -> Result<Vec<u8>, String> {
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     (0..=haystack.len().checked_sub(needle.len())?).find(|&at| haystack[at..].starts_with(needle))
-}
-
-#[test]
-fn texts_stand_for_bytes() {
-    let table: [(&str, &[u8]); 7] = [
-        ("USER a b", b"USER a b"),
-        (r"a\r\n\0\x7f\\", b"a\r\n\0\x7f\\"),
-        ("<x*3>y", b"xxxy"),
-        (r"<b64:\0a\0b>", b"AGEAYg=="),
-        ("MAIL FROM:<a@b> SIZE=1", b"MAIL FROM:<a@b> SIZE=1"),
-        ("<>", b"<>"),
-        ("a<b", b"a<b"),
-    ];
-    for (text, expected) in table {
-        assert_eq!(bytes(text).as_deref(), Ok(expected), "{text}");
-    }
-    assert!(bytes(r"\q").is_err() && bytes(r"\x1").is_err());
-}
-
-#[test]
-fn patterns_match_whole_lines_and_nothing_else() {
-    let table = [
-        ("+OK", "+OK", true),
-        ("+OK", "+OK ", false),
-        ("+OK <any>", "+OK ", true),
-        ("+OK <any>", "+OK", false),
-        ("<any>(denied)", "-ERR x (denied)", true),
-        ("<any>(denied)", "-ERR x (denied) y", false),
-        ("-ERR <any> KIM <any>)", "-ERR a KIM b)", true),
-        ("-ERR <any> KIM <any>)", "-ERR KIM b)", false),
-    ];
-    for (pattern, line, expected) in table {
-        let matches = Pattern::new(pattern).unwrap().matches(line.as_bytes());
-        assert_eq!(matches, expected, "{pattern} / {line}");
-    }
-}
-
-#[test]
-fn what_makes_no_sense_is_named_with_its_line() {
-    for (text, line) in [
-        ("C: x", "line 1"),
-        ("# t\nX: y", "line 2"),
-        ("# t\nC? y", "line 2"),
-        ("# t\n\nS! open", "line 3"),
-        ("# t\nlistener: tls", "line 2"),
-        ("# t\nfrom: here", "line 2"),
-        ("# t\nC: \\q", "line 2"),
-        ("# t\n", "nothing"),
-    ] {
-        let fault = parse(text).unwrap_err();
-        assert!(fault.contains(line), "{text}: {fault}");
-    }
 }
