@@ -51,6 +51,8 @@ pub enum Reason {
     ClientModuleProtocolError,
     /// Its own refusal, passed on word for word.
     RejectedByClientModule,
+    /// The message is larger than `limits.message`.
+    MessageTooLarge,
     /// A line or header block beyond its limit.
     LineTooLong,
     /// A command that is unknown, out of order or not carried.
@@ -67,7 +69,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the contract.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::UnknownWorkstation,
         Self::AccountUnknown,
         Self::AccountRetired,
@@ -90,6 +92,7 @@ impl Reason {
         Self::ClientModuleUntrusted,
         Self::ClientModuleProtocolError,
         Self::RejectedByClientModule,
+        Self::MessageTooLarge,
         Self::LineTooLong,
         Self::BadCommand,
         Self::BadCredentialsEncoding,
@@ -123,6 +126,7 @@ impl Reason {
             Self::ClientModuleUntrusted => "client-module-untrusted",
             Self::ClientModuleProtocolError => "client-module-protocol-error",
             Self::RejectedByClientModule => "rejected-by-client-module",
+            Self::MessageTooLarge => "message-too-large",
             Self::LineTooLong => "line-too-long",
             Self::BadCommand => "bad-command",
             Self::BadCredentialsEncoding => "bad-credentials-encoding",

@@ -1,1 +1,34 @@
-//! placeholder
+//! Who may do what: pure decisions, without sockets and without a clock.
+//!
+//! [`Rules`] is what the configuration says; [`Policy::compile`] turns it into tables or into every
+//! [`RuleError`] at once. [`Policy::decide`] answers a login with a [`Permit`] or a [`Denial`]; only
+//! a permit can be shown to whoever dials the client module. [`Policy::explain`] takes the same walk
+//! and writes each step down.
+
+mod compile;
+mod decide;
+mod error;
+mod explain;
+pub mod limits;
+mod membership;
+mod networks;
+mod pattern;
+mod permit;
+mod rule;
+mod rules;
+mod subject;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod table;
+
+pub use decide::{Policy, Request, Station};
+pub use error::{Problem, RuleError};
+pub use explain::{Explanation, Outcome, Step, StepName, Wish};
+pub use permit::{Denial, Judgement, Permit};
+pub use rule::Rule;
+pub use rules::{
+    AccessRules, AccountRules, Mode, Otherwise, Rules, User, WITHOUT_SERVICE, Workstation,
+};
+pub use subject::{Subject, SubjectError};

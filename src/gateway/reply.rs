@@ -1,0 +1,374 @@
+//! What a refusal says on the wire: code, who refused, what, and the reason's word.
+//!
+//! A wrong-password code (`[AUTH]`, 535) never stands here: mail clients would ask their user for a
+//! new password, and the password is not what is wrong.
+
+use crate::words::{Action, Language, Protocol, Reason};
+
+/// Octets of a reply's text. RFC 5321 4.5.3.1.5 allows 512 for the whole line.
+const TEXT: usize = 480;
+
+/// Who is refused, and whatever else a text may name.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct About<'a> {
+    /// The workstation's name, or its address where it has none.
+    pub(crate) workstation: &'a str,
+    /// The account as a mail address; empty before the login.
+    pub(crate) account: &'a str,
+    /// What was wanted, where the reason alone does not say it.
+    pub(crate) action: Option<Action>,
+    /// One more fact: the holder of a context, a verdict, the client module's name.
+    pub(crate) detail: &'a str,
+}
+
+/// The refusal of a command; the connection stays open.
+pub(crate) fn refusal(
+    protocol: Protocol,
+    language: Language,
+    reason: Reason,
+    about: About<'_>,
+) -> Vec<u8> {
+    let code = match protocol {
+        Protocol::Pop3 => pop3_code(reason),
+        Protocol::Smtp => smtp_code(reason),
+    };
+    line(code, language, reason, about)
+}
+
+/// The refusal that ends the connection.
+pub(crate) fn goodbye(
+    protocol: Protocol,
+    language: Language,
+    reason: Reason,
+    about: About<'_>,
+) -> Vec<u8> {
+    let code = match protocol {
+        Protocol::Pop3 => pop3_code(reason),
+        Protocol::Smtp => "421 4.7.0",
+    };
+    line(code, language, reason, about)
+}
+
+/// The part of a reply that may be logged: codes, never free text.
+pub(crate) fn code_of(reply: &[u8]) -> &str {
+    let line = reply.split(|b| *b == b'\r').next().unwrap_or_default();
+    let Ok(line) = std::str::from_utf8(line) else { return "" };
+    if line.starts_with(['+', '-']) {
+        let status = line.split(' ').next().unwrap_or_default();
+        let code = line[status.len()..].strip_prefix(" [").and_then(|rest| rest.find(']'));
+        return &line[..code.map_or(status.len(), |end| status.len() + 2 + end + 1)];
+    }
+    let is_code = |c: char| c.is_ascii_digit() || c == '.' || c == ' ';
+    line[..line.find(|c| !is_code(c)).unwrap_or(line.len()).min(12)].trim_end()
+}
+
+fn line(code: &str, language: Language, reason: Reason, about: About<'_>) -> Vec<u8> {
+    let mut text = ascii(&sentence(language, reason, about));
+    text.truncate(TEXT - reason.as_str().len());
+    format!("{code} KIM-Gateway: {text} ({reason})\r\n").into_bytes()
+}
+
+fn pop3_code(reason: Reason) -> &'static str {
+    match reason {
+        Reason::UnknownWorkstation
+        | Reason::AccountUnknown
+        | Reason::AccountRetired
+        | Reason::LoginNotAssigned
+        | Reason::WorkplaceNotAssigned
+        | Reason::Denied
+        | Reason::NotAllowed
+        | Reason::LoginMalformed
+        | Reason::SenderNotAllowed
+        | Reason::RecipientNotAllowed
+        | Reason::ServiceNotAllowed
+        | Reason::DeleteNotAllowed
+        | Reason::DeleteHeld => "-ERR [SYS/PERM]",
+        Reason::TooManyConnections
+        | Reason::ContextInUse
+        | Reason::LoginPaused
+        | Reason::ShuttingDown
+        | Reason::ClientModuleUnreachable
+        | Reason::ClientModuleUntrusted
+        | Reason::ClientModuleProtocolError
+        | Reason::Timeout => "-ERR [SYS/TEMP]",
+        Reason::MailboxInUse => "-ERR [IN-USE]",
+        Reason::RejectedByClientModule
+        | Reason::MessageTooLarge
+        | Reason::LineTooLong
+        | Reason::BadCommand
+        | Reason::BadCredentialsEncoding
+        | Reason::AmbiguousLineEnding
+        | Reason::TlsFailed => "-ERR",
+    }
+}
+
+fn smtp_code(reason: Reason) -> &'static str {
+    match reason {
+        Reason::UnknownWorkstation
+        | Reason::AccountUnknown
+        | Reason::AccountRetired
+        | Reason::LoginNotAssigned
+        | Reason::WorkplaceNotAssigned
+        | Reason::Denied
+        | Reason::NotAllowed
+        | Reason::LoginMalformed
+        | Reason::SenderNotAllowed
+        | Reason::RecipientNotAllowed
+        | Reason::ServiceNotAllowed
+        | Reason::DeleteNotAllowed
+        | Reason::DeleteHeld => "550 5.7.1",
+        Reason::TooManyConnections
+        | Reason::ContextInUse
+        | Reason::LoginPaused
+        | Reason::ShuttingDown
+        | Reason::MailboxInUse
+        | Reason::ClientModuleUnreachable
+        | Reason::ClientModuleUntrusted
+        | Reason::ClientModuleProtocolError
+        | Reason::RejectedByClientModule => "454 4.7.0",
+        Reason::MessageTooLarge => "552 5.3.4",
+        Reason::LineTooLong => "500 5.5.2",
+        Reason::BadCommand => "503 5.5.1",
+        Reason::BadCredentialsEncoding => "501 5.5.2",
+        Reason::AmbiguousLineEnding => "554 5.6.0",
+        Reason::Timeout | Reason::TlsFailed => "421 4.7.0",
+    }
+}
+
+fn sentence(language: Language, reason: Reason, about: About<'_>) -> String {
+    match language {
+        Language::De => german(reason, about),
+        Language::En => english(reason, about),
+    }
+}
+
+fn german(reason: Reason, about: About<'_>) -> String {
+    let About { workstation, account, action, detail } = about;
+    let verb = match action {
+        None | Some(Action::Login) => "nicht benutzen",
+        Some(Action::Send) => "nicht zum Senden benutzen",
+        Some(Action::Receive) => "nicht abrufen",
+        Some(Action::Delete) => "nicht leeren",
+    };
+    match reason {
+        Reason::UnknownWorkstation => {
+            format!("Dieser Arbeitsplatz ({workstation}) ist hier nicht eingetragen")
+        }
+        Reason::AccountUnknown => format!("Das Konto {account} ist hier nicht eingetragen"),
+        Reason::AccountRetired => format!("Das Konto {account} ist stillgelegt"),
+        Reason::LoginNotAssigned => {
+            format!("Diese Anmeldung ist dem Arbeitsplatz {workstation} nicht zugeordnet")
+        }
+        Reason::WorkplaceNotAssigned => format!(
+            "Die WorkplaceId dieser Anmeldung ist dem Arbeitsplatz {workstation} nicht zugeordnet"
+        ),
+        Reason::Denied | Reason::NotAllowed => {
+            format!("Arbeitsplatz {workstation} darf das Konto {account} {verb}")
+        }
+        Reason::LoginMalformed => "Der Benutzername ist leer oder enthaelt Steuerzeichen".into(),
+        Reason::SenderNotAllowed => {
+            format!("Das Konto {account} darf nicht mit dem Absender {detail} senden")
+        }
+        Reason::RecipientNotAllowed => {
+            format!("Das Konto {account} darf nicht an {detail} senden")
+        }
+        Reason::ServiceNotAllowed => {
+            format!("Das Konto {account} darf die Dienstkennung {detail} nicht senden")
+        }
+        Reason::DeleteNotAllowed => format!(
+            "Arbeitsplatz {workstation} darf im Konto {account} nichts loeschen; \
+             bitte \"Nachrichten auf dem Server belassen\" einstellen"
+        ),
+        Reason::DeleteHeld => "Diese Nachricht kam unentschluesselt an und bleibt deshalb auf dem \
+             Server; bitte die Karte (SMC-B oder HBA) freischalten und neu abrufen"
+            .into(),
+        Reason::TooManyConnections => {
+            "Zu viele Verbindungen; bitte spaeter erneut versuchen".into()
+        }
+        Reason::ContextInUse => format!(
+            "Dieser Kartenkontext wird gerade vom Arbeitsplatz {detail} benutzt; \
+             jeder Arbeitsplatz braucht eine eigene WorkplaceId"
+        ),
+        Reason::LoginPaused => format!(
+            "Diese Anmeldung wurde zu oft abgelehnt und ruht; letzte Antwort des Clientmoduls: {detail}"
+        ),
+        Reason::ShuttingDown => "Das Gateway wird gerade beendet".into(),
+        Reason::MailboxInUse => {
+            format!("Das Postfach {account} wird gerade von einer anderen Sitzung benutzt")
+        }
+        Reason::ClientModuleUnreachable => {
+            format!("Das KIM-Clientmodul ist nicht erreichbar{}", in_brackets(detail))
+        }
+        Reason::ClientModuleUntrusted => {
+            format!("Dem KIM-Clientmodul wird nicht vertraut: {detail}")
+        }
+        Reason::ClientModuleProtocolError => {
+            format!("Das KIM-Clientmodul hat unverstaendlich geantwortet{}", in_brackets(detail))
+        }
+        Reason::RejectedByClientModule => "Das KIM-Clientmodul hat abgelehnt".into(),
+        Reason::MessageTooLarge => "Die Nachricht ist zu gross".into(),
+        Reason::LineTooLong => "Eine Zeile oder der Nachrichtenkopf ist zu lang".into(),
+        Reason::BadCommand => "Dieser Befehl passt hier nicht".into(),
+        Reason::BadCredentialsEncoding => "Die Anmeldedaten sind falsch kodiert".into(),
+        Reason::AmbiguousLineEnding => {
+            "Die Nachricht enthaelt einen Punkt zwischen mehrdeutigen Zeilenenden".into()
+        }
+        Reason::Timeout => "Zu lange keine Antwort".into(),
+        Reason::TlsFailed => "Die Verschluesselung kam nicht zustande".into(),
+    }
+}
+
+fn english(reason: Reason, about: About<'_>) -> String {
+    let About { workstation, account, action, detail } = about;
+    let verb = match action {
+        None | Some(Action::Login) => "use",
+        Some(Action::Send) => "send from",
+        Some(Action::Receive) => "fetch from",
+        Some(Action::Delete) => "delete in",
+    };
+    match reason {
+        Reason::UnknownWorkstation => {
+            format!("this workstation ({workstation}) is not in the configuration")
+        }
+        Reason::AccountUnknown => format!("account {account} is not in the configuration"),
+        Reason::AccountRetired => format!("account {account} is retired"),
+        Reason::LoginNotAssigned => {
+            format!("this login is not assigned to workstation {workstation}")
+        }
+        Reason::WorkplaceNotAssigned => {
+            format!("the WorkplaceId of this login is not assigned to workstation {workstation}")
+        }
+        Reason::Denied | Reason::NotAllowed => {
+            format!("workstation {workstation} may not {verb} account {account}")
+        }
+        Reason::LoginMalformed => "the user name is empty or holds control characters".into(),
+        Reason::SenderNotAllowed => format!("account {account} may not send as {detail}"),
+        Reason::RecipientNotAllowed => format!("account {account} may not send to {detail}"),
+        Reason::ServiceNotAllowed => {
+            format!("account {account} may not send the service {detail}")
+        }
+        Reason::DeleteNotAllowed => format!(
+            "workstation {workstation} may not delete in account {account}; \
+             please set \"leave messages on server\""
+        ),
+        Reason::DeleteHeld => "this message came undecrypted and therefore stays on the server; \
+             please unlock the card (SMC-B or HBA) and fetch again"
+            .into(),
+        Reason::TooManyConnections => "too many connections, please try again later".into(),
+        Reason::ContextInUse => format!(
+            "this card context is in use by workstation {detail}; \
+             every workstation needs a WorkplaceId of its own"
+        ),
+        Reason::LoginPaused => format!(
+            "this login was refused too often and is paused; the client module's last answer: {detail}"
+        ),
+        Reason::ShuttingDown => "the gateway is stopping".into(),
+        Reason::MailboxInUse => format!("mailbox {account} is in use by another session"),
+        Reason::ClientModuleUnreachable => {
+            format!("the KIM client module cannot be reached{}", in_brackets(detail))
+        }
+        Reason::ClientModuleUntrusted => format!("the KIM client module is not trusted: {detail}"),
+        Reason::ClientModuleProtocolError => {
+            format!("the KIM client module gave an unintelligible answer{}", in_brackets(detail))
+        }
+        Reason::RejectedByClientModule => "the KIM client module refused".into(),
+        Reason::MessageTooLarge => "the message is too large".into(),
+        Reason::LineTooLong => "a line or the message header is too long".into(),
+        Reason::BadCommand => "this command does not fit here".into(),
+        Reason::BadCredentialsEncoding => "the credentials are not encoded properly".into(),
+        Reason::AmbiguousLineEnding => {
+            "the message has a dot between ambiguous line endings".into()
+        }
+        Reason::Timeout => "no answer for too long".into(),
+        Reason::TlsFailed => "the TLS handshake failed".into(),
+    }
+}
+
+fn in_brackets(detail: &str) -> String {
+    if detail.is_empty() { String::new() } else { format!(" [{detail}]") }
+}
+
+/// Mail replies are ASCII (RFC 5321 2.4, RFC 1939 3), and one line: whatever a name or a detail
+/// holds, it cannot start a line of its own.
+fn ascii(text: &str) -> String {
+    let mut ascii = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            'ä' => ascii.push_str("ae"),
+            'ö' => ascii.push_str("oe"),
+            'ü' => ascii.push_str("ue"),
+            'Ä' => ascii.push_str("Ae"),
+            'Ö' => ascii.push_str("Oe"),
+            'Ü' => ascii.push_str("Ue"),
+            'ß' => ascii.push_str("ss"),
+            ' '..='~' => ascii.push(c),
+            _ => ascii.push('?'),
+        }
+    }
+    ascii
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(reply: Vec<u8>) -> String {
+        String::from_utf8(reply).unwrap()
+    }
+
+    #[test]
+    fn the_contracts_example_reads_as_written_there() {
+        let about = About {
+            workstation: "PC9",
+            account: "prx@praxis.kim.telematik",
+            action: Some(Action::Receive),
+            ..About::default()
+        };
+        assert_eq!(
+            text(refusal(Protocol::Pop3, Language::De, Reason::NotAllowed, about)),
+            "-ERR [SYS/PERM] KIM-Gateway: Arbeitsplatz PC9 darf das Konto \
+             prx@praxis.kim.telematik nicht abrufen (not-allowed)\r\n"
+        );
+    }
+
+    #[test]
+    fn every_refusal_is_one_ascii_line_within_the_limit_and_names_its_reason() {
+        let long = "ä\r\n\u{202e}".repeat(400);
+        let about =
+            About { workstation: &long, account: &long, action: Some(Action::Send), detail: &long };
+        for protocol in [Protocol::Pop3, Protocol::Smtp] {
+            for language in [Language::De, Language::En] {
+                for reason in Reason::ALL {
+                    for reply in [
+                        text(refusal(protocol, language, reason, about)),
+                        text(goodbye(protocol, language, reason, about)),
+                    ] {
+                        let line = reply.strip_suffix("\r\n").unwrap();
+                        assert!(line.bytes().all(|b| (b' '..=b'~').contains(&b)), "{line}");
+                        assert!(line.len() < 530, "{} {line}", line.len());
+                        assert!(line.ends_with(&format!("({reason})")), "{line}");
+                        assert!(!line.contains("[AUTH]") && !line.starts_with("535"), "{line}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_codes_are_left_for_the_log() {
+        for (reply, code) in [
+            ("235 2.7.0 Authentication successful\r\n", "235 2.7.0"),
+            ("535-5.7.8 one\r\n535 5.7.8 two\r\n", "535"),
+            ("250 ok 123\r\n", "250"),
+            ("+OK geheim\r\n", "+OK"),
+            ("-ERR [IN-USE] busy\r\n", "-ERR [IN-USE]"),
+            ("-ERR [IN-USE busy\r\n", "-ERR"),
+            ("-ERR\r\n", "-ERR"),
+            ("garbage\r\n", ""),
+            ("\u{fffd}\r\n", ""),
+            ("", ""),
+        ] {
+            assert_eq!(code_of(reply.as_bytes()), code, "{reply:?}");
+        }
+    }
+}

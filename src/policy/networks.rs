@@ -1,0 +1,1 @@
+//! Which workstation an address belongs to.

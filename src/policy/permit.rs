@@ -1,0 +1,125 @@
+//! What a decision gives: a permit with the rest of the account's rules, or a denial.
+
+use std::sync::Arc;
+
+use super::Rule;
+use super::compile::AccountTable;
+use super::rules::{Mode, WITHOUT_SERVICE};
+use crate::kim::Account;
+use crate::words::{Action, Reason};
+
+/// Proof that a login may go upstream; only [`Policy::decide`](super::Policy::decide) makes one.
+///
+/// It goes on to judge what the session does: senders, recipients, services, deletions.
+#[derive(Debug)]
+pub struct Permit {
+    pub(super) account: Account,
+    pub(super) table: Arc<AccountTable>,
+    pub(super) mode: Mode,
+    pub(super) users: Vec<Arc<str>>,
+    pub(super) rule: Rule,
+    pub(super) would_deny: Option<Denial>,
+    pub(super) delete: Option<Denial>,
+}
+
+/// What a permit says about one sender, recipient, service or deletion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It passes.
+    Pass,
+    /// It passes because refusals are only recorded; this one would have been one.
+    Observe(Denial),
+    /// It is refused.
+    Refuse(Denial),
+}
+
+/// A refusal, the rule behind it and what it kept somebody from doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Why, for reply, audit line and metric label.
+    pub reason: Reason,
+    /// Which key of the configuration decided.
+    pub rule: Rule,
+    /// What was wanted.
+    pub action: Action,
+}
+
+impl Permit {
+    /// The account that the login names.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The client module that serves the account.
+    pub fn client_module(&self) -> &str {
+        &self.table.client_module
+    }
+
+    /// The names of all users that the session matches, sorted.
+    pub fn users(&self) -> &[Arc<str>] {
+        &self.users
+    }
+
+    /// The rule that let the login pass.
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// What would have refused the login, had refusals been carried out.
+    pub fn would_deny(&self) -> Option<&Denial> {
+        self.would_deny.as_ref()
+    }
+
+    /// Whether the account is in the configuration, and so may stand in metric labels.
+    pub fn known_account(&self) -> bool {
+        self.table.written.is_some()
+    }
+
+    /// Whether the service of a message matters, so that its header has to be read.
+    pub fn needs_service(&self) -> bool {
+        self.table.services.is_some()
+    }
+
+    /// Judges MAIL FROM; the empty address is the null sender.
+    pub fn judge_sender(&self, address: &str) -> Judgement {
+        let pass = self.table.admits_sender(&self.account, address);
+        self.judgement(pass, Reason::SenderNotAllowed, "senders")
+    }
+
+    /// Judges RCPT TO.
+    pub fn judge_recipient(&self, address: &str) -> Judgement {
+        let pass = self.table.recipients.as_ref().is_none_or(|list| list.matches(address));
+        self.judgement(pass, Reason::RecipientNotAllowed, "recipients")
+    }
+
+    /// Judges X-KIM-Dienstkennung. A message without it, or with an empty one, counts as
+    /// [`WITHOUT_SERVICE`].
+    pub fn judge_service(&self, service: Option<&str>) -> Judgement {
+        let service = service.map(str::trim).filter(|s| !s.is_empty()).unwrap_or(WITHOUT_SERVICE);
+        let pass = self.table.services.as_ref().is_none_or(|list| list.matches(service));
+        self.judgement(pass, Reason::ServiceNotAllowed, "services")
+    }
+
+    /// Judges DELE.
+    pub fn judge_delete(&self) -> Judgement {
+        match &self.delete {
+            None => Judgement::Pass,
+            Some(denial) => self.refusal(denial.clone()),
+        }
+    }
+
+    fn judgement(&self, pass: bool, reason: Reason, list: &str) -> Judgement {
+        if pass {
+            return Judgement::Pass;
+        }
+        let rule = self.table.rule(&["send", list]);
+        self.refusal(Denial { reason, rule, action: Action::Send })
+    }
+
+    fn refusal(&self, denial: Denial) -> Judgement {
+        match self.mode {
+            Mode::Enforce => Judgement::Refuse(denial),
+            Mode::Observe => Judgement::Observe(denial),
+        }
+    }
+}

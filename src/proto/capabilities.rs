@@ -1,0 +1,241 @@
+//! What a client module offers and kimgate can carry, by list and not by exception.
+//!
+//! A capability that kimgate does not know may change what later bytes mean (CHUNKING moves
+//! messages out of DATA, STARTTLS starts anew), so an unknown one is not announced.
+
+use std::fmt::Write;
+
+/// `ENCHANCEDSTATUSCODES` is how the client module specification spells it (gemSpec_CM_KOMLE).
+const SMTP: [&str; 10] = [
+    "SIZE",
+    "8BITMIME",
+    "DSN",
+    "ENHANCEDSTATUSCODES",
+    "ENCHANCEDSTATUSCODES",
+    "SMTPUTF8",
+    "PIPELINING",
+    "DELIVERBY",
+    "HELP",
+    "VRFY",
+];
+const SMTP_MECHANISMS: [&str; 2] = ["PLAIN", "LOGIN"];
+
+const POP3: [&str; 9] = [
+    "TOP",
+    "USER",
+    "UIDL",
+    "RESP-CODES",
+    "AUTH-RESP-CODE",
+    "EXPIRE",
+    "LOGIN-DELAY",
+    "IMPLEMENTATION",
+    "PIPELINING",
+];
+const POP3_MECHANISMS: [&str; 1] = ["PLAIN"];
+
+/// Of an SMTP server, without the line of its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmtpCapabilities {
+    lines: Vec<String>,
+}
+
+impl SmtpCapabilities {
+    /// What can be promised before any client module has been asked.
+    pub fn conservative() -> Self {
+        Self::from_lines(["8BITMIME", "AUTH PLAIN LOGIN"])
+    }
+
+    /// Of the lines of an EHLO reply, without code and without the first one.
+    pub fn from_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { lines: known(lines, &SMTP, "AUTH", &SMTP_MECHANISMS) }
+    }
+
+    /// Of a whole EHLO reply.
+    pub fn from_reply(reply: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(reply);
+        Self::from_lines(text.lines().skip(1).filter_map(|line| line.get(4..)))
+    }
+
+    /// Whether this keyword is among them.
+    pub fn offers(&self, word: &str) -> bool {
+        find(&self.lines, word).is_some()
+    }
+
+    /// The largest message in octets, where a limit is named.
+    pub fn size(&self) -> Option<u64> {
+        let size = find(&self.lines, "SIZE")?.split_ascii_whitespace().nth(1)?.parse().ok()?;
+        (size > 0).then_some(size)
+    }
+
+    /// For an EHLO reply, in the order of the client module.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// What both offer; of two sizes the smaller.
+    #[must_use]
+    pub fn intersect(&self, other: &Self) -> Self {
+        let size = self.size().into_iter().chain(other.size()).min();
+        let lines = self.lines.iter().filter_map(|line| {
+            let word = keyword(line);
+            let theirs = find(&other.lines, word)?;
+            if word.eq_ignore_ascii_case("AUTH") {
+                return common(line, theirs);
+            }
+            match size {
+                Some(size) if word.eq_ignore_ascii_case("SIZE") => Some(format!("SIZE {size}")),
+                Some(_) | None => Some(line.clone()),
+            }
+        });
+        Self { lines: lines.collect() }
+    }
+}
+
+/// Of a POP3 server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pop3Capabilities {
+    lines: Vec<String>,
+}
+
+impl Pop3Capabilities {
+    /// What every client module has (KOM-LE-A_2031) before it has been asked.
+    pub fn conservative() -> Self {
+        Self::from_lines(["TOP", "USER", "UIDL", "SASL PLAIN"])
+    }
+
+    /// Of the lines of a CAPA answer, without status and without the final dot.
+    pub fn from_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { lines: known(lines, &POP3, "SASL", &POP3_MECHANISMS) }
+    }
+
+    /// Whether this keyword is among them.
+    pub fn offers(&self, word: &str) -> bool {
+        find(&self.lines, word).is_some()
+    }
+
+    /// For a CAPA answer, in the order of the client module.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// What both offer. A line that says something of one server (its name, its delay) stays only
+    /// where both say the same.
+    #[must_use]
+    pub fn intersect(&self, other: &Self) -> Self {
+        let lines = self.lines.iter().filter_map(|line| {
+            let theirs = find(&other.lines, keyword(line))?;
+            if keyword(line).eq_ignore_ascii_case("SASL") {
+                return common(line, theirs);
+            }
+            line.eq_ignore_ascii_case(theirs).then(|| line.clone())
+        });
+        Self { lines: lines.collect() }
+    }
+}
+
+/// The lines on the list, each keyword once; `auth` cut down to the mechanisms that kimgate reads.
+fn known<'a>(
+    lines: impl IntoIterator<Item = &'a str>,
+    words: &[&str],
+    auth: &str,
+    mechanisms: &[&str],
+) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for line in lines {
+        let line = line.trim_ascii();
+        let word = keyword(line);
+        let is_plain = line.bytes().all(|b| (b' '..=b'~').contains(&b));
+        if !is_plain || line.len() > 256 || find(&kept, word).is_some() {
+            continue;
+        }
+        if word.eq_ignore_ascii_case(auth) {
+            kept.extend(with_mechanisms(word, line, |name| {
+                mechanisms.iter().any(|known| known.eq_ignore_ascii_case(name))
+            }));
+        } else if words.iter().any(|known| known.eq_ignore_ascii_case(word)) {
+            kept.push(String::from(line));
+        }
+    }
+    kept
+}
+
+fn common(line: &str, theirs: &str) -> Option<String> {
+    with_mechanisms(keyword(line), line, |name| {
+        theirs.split_ascii_whitespace().skip(1).any(|other| other.eq_ignore_ascii_case(name))
+    })
+}
+
+fn with_mechanisms(word: &str, line: &str, keep: impl Fn(&str) -> bool) -> Option<String> {
+    let mut shorter = String::from(word);
+    for name in line.split_ascii_whitespace().skip(1).filter(|name| keep(name)) {
+        let _ = write!(shorter, " {name}");
+    }
+    (shorter.len() > word.len()).then_some(shorter)
+}
+
+fn find<'a>(lines: &'a [String], word: &str) -> Option<&'a str> {
+    lines.iter().map(String::as_str).find(|line| keyword(line).eq_ignore_ascii_case(word))
+}
+
+fn keyword(line: &str) -> &str {
+    line.split(' ').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_kimgate_carries_is_taken_over() {
+        let reply =
+            b"250-KOM-LE-Clientmodul])\r\n250-SIZE 35882577\r\n250-AUTH LOGIN CRAM-MD5 PLAIN\r\n\
+            250-AUTH=LOGIN\r\n250-STARTTLS\r\n250-CHUNKING\r\n250-size 1\r\n250-XCLIENT NAME\r\n\
+            250-8bitmime\r\n250-ENCHANCEDSTATUSCODES\r\n250-D\xc3\xbc\r\n250 DSN\r\n";
+        let offer = SmtpCapabilities::from_reply(reply);
+        assert_eq!(
+            offer.lines(),
+            ["SIZE 35882577", "AUTH LOGIN PLAIN", "8bitmime", "ENCHANCEDSTATUSCODES", "DSN"]
+        );
+        assert_eq!(offer.size(), Some(35_882_577));
+        assert!(offer.offers("8BITMIME") && offer.offers("dsn") && !offer.offers("STARTTLS"));
+        let offer = Pop3Capabilities::from_lines([
+            "TOP",
+            "USER",
+            "SASL CRAM-MD5 PLAIN",
+            "STLS",
+            "UTF8",
+            "EXPIRE 60 USER",
+            "",
+            "UIDL",
+        ]);
+        assert_eq!(offer.lines(), ["TOP", "USER", "SASL PLAIN", "EXPIRE 60 USER", "UIDL"]);
+    }
+
+    #[test]
+    fn auth_without_a_mechanism_of_ours_is_not_announced() {
+        assert!(SmtpCapabilities::from_lines(["AUTH CRAM-MD5", "AUTH"]).lines().is_empty());
+        assert!(Pop3Capabilities::from_lines(["SASL", "SASL NTLM"]).lines().is_empty());
+    }
+
+    #[test]
+    fn a_size_without_a_limit_is_none() {
+        for line in ["SIZE", "SIZE 0", "SIZE x", "SIZE 99999999999999999999999"] {
+            assert_eq!(SmtpCapabilities::from_lines([line]).size(), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn several_client_modules_offer_what_all_of_them_offer() {
+        let one = SmtpCapabilities::from_lines(["SIZE 20", "DSN", "8BITMIME", "AUTH LOGIN PLAIN"]);
+        let two = SmtpCapabilities::from_lines(["AUTH PLAIN", "8bitmime", "SIZE 10"]);
+        assert_eq!(one.intersect(&two).lines(), ["SIZE 10", "8BITMIME", "AUTH PLAIN"]);
+        assert_eq!(two.intersect(&one).lines(), ["AUTH PLAIN", "8bitmime", "SIZE 10"]);
+        let unlimited = SmtpCapabilities::from_lines(["SIZE"]);
+        assert_eq!(unlimited.intersect(&two).lines(), ["SIZE 10"]);
+        assert_eq!(unlimited.intersect(&unlimited).lines(), ["SIZE"]);
+
+        let one = Pop3Capabilities::from_lines(["TOP", "UIDL", "IMPLEMENTATION A", "SASL PLAIN"]);
+        let two = Pop3Capabilities::from_lines(["SASL PLAIN", "TOP", "IMPLEMENTATION B"]);
+        assert_eq!(one.intersect(&two).lines(), ["TOP", "SASL PLAIN"]);
+    }
+}

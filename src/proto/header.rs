@@ -1,0 +1,339 @@
+//! Reads wanted fields of a header block that streams by, dot-stuffed as it is on the wire.
+//!
+//! It only reads, so it is generous where the next reader may be: a field hidden behind a lone CR,
+//! blanks before its colon or a stuffed dot is found. Names: RFC 5322 section 2.2.
+
+use memchr::memchr2;
+
+/// Values kept in all. A header with more of the wanted fields gives up like one that is too long.
+const VALUES: usize = 16;
+/// Octets of one value.
+const VALUE: usize = 1024;
+/// Octets of a field name; a longer one is none of ours.
+const NAME: usize = 76;
+/// What a value ends in that was cut, so that no exact rule takes it for a whole one.
+const CUT: &str = "\u{2026}";
+
+/// Finds fields by name; its memory does not grow with the header.
+#[derive(Clone, Debug)]
+pub struct HeaderReader {
+    wanted: &'static [&'static str],
+    left: usize,
+    state: State,
+    /// The line holds nothing but perhaps a stuffed dot and a CR.
+    is_blank: bool,
+    name: Vec<u8>,
+    value: Option<(usize, Vec<u8>)>,
+    found: Vec<(usize, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing of the line yet.
+    LineStart,
+    /// A dot at the beginning, which the next hop takes away.
+    Stuffing,
+    Name,
+    Value,
+    /// An unwanted field, or a line that is none.
+    Skip,
+    /// A CR: the end of a line for some, and the beginning of CRLF for all.
+    Return,
+    Done,
+    OverLimit,
+}
+
+impl HeaderReader {
+    /// Reads at most `limit` octets, and keeps the fields of these names.
+    pub fn new(wanted: &'static [&'static str], limit: usize) -> Self {
+        Self {
+            wanted,
+            left: limit,
+            state: State::LineStart,
+            is_blank: true,
+            name: Vec::new(),
+            value: None,
+            found: Vec::new(),
+        }
+    }
+
+    /// Reads on. `Some(n)`: the header block, with its empty line, ends after `n` of these octets;
+    /// so it does at a lone dot, where the message ends inside its header. `None`: not yet, or gave
+    /// up.
+    pub fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
+        let window = &bytes[..bytes.len().min(self.left)];
+        let mut at = 0;
+        while at < window.len() {
+            match self.state {
+                State::Done => return Some(0),
+                State::OverLimit => return None,
+                State::Skip => {
+                    at += memchr2(b'\r', b'\n', &window[at..]).unwrap_or(window.len() - at)
+                }
+                State::Value => at += self.take_value(&window[at..]),
+                State::LineStart | State::Stuffing | State::Name | State::Return => {}
+            }
+            let Some(&byte) = window.get(at) else { break };
+            at += 1;
+            self.step(byte);
+            if self.state == State::Done {
+                return Some(at);
+            }
+        }
+        self.left -= window.len();
+        if window.len() < bytes.len() && self.state != State::Done {
+            self.give_up();
+        }
+        self.is_done().then_some(0)
+    }
+
+    /// The header block is complete.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// The header block is longer than the limit, or holds more of the wanted fields than are kept.
+    pub fn is_over_limit(&self) -> bool {
+        self.state == State::OverLimit
+    }
+
+    /// The values of the wanted fields of this name in their order: unfolded, trimmed, cut at 1 KiB
+    /// (then the last character is an ellipsis).
+    pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let wanted = self.wanted.iter().position(|wanted| wanted.eq_ignore_ascii_case(name));
+        let of_name = move |(index, _): &&(usize, String)| Some(*index) == wanted;
+        self.found.iter().filter(of_name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether there is a wanted field of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.values(name).next().is_some()
+    }
+
+    fn step(&mut self, byte: u8) {
+        match (byte, self.state) {
+            (_, State::Done | State::OverLimit) => {}
+            (b'\n', _) if self.is_blank => {
+                self.end_field();
+                if self.state != State::OverLimit {
+                    self.state = State::Done;
+                }
+            }
+            (b'\n', _) => {
+                self.state = State::LineStart;
+                self.is_blank = true;
+            }
+            // A second CR is no part of a line end, so the line is not empty.
+            (b'\r', State::Return) => self.is_blank = false,
+            (b'\r', _) => self.state = State::Return,
+            (b'.', State::LineStart) => self.state = State::Stuffing,
+            (b'.', State::Return) => {
+                self.is_blank = false;
+                self.state = State::Stuffing;
+            }
+            (_, State::LineStart | State::Stuffing | State::Return) => {
+                self.is_blank = false;
+                self.begin_line(byte);
+            }
+            (b':', State::Name) => self.begin_value(),
+            (_, State::Name) => self.push_name(byte),
+            (_, State::Value | State::Skip) => {}
+        }
+    }
+
+    fn begin_line(&mut self, byte: u8) {
+        if !matches!(byte, b' ' | b'\t') {
+            self.end_field();
+            self.name.clear();
+            if self.state != State::OverLimit {
+                self.push_name(byte);
+            }
+        } else if self.value.is_some() {
+            self.keep(b" ");
+            self.state = State::Value;
+        } else if self.name.is_empty() {
+            self.state = State::Skip;
+        } else {
+            // JavaMail joins the lines first and looks for the colon then.
+            self.push_name(byte);
+        }
+    }
+
+    fn push_name(&mut self, byte: u8) {
+        self.state = if self.name.len() < NAME {
+            self.name.push(byte);
+            State::Name
+        } else {
+            self.name.clear();
+            State::Skip
+        };
+    }
+
+    fn begin_value(&mut self) {
+        let name = self.name.trim_ascii_end();
+        let wanted =
+            self.wanted.iter().position(|wanted| name.eq_ignore_ascii_case(wanted.as_bytes()));
+        self.name.clear();
+        self.value = wanted.map(|index| (index, Vec::new()));
+        self.state = if self.value.is_some() { State::Value } else { State::Skip };
+    }
+
+    /// Up to the next line end; how many octets that was.
+    fn take_value(&mut self, bytes: &[u8]) -> usize {
+        let len = memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
+        self.keep(&bytes[..len]);
+        len
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        if let Some((_, value)) = &mut self.value {
+            // One octet more than is shown tells that there was more.
+            let room = (VALUE + 1).saturating_sub(value.len());
+            let bytes = if value.is_empty() { bytes.trim_ascii_start() } else { bytes };
+            value.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+    }
+
+    fn end_field(&mut self) {
+        let Some((index, value)) = self.value.take() else { return };
+        if self.found.len() == VALUES {
+            return self.give_up();
+        }
+        self.found.push((index, text(&value)));
+    }
+
+    fn give_up(&mut self) {
+        self.state = State::OverLimit;
+        self.value = None;
+    }
+}
+
+fn text(value: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(value.trim_ascii()).into_owned();
+    if value.len() > VALUE || text.len() > VALUE {
+        text.truncate(text.floor_char_boundary(VALUE - CUT.len()));
+        text.push_str(CUT);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WANTED: &[&str] = &["X-KIM-Dienstkennung", "Subject"];
+
+    /// End, services, subjects, and whether it gave up.
+    type Seen = (Option<usize>, Vec<String>, Vec<String>, bool);
+
+    fn read<'a>(limit: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
+        let mut reader = HeaderReader::new(WANTED, limit);
+        let (mut end, mut offered) = (None, 0);
+        for piece in pieces {
+            if let Some(n) = reader.feed(piece) {
+                end = end.or(Some(offered + n));
+            }
+            offered += piece.len();
+        }
+        let values = |name| reader.values(name).map(String::from).collect();
+        (end, values("x-kim-dienstkennung"), values("Subject"), reader.is_over_limit())
+    }
+
+    fn read_however_cut(limit: usize, message: &[u8]) -> Seen {
+        let whole = read(limit, [message]);
+        for cut in 0..=message.len() {
+            let parts = read(limit, [&message[..cut], &message[cut..]]);
+            assert_eq!(parts, whole, "{} cut at {cut}", message.escape_ascii());
+        }
+        assert_eq!(read(limit, message.chunks(1)), whole, "{}", message.escape_ascii());
+        whole
+    }
+
+    #[test]
+    fn wanted_fields_are_found_in_every_spelling() {
+        let table: [(&[u8], &[&str]); 17] = [
+            (b"X-KIM-Dienstkennung: eAU;Lieferung;V1.0\r\n\r\n", &["eAU;Lieferung;V1.0"]),
+            (b"x-kim-DIENSTKENNUNG:eAU\r\n\r\n", &["eAU"]),
+            (b"X-KIM-Dienstkennung \t: eAU \r\n\r\n", &["eAU"]),
+            (b"X-KIM-Dienstkennung:\r\n eAU;\r\n\tX\r\n\r\n", &["eAU; X"]),
+            (b"X-KIM-Dienstkennung\r\n : eAU\r\n\r\n", &["eAU"]),
+            (b"X-KIM-Dienstkennung: a\r\nX-KIM-Dienstkennung: b\r\n\r\n", &["a", "b"]),
+            (b".X-KIM-Dienstkennung: a\r\n. b\r\n\r\n", &["a b"]),
+            (b"..X-KIM-Dienstkennung: a\r\n\r\n", &[]),
+            (b"A: b\nX-KIM-Dienstkennung: a\n\n", &["a"]),
+            (b"A: b\rX-KIM-Dienstkennung: a\r\n\r\n", &["a"]),
+            (b"A: b\r.X-KIM-Dienstkennung: a\r\n\r\n", &["a"]),
+            (b"A: b\r\r\nX-KIM-Dienstkennung: a\r\n\r\n", &["a"]),
+            (b"\r\r\nX-KIM-Dienstkennung: a\r\n\r\n", &["a"]),
+            (b"no header line\r\nX-KIM-Dienstkennung: a\r\n\r\n", &["a"]),
+            (b"A: b\r\n X-KIM-Dienstkennung: a\r\n\r\n", &[]),
+            (b"X-KIM-Dienstkennung-2: a\r\nX-KIM: b\r\n\r\nX-KIM-Dienstkennung: c\r\n", &[]),
+            (b"X-KIM-Dienstkennung: \xff\xc3\xa4\r\n\r\n", &["\u{fffd}\u{e4}"]),
+        ];
+        for (message, expected) in table {
+            let (end, services, _, _) = read_however_cut(4096, message);
+            assert_eq!(services, expected, "{}", message.escape_ascii());
+            assert!(end.is_some(), "{}", message.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_header_ends_at_its_empty_line_or_with_the_message() {
+        let table: [(&[u8], Option<usize>); 9] = [
+            (b"A: b\r\n\r\nbody", Some(8)),
+            (b"\r\nbody", Some(2)),
+            (b"A: b\n\nbody", Some(6)),
+            (b"A: b\r\n.\r\n", Some(9)),
+            (b".\r\n", Some(3)),
+            (b"A: b\r\n..\r\n", None),
+            (b"A: b\r\n \r\n", None),
+            (b"A: b\r\n", None),
+            (b"body\r\nbody\r\n", None),
+        ];
+        for (message, expected) in table {
+            assert_eq!(read_however_cut(4096, message).0, expected, "{}", message.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_header_without_end_is_given_up_at_the_limit() {
+        let message = b"Subject: a\r\nSubject: b\r\n\r\n";
+        assert_eq!(read_however_cut(26, message).0, Some(26));
+        let (end, _, subjects, is_over) = read_however_cut(25, message);
+        assert_eq!((end, is_over), (None, true));
+        assert_eq!(subjects, ["a"]);
+        let many = [b"Subject: x\r\n".repeat(VALUES + 1), b"\r\n".to_vec()].concat();
+        let (end, _, subjects, is_over) = read_however_cut(4096, &many);
+        assert_eq!((end, subjects.len(), is_over), (None, VALUES, true));
+    }
+
+    #[test]
+    fn a_value_that_was_cut_shows_it() {
+        let cut = |value: String| {
+            let message = format!("Subject: {value}\r\n\r\n");
+            read_however_cut(8192, message.as_bytes()).2.remove(0)
+        };
+        assert_eq!(cut("x".repeat(VALUE)), "x".repeat(VALUE));
+        assert!(cut("x".repeat(VALUE + 1)).ends_with(CUT));
+        assert_eq!(cut("\u{e4}".repeat(VALUE)).len(), VALUE - 1);
+        let padded = cut(format!("eAU{}evil", " ".repeat(VALUE)));
+        assert!(padded.ends_with(CUT) && padded.len() <= VALUE, "{padded}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_read_the_same_however_it_is_cut(
+            words in prop::collection::vec(
+                prop::sample::select(vec![
+                    "Subject", ":", " ", "\r\n", "\n", "\r", ".", "x", "X-KIM-Dienstkennung: a", "\t",
+                ]),
+                0..30,
+            ),
+            limit in 0_usize..200,
+        ) {
+            read_however_cut(limit, words.concat().as_bytes());
+        }
+    }
+}

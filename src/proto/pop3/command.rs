@@ -1,0 +1,154 @@
+//! POP3 commands behind the login.
+
+/// What the workstation wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Count and size of the mailbox.
+    Stat,
+    /// Sizes, of all messages or of one.
+    List(Option<u32>),
+    /// Lasting names, of all messages or of one.
+    Uidl(Option<u32>),
+    /// A message.
+    Retr(u32),
+    /// The header of a message and so many lines of its body.
+    Top(u32, u32),
+    /// Mark a message as deleted; QUIT deletes it.
+    Dele(u32),
+    /// Take the marks away.
+    Rset,
+    /// Nothing.
+    Noop,
+    /// Delete what is marked, and say goodbye.
+    Quit,
+    /// What is offered.
+    Capa,
+}
+
+/// A command that is answered here and not sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reply, with its CRLF.
+    pub reply: &'static [u8],
+}
+
+const UNKNOWN: Refusal =
+    Refusal { reply: b"-ERR KIM-Gateway: this command is not carried (bad-command)\r\n" };
+const LOGGED_IN: Refusal =
+    Refusal { reply: b"-ERR KIM-Gateway: this session is logged in already (bad-command)\r\n" };
+const SYNTAX: Refusal =
+    Refusal { reply: b"-ERR KIM-Gateway: this command is not well formed (bad-command)\r\n" };
+
+/// Reads a line without its CRLF.
+///
+/// One blank between words, plain decimal numbers, nothing behind them: where two servers could
+/// read different numbers in a line, a message that policy protects might be deleted.
+pub fn parse(line: &[u8]) -> Result<Command, Refusal> {
+    let mut words = line.split(|&b| b == b' ');
+    let verb = words.next().unwrap_or_default().to_ascii_uppercase();
+    let arguments: Vec<&[u8]> = words.take(3).collect();
+    match (verb.as_slice(), arguments.as_slice()) {
+        (b"STAT", []) => Ok(Command::Stat),
+        (b"LIST", []) => Ok(Command::List(None)),
+        (b"LIST", [message]) => Ok(Command::List(Some(message_number(message)?))),
+        (b"UIDL", []) => Ok(Command::Uidl(None)),
+        (b"UIDL", [message]) => Ok(Command::Uidl(Some(message_number(message)?))),
+        (b"RETR", [message]) => Ok(Command::Retr(message_number(message)?)),
+        (b"TOP", [message, lines]) => Ok(Command::Top(message_number(message)?, number(lines)?)),
+        (b"DELE", [message]) => Ok(Command::Dele(message_number(message)?)),
+        (b"RSET", []) => Ok(Command::Rset),
+        (b"NOOP", []) => Ok(Command::Noop),
+        (b"QUIT", []) => Ok(Command::Quit),
+        (b"CAPA", []) => Ok(Command::Capa),
+        (b"USER" | b"PASS" | b"AUTH" | b"APOP" | b"STLS", _) => Err(LOGGED_IN),
+        (
+            b"STAT" | b"LIST" | b"UIDL" | b"RETR" | b"TOP" | b"DELE" | b"RSET" | b"NOOP" | b"QUIT"
+            | b"CAPA",
+            _,
+        ) => Err(SYNTAX),
+        _ => Err(UNKNOWN),
+    }
+}
+
+impl Command {
+    /// Whether a positive answer goes on until a lone dot.
+    pub fn is_multi_line(&self) -> bool {
+        match self {
+            Self::List(None) | Self::Uidl(None) | Self::Retr(_) | Self::Top(..) | Self::Capa => {
+                true
+            }
+            Self::Stat
+            | Self::List(Some(_))
+            | Self::Uidl(Some(_))
+            | Self::Dele(_)
+            | Self::Rset
+            | Self::Noop
+            | Self::Quit => false,
+        }
+    }
+}
+
+/// Messages count from one.
+fn message_number(word: &[u8]) -> Result<u32, Refusal> {
+    number(word).and_then(|n| if n == 0 { Err(SYNTAX) } else { Ok(n) })
+}
+
+fn number(word: &[u8]) -> Result<u32, Refusal> {
+    let is_plain = word == b"0" || (!word.starts_with(b"0") && word.iter().all(u8::is_ascii_digit));
+    let text = std::str::from_utf8(word).ok().filter(|_| is_plain);
+    text.and_then(|text| text.parse().ok()).ok_or(SYNTAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_read_in_one_way_only() {
+        let table: [(&str, Result<Command, Refusal>); 40] = [
+            ("STAT", Ok(Command::Stat)),
+            ("stat", Ok(Command::Stat)),
+            ("STAT ", Err(SYNTAX)),
+            ("STAT 1", Err(SYNTAX)),
+            ("LIST", Ok(Command::List(None))),
+            ("List 7", Ok(Command::List(Some(7)))),
+            ("LIST ", Err(SYNTAX)),
+            ("LIST 1 2", Err(SYNTAX)),
+            ("UIDL", Ok(Command::Uidl(None))),
+            ("UIDL 12", Ok(Command::Uidl(Some(12)))),
+            ("RETR 1", Ok(Command::Retr(1))),
+            ("RETR 4294967295", Ok(Command::Retr(u32::MAX))),
+            ("RETR 4294967296", Err(SYNTAX)),
+            ("RETR", Err(SYNTAX)),
+            ("RETR 0", Err(SYNTAX)),
+            ("RETR 01", Err(SYNTAX)),
+            ("RETR +1", Err(SYNTAX)),
+            ("RETR -1", Err(SYNTAX)),
+            ("RETR 1 ", Err(SYNTAX)),
+            ("RETR  1", Err(SYNTAX)),
+            ("RETR\t1", Err(UNKNOWN)),
+            ("RETR 1x", Err(SYNTAX)),
+            ("RETR 0x1", Err(SYNTAX)),
+            ("RETR \u{661}", Err(SYNTAX)),
+            ("TOP 1 0", Ok(Command::Top(1, 0))),
+            ("TOP 1 20", Ok(Command::Top(1, 20))),
+            ("TOP 1", Err(SYNTAX)),
+            ("TOP 1 00", Err(SYNTAX)),
+            ("TOP 1 0 0", Err(SYNTAX)),
+            ("DELE 3", Ok(Command::Dele(3))),
+            ("DELE", Err(SYNTAX)),
+            ("DELE 3 4 5 6 7", Err(SYNTAX)),
+            ("RSET", Ok(Command::Rset)),
+            ("NOOP", Ok(Command::Noop)),
+            ("QUIT", Ok(Command::Quit)),
+            ("CAPA", Ok(Command::Capa)),
+            ("USER x", Err(LOGGED_IN)),
+            ("STLS", Err(LOGGED_IN)),
+            ("XTND XMIT", Err(UNKNOWN)),
+            ("", Err(UNKNOWN)),
+        ];
+        for (line, expected) in table {
+            assert_eq!(parse(line.as_bytes()), expected, "{line:?}");
+        }
+    }
+}

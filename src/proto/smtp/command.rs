@@ -1,0 +1,271 @@
+//! SMTP commands behind the login.
+
+use std::borrow::Cow;
+
+/// What the workstation wants. The line itself goes on as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// A greeting, which ends a transaction like RSET.
+    Ehlo,
+    /// The old greeting.
+    Helo,
+    /// The sender; a transaction begins.
+    Mail {
+        /// Between the angle brackets; empty for `<>`.
+        sender: Cow<'a, str>,
+        /// The SIZE parameter, where it is a number.
+        size: Option<u64>,
+    },
+    /// One recipient.
+    Rcpt {
+        /// Between the angle brackets.
+        recipient: Cow<'a, str>,
+        /// The sender asks for receipts of its own choice (RFC 3461).
+        has_notify: bool,
+    },
+    /// The message follows.
+    Data,
+    /// Ends a transaction.
+    Rset,
+    /// Nothing.
+    Noop,
+    /// Whether an address exists.
+    Vrfy,
+    /// Help.
+    Help,
+    /// Goodbye.
+    Quit,
+}
+
+/// A command that is answered here and not sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reply, with its CRLF.
+    pub reply: &'static [u8],
+}
+
+const UNKNOWN: Refusal =
+    Refusal { reply: b"502 5.5.1 KIM-Gateway: this command is not carried (bad-command)\r\n" };
+const LOGGED_IN: Refusal = Refusal {
+    reply: b"503 5.5.1 KIM-Gateway: this session is logged in already (bad-command)\r\n",
+};
+const SYNTAX: Refusal =
+    Refusal { reply: b"501 5.5.4 KIM-Gateway: this command is not well formed (bad-command)\r\n" };
+
+/// Reads a line without its CRLF. What kimgate cannot follow (BDAT, XCLIENT, ETRN and whatever is
+/// not known yet) never reaches the client module.
+pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
+    let text = std::str::from_utf8(line).map_err(|_| SYNTAX)?;
+    if text.bytes().any(|b| b.is_ascii_control()) {
+        return Err(SYNTAX);
+    }
+    let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let alone = |command| if rest.trim_matches(' ').is_empty() { Ok(command) } else { Err(SYNTAX) };
+    let greeting =
+        |command| if rest.trim_matches(' ').is_empty() { Err(SYNTAX) } else { Ok(command) };
+    match verb.to_ascii_uppercase().as_str() {
+        "EHLO" => greeting(Command::Ehlo),
+        "HELO" => greeting(Command::Helo),
+        "MAIL" => mail(rest),
+        "RCPT" => rcpt(rest),
+        "DATA" => alone(Command::Data),
+        "RSET" => alone(Command::Rset),
+        "QUIT" => alone(Command::Quit),
+        "NOOP" => Ok(Command::Noop),
+        "HELP" => Ok(Command::Help),
+        "VRFY" => greeting(Command::Vrfy),
+        "AUTH" => Err(LOGGED_IN),
+        _ => Err(UNKNOWN),
+    }
+}
+
+fn mail(rest: &str) -> Result<Command<'_>, Refusal> {
+    let (sender, parameters) = path(rest, "FROM:")?;
+    let size = parameter(parameters, "SIZE").and_then(|value| value.parse().ok());
+    Ok(Command::Mail { sender: Cow::Borrowed(sender), size })
+}
+
+fn rcpt(rest: &str) -> Result<Command<'_>, Refusal> {
+    let (recipient, parameters) = path(rest, "TO:")?;
+    if recipient.is_empty() {
+        return Err(SYNTAX);
+    }
+    let has_notify = parameter(parameters, "NOTIFY").is_some();
+    Ok(Command::Rcpt { recipient: Cow::Borrowed(recipient), has_notify })
+}
+
+/// The path between its brackets, and what follows it.
+fn path<'a>(rest: &'a str, word: &str) -> Result<(&'a str, &'a str), Refusal> {
+    let (head, rest) = rest.split_at_checked(word.len()).ok_or(SYNTAX)?;
+    if !head.eq_ignore_ascii_case(word) {
+        return Err(SYNTAX);
+    }
+    let rest = rest.trim_start_matches(' ').strip_prefix('<').ok_or(SYNTAX)?;
+    let end = closing_bracket(rest).ok_or(SYNTAX)?;
+    let (path, parameters) = (&rest[..end], &rest[end + 1..]);
+    if !parameters.is_empty() && !parameters.starts_with(' ') {
+        return Err(SYNTAX);
+    }
+    Ok((path, parameters))
+}
+
+/// Where a mailbox ends, if it is one that every server reads in the same way: an optional quoted
+/// local part, and otherwise no character that some parser treats as its own. A source route
+/// (`@relay:user@host`) names another host than its end says, so it is none.
+fn closing_bracket(text: &str) -> Option<usize> {
+    let quoted = quoted_local_part(text)?;
+    let mut has_at = false;
+    let mut in_literal = false;
+    for (at, byte) in text.bytes().enumerate().skip(quoted) {
+        match byte {
+            b'>' => return (!text[..at].ends_with('@') && !in_literal).then_some(at),
+            b'@' if at > 0 && !has_at => has_at = true,
+            b'[' if text[..at].ends_with('@') => in_literal = true,
+            b']' if in_literal && text[at + 1..].starts_with('>') => in_literal = false,
+            b':' if in_literal => {}
+            b'@' | b' ' | b'<' | b'"' | b'(' | b')' | b',' | b':' | b';' | b'\\' | b'[' | b']' => {
+                return None;
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Octets of the quoted string before the `@`; zero where there is none.
+fn quoted_local_part(text: &str) -> Option<usize> {
+    let mut bytes = text.bytes().enumerate();
+    if bytes.next()?.1 != b'"' {
+        return Some(0);
+    }
+    loop {
+        match bytes.next()? {
+            (at, b'"') => return text[at + 1..].starts_with('@').then_some(at + 1),
+            (_, b'\\') => drop(bytes.next()?),
+            _ => {}
+        }
+    }
+}
+
+fn parameter<'a>(parameters: &'a str, name: &str) -> Option<&'a str> {
+    parameters.split(' ').find_map(|parameter| {
+        let (word, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        word.eq_ignore_ascii_case(name).then_some(value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_go_by_list() {
+        let table: [(&str, Result<Command<'_>, Refusal>); 26] = [
+            ("EHLO pc", Ok(Command::Ehlo)),
+            ("ehlo [192.168.0.31]", Ok(Command::Ehlo)),
+            ("EHLO", Err(SYNTAX)),
+            ("HELO pc", Ok(Command::Helo)),
+            ("DATA", Ok(Command::Data)),
+            ("Data ", Ok(Command::Data)),
+            ("DATA x", Err(SYNTAX)),
+            ("RSET", Ok(Command::Rset)),
+            ("RSET ", Ok(Command::Rset)),
+            ("RSET x", Err(SYNTAX)),
+            ("NOOP", Ok(Command::Noop)),
+            ("NOOP x y", Ok(Command::Noop)),
+            ("NOOP \u{1b}[2J", Err(SYNTAX)),
+            ("VRFY a", Ok(Command::Vrfy)),
+            ("HELP", Ok(Command::Help)),
+            ("QUIT", Ok(Command::Quit)),
+            ("QUIT now", Err(SYNTAX)),
+            ("AUTH PLAIN AHUAcA==", Err(LOGGED_IN)),
+            ("STARTTLS", Err(UNKNOWN)),
+            ("BDAT 100 LAST", Err(UNKNOWN)),
+            ("XCLIENT ADDR=1.2.3.4", Err(UNKNOWN)),
+            ("XFORWARD NAME=x", Err(UNKNOWN)),
+            ("BURL imap://x LAST", Err(UNKNOWN)),
+            ("ETRN x", Err(UNKNOWN)),
+            ("", Err(UNKNOWN)),
+            (" DATA", Err(UNKNOWN)),
+        ];
+        for (line, expected) in table {
+            assert_eq!(parse(line.as_bytes()), expected, "{line:?}");
+        }
+        assert_eq!(parse(b"NOOP \xff"), Err(SYNTAX));
+    }
+
+    #[test]
+    fn senders_are_read_in_one_way_only() {
+        let good = [
+            ("MAIL FROM:<>", "", None),
+            ("MAIL FROM:<a@b>", "a@b", None),
+            ("mail from: <A@b>", "A@b", None),
+            ("MAIL FROM:<a@b> SIZE=100 BODY=8BITMIME", "a@b", Some(100)),
+            ("MAIL FROM:<a@b>  size=7", "a@b", Some(7)),
+            ("MAIL FROM:<a@b> SIZE=x RET=HDRS", "a@b", None),
+            ("MAIL FROM:<a@b> NOTIFY", "a@b", None),
+            ("MAIL FROM:<a@b> ", "a@b", None),
+            ("MAIL FROM:<\"a b>\\\"@c\"@d>", "\"a b>\\\"@c\"@d", None),
+            ("MAIL FROM:<M\u{fc}ller@b>", "M\u{fc}ller@b", None),
+            ("MAIL FROM:<a@[IPv6:::1]>", "a@[IPv6:::1]", None),
+        ];
+        for (line, sender, size) in good {
+            let expected = Command::Mail { sender: sender.into(), size };
+            assert_eq!(parse(line.as_bytes()), Ok(expected), "{line}");
+        }
+        for bad in [
+            "MAIL",
+            "MAIL ",
+            "MAIL FROM",
+            "MAIL FROM:",
+            "MAIL FROM:a@b",
+            "MAIL FROM <a@b>",
+            "MAIL FROM :<a@b>",
+            "MAIL  FROM:<a@b>",
+            "MAIL TO:<a@b>",
+            "MAIL FROM:<a@b",
+            "MAIL FROM:<a@b>SIZE=1",
+            "MAIL FROM:<a@b>.c",
+            "MAIL FROM:<a@b><c@d>",
+            "MAIL FROM:<@r:a@b>",
+            "MAIL FROM:<@r,@s:a@b>",
+            "MAIL FROM:<a@b@c>",
+            "MAIL FROM:<a b@c>",
+            "MAIL FROM:<a@>",
+            "MAIL FROM:<@b>",
+            "MAIL FROM:<\"a@b>",
+            "MAIL FROM:<\"a\"x@b>",
+            "MAIL FROM:<x\"a\"@b>",
+            "MAIL FROM:<\"a\">",
+            "MAIL FROM:<a,b@c>",
+            "MAIL FROM:<a;b@c>",
+            "MAIL FROM:<a(b)@c>",
+            "MAIL FROM:<a\\@b>",
+            "MAIL FROM:<<a@b>>",
+            "MAIL FROM:<a@[1.2.3.4>",
+            "MAIL FROM:<a@[1]x>",
+            "MAIL FROM:\u{e4}<a@b>",
+            "MAIL FRO\u{e4}<a@b>",
+        ] {
+            assert_eq!(parse(bad.as_bytes()), Err(SYNTAX), "{bad}");
+        }
+    }
+
+    #[test]
+    fn recipients_tell_whether_a_receipt_was_asked_for() {
+        let good = [
+            ("RCPT TO:<a@b>", "a@b", false),
+            ("rcpt to: <a@b> notify=NEVER", "a@b", true),
+            ("RCPT TO:<a@b> ORCPT=rfc822;a@b NOTIFY=SUCCESS,DELAY", "a@b", true),
+            ("RCPT TO:<a@b> XNOTIFY=x", "a@b", false),
+            ("RCPT TO:<postmaster>", "postmaster", false),
+        ];
+        for (line, recipient, has_notify) in good {
+            let expected = Command::Rcpt { recipient: recipient.into(), has_notify };
+            assert_eq!(parse(line.as_bytes()), Ok(expected), "{line}");
+        }
+        for bad in ["RCPT TO:<>", "RCPT FROM:<a@b>", "RCPT TO:", "RCPT TO:<@a:b@c>"] {
+            assert_eq!(parse(bad.as_bytes()), Err(SYNTAX), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! SMTP: RFC 5321, with AUTH (RFC 4954) and STARTTLS (RFC 3207).
+
+pub mod back;
+pub mod command;
+pub mod front;
+pub mod reply;
+
+pub use back::Back;
+pub use command::Command;
+pub use front::Front;
+pub use reply::{Reply, ReplyScan};

@@ -1,0 +1,146 @@
+//! TLS towards workstations.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
+use time::OffsetDateTime;
+use tokio_rustls::TlsAcceptor;
+
+use super::config::{ClientCertificates, ListenerTlsConfig, MinVersion};
+use super::facts::{CertificateFacts, common_names, dns_names};
+use super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
+use super::provider::provider;
+use super::self_made;
+use super::x509::Certificate;
+
+/// TLS towards workstations: TLS 1.2 with forward secrecy, or TLS 1.3.
+#[derive(Clone)]
+pub struct ListenerTls {
+    config: Arc<ServerConfig>,
+    certificate: Arc<CertificateFacts>,
+    warnings: Arc<[MaterialWarning]>,
+}
+
+impl ListenerTls {
+    /// Reads the files, or makes a certificate where none is named.
+    pub fn load(config: &ListenerTlsConfig) -> Result<Self, MaterialError> {
+        let mut warnings = vec![];
+        let identity = match &config.certificate {
+            Some(identity) => identity.clone(),
+            None => {
+                self_made::keep(&config.state_dir, &config.gateway_name, OffsetDateTime::now_utc())?
+            }
+        };
+        let (chain, key) = material::identity(&identity, &mut warnings)?;
+        let certificate = chain
+            .first()
+            .and_then(|leaf| CertificateFacts::read(leaf))
+            .ok_or_else(|| MaterialProblem::NotACertificate.of(identity.certificate.clone()))?;
+        let provider = provider();
+        let clients = client_verifier(config, &provider, &mut warnings)?;
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions(config.min_version))
+            .map_err(|error| MaterialProblem::Tls(error).of(identity.certificate.clone()))?
+            .with_client_cert_verifier(clients)
+            .with_single_cert(chain, key)
+            .map_err(|error| material::key_error(&identity, error))?;
+        Ok(Self {
+            config: Arc::new(server),
+            certificate: Arc::new(certificate),
+            warnings: warnings.into(),
+        })
+    }
+
+    /// Takes workstations' handshakes.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.config.clone())
+    }
+
+    /// The last moment of the certificate that workstations see.
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.certificate.not_after
+    }
+
+    /// Its fingerprint, as `sha256:<hex>`.
+    pub fn fingerprint(&self) -> &str {
+        &self.certificate.fingerprint
+    }
+
+    /// Everything else about it.
+    pub fn certificate(&self) -> &CertificateFacts {
+        &self.certificate
+    }
+
+    /// Legal but unwise things about the files.
+    pub fn warnings(&self) -> &[MaterialWarning] {
+        &self.warnings
+    }
+}
+
+impl std::fmt::Debug for ListenerTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ListenerTls")
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Common names and DNS names of the client certificate that was verified in this connection;
+/// none where there was none.
+pub fn client_names(connection: &ServerConnection) -> Vec<String> {
+    connection.peer_certificates().and_then(|chain| chain.first()).map_or(vec![], names_in)
+}
+
+/// Names that a rule can be written for: an authority may sign what it likes, but control
+/// characters in a name are an attack on whoever prints it.
+fn names_in(leaf: &CertificateDer<'_>) -> Vec<String> {
+    let Some(certificate) = Certificate::parse(leaf) else { return vec![] };
+    let mut names: Vec<String> = vec![];
+    for name in common_names(&certificate).chain(dns_names(&certificate)) {
+        let usable = !name.is_empty() && name.len() <= 255 && !name.contains(char::is_control);
+        if usable && !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+fn versions(oldest: MinVersion) -> &'static [&'static SupportedProtocolVersion] {
+    static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+    match oldest {
+        MinVersion::Tls12 => &BOTH,
+        MinVersion::Tls13 => &BOTH[..1],
+    }
+}
+
+fn client_verifier(
+    config: &ListenerTlsConfig,
+    provider: &Arc<CryptoProvider>,
+    warnings: &mut Vec<MaterialWarning>,
+) -> Result<Arc<dyn ClientCertVerifier>, MaterialError> {
+    if config.client_certificates == ClientCertificates::Off {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    }
+    let path: &Path = config
+        .client_ca
+        .as_deref()
+        .ok_or_else(|| MaterialProblem::NoClientCa.of(config.state_dir.clone()))?;
+    let unreadable = || MaterialProblem::NotACertificate.of(path.to_path_buf());
+    let mut roots = RootCertStore::empty();
+    for certificate in material::certificates(path)? {
+        material::warn_about_dates(path, &certificate, OffsetDateTime::now_utc(), warnings);
+        roots.add(certificate).map_err(|_| unreadable())?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let builder = match config.client_certificates {
+        ClientCertificates::Optional => builder.allow_unauthenticated(),
+        ClientCertificates::Required | ClientCertificates::Off => builder,
+    };
+    builder.build().map_err(|_| unreadable())
+}

@@ -1,0 +1,221 @@
+//! PEM files become chains, keys and roots; every error names the file and what to write instead.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
+
+use super::config::Identity;
+use super::facts::CertificateFacts;
+
+/// No PEM file of ours is longer; a system's whole bundle has a quarter of it.
+const LIMIT: u64 = 1 << 20;
+
+/// Certificates that end within this time are worth a warning.
+const SOON: Duration = Duration::days(30);
+
+/// A file that cannot serve, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct MaterialError {
+    /// The file, or the host where no file is to blame.
+    pub path: PathBuf,
+    /// What is wrong with it and what to do.
+    pub problem: MaterialProblem,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum MaterialProblem {
+    /// It is not there.
+    #[error("there is no such file; relative paths start at the configuration's folder")]
+    Missing,
+    /// The operating system refuses.
+    #[error("{0}; the account that kimgate runs under must be able to read and write it")]
+    Io(std::io::Error),
+    /// Not a PEM file by its size.
+    #[error("longer than 1 MiB, so not a file of certificates or keys")]
+    TooLong,
+    /// PEM that ends too early or is not base64.
+    #[error("broken PEM; copy the file anew, with its BEGIN and END lines")]
+    BrokenPem,
+    /// DER where PEM is wanted.
+    #[error(
+        "this is DER or PKCS#12, PEM is wanted; convert it with \
+         `openssl x509 -inform der -in OLD -out NEW`, or \
+         `openssl pkcs12 -in OLD.p12 -nodes -out NEW`"
+    )]
+    Binary,
+    /// No certificate.
+    #[error("no certificate in it; a line -----BEGIN CERTIFICATE----- is wanted")]
+    NoCertificate,
+    /// PEM around something else.
+    #[error("a certificate in it cannot be read; have it issued anew as X.509 version 3")]
+    NotACertificate,
+    /// No key.
+    #[error("no private key in it; a line -----BEGIN PRIVATE KEY----- is wanted")]
+    NoKey,
+    /// A key behind a passphrase.
+    #[error(
+        "the key is encrypted; kimgate starts without a person, so decrypt it with \
+         `openssl pkey -in OLD -out NEW` and let nobody else read the file"
+    )]
+    EncryptedKey,
+    /// A key of another certificate.
+    #[error("the key does not belong to the certificate in {}", .0.display())]
+    KeyMismatch(PathBuf),
+    /// A key that aws-lc-rs cannot sign with.
+    #[error("a key of this kind cannot be used; RSA from 2048 bits, P-256, P-384 or Ed25519 can")]
+    UnusableKey,
+    /// `client_certificates` without `client_ca`.
+    #[error("client_certificates needs client_ca: the PEM file of the authority that signs them")]
+    NoClientCa,
+    /// A host that no certificate can name.
+    #[error("neither a host name nor an address; write it without scheme and port")]
+    Host,
+    /// No certificate could be made.
+    #[error("no certificate can be made for this name: {0}")]
+    CannotMake(String),
+    /// No bundle was found.
+    #[error("no system roots found; list the authority in `ca`, or set SSL_CERT_FILE")]
+    NoSystemRoots,
+    /// rustls refuses for another reason.
+    #[error("{0}")]
+    Tls(rustls::Error),
+}
+
+impl MaterialProblem {
+    pub(super) fn of(self, path: PathBuf) -> MaterialError {
+        MaterialError { path, problem: self }
+    }
+}
+
+impl From<std::io::Error> for MaterialProblem {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == ErrorKind::NotFound { Self::Missing } else { Self::Io(error) }
+    }
+}
+
+/// Something legal that a person should know about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {text}", path.display())]
+pub struct MaterialWarning {
+    /// The file.
+    pub path: PathBuf,
+    /// What to know about it.
+    pub text: String,
+}
+
+/// A chain and its key, with warnings about dates and about who can read the key.
+pub(super) fn identity(
+    identity: &Identity,
+    warnings: &mut Vec<MaterialWarning>,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), MaterialError> {
+    let chain = certificates(&identity.certificate)?;
+    if let Some(leaf) = chain.first() {
+        warn_about_dates(&identity.certificate, leaf, OffsetDateTime::now_utc(), warnings);
+    }
+    let key = private_key(&identity.private_key)?;
+    warn_about_readers(&identity.private_key, warnings);
+    Ok((chain, key))
+}
+
+/// All certificates of a PEM file; at least one.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
+    let problem = |problem: MaterialProblem| problem.of(path.to_path_buf());
+    let bytes = read(path).map_err(problem)?;
+    let found: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|_| problem(MaterialProblem::BrokenPem))?;
+    if found.is_empty() {
+        return Err(problem(nothing_found(&bytes, MaterialProblem::NoCertificate)));
+    }
+    if found.iter().any(|der| CertificateFacts::read(der).is_none()) {
+        return Err(problem(MaterialProblem::NotACertificate));
+    }
+    Ok(found)
+}
+
+/// The private key of a PEM file.
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, MaterialError> {
+    let problem = |problem: MaterialProblem| problem.of(path.to_path_buf());
+    let bytes = read(path).map_err(problem)?;
+    let text = String::from_utf8_lossy(&bytes);
+    if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(problem(MaterialProblem::EncryptedKey));
+    }
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+        problem(if matches!(error, pem::Error::NoItemsFound) {
+            nothing_found(&bytes, MaterialProblem::NoKey)
+        } else {
+            MaterialProblem::BrokenPem
+        })
+    })
+}
+
+/// What rustls says about a key that it was given with a chain.
+#[expect(clippy::wildcard_enum_match_arm, reason = "rustls adds errors at will")]
+pub(super) fn key_error(identity: &Identity, error: rustls::Error) -> MaterialError {
+    let problem = match error {
+        rustls::Error::InconsistentKeys(_) => {
+            MaterialProblem::KeyMismatch(identity.certificate.clone())
+        }
+        rustls::Error::General(_) => MaterialProblem::UnusableKey,
+        other => MaterialProblem::Tls(other),
+    };
+    problem.of(identity.private_key.clone())
+}
+
+/// Warns about a certificate that is over, not yet valid or near its end.
+pub(super) fn warn_about_dates(
+    path: &Path,
+    der: &CertificateDer<'_>,
+    now: OffsetDateTime,
+    warnings: &mut Vec<MaterialWarning>,
+) {
+    let Some(facts) = CertificateFacts::read(der) else { return };
+    let state = if now > facts.not_after {
+        format!("has been over since {}", facts.not_after.date())
+    } else if now < facts.not_before {
+        format!("is not valid before {}", facts.not_before.date())
+    } else if now + SOON > facts.not_after {
+        format!("ends on {}", facts.not_after.date())
+    } else {
+        return;
+    };
+    let text = format!("the certificate {} {state}", facts.subject);
+    warnings.push(MaterialWarning { path: path.to_path_buf(), text });
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialProblem> {
+    // Room for all of it at once: a buffer that grows leaves copies of a key behind.
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length > LIMIT {
+        return Err(MaterialProblem::TooLong);
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
+    file.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The usual reason for finding nothing is a file in the other encoding.
+fn nothing_found(bytes: &[u8], otherwise: MaterialProblem) -> MaterialProblem {
+    if matches!(bytes, [0x30, 0x80..=0x84, ..]) { MaterialProblem::Binary } else { otherwise }
+}
+
+#[cfg(unix)]
+fn warn_about_readers(path: &Path, warnings: &mut Vec<MaterialWarning>) {
+    use std::os::unix::fs::PermissionsExt;
+    if std::fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o007 != 0) {
+        let text = format!("every user can read this key; `chmod 640 {}`", path.display());
+        warnings.push(MaterialWarning { path: path.to_path_buf(), text });
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_about_readers(_: &Path, _: &mut Vec<MaterialWarning>) {}

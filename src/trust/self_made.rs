@@ -1,0 +1,148 @@
+//! The gateway's own certificate, made where the administrator names none, and kept: mail clients
+//! remember it as an exception, so it must not change without need.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use time::{Duration, OffsetDateTime};
+
+use super::authority::self_signed;
+use super::config::Identity;
+use super::facts::CertificateFacts;
+use super::material::{self, MaterialError, MaterialProblem};
+use super::provider::provider;
+
+/// Made anew when less than this is left.
+const RENEWAL: Duration = Duration::days(30);
+
+const CERTIFICATE: &str = "gateway-self-signed.pem";
+const PRIVATE_KEY: &str = "gateway-self-signed.key";
+
+/// The kept certificate if it still serves, else a new one.
+pub(super) fn keep(
+    state_dir: &Path,
+    gateway_name: &str,
+    now: OffsetDateTime,
+) -> Result<Identity, MaterialError> {
+    let identity = Identity {
+        certificate: state_dir.join(CERTIFICATE),
+        private_key: state_dir.join(PRIVATE_KEY),
+    };
+    let names = names(gateway_name);
+    if serves(&identity, &names, now) {
+        return Ok(identity);
+    }
+    let made = self_signed(&names, now)
+        .map_err(|error| MaterialProblem::CannotMake(error.to_string()).of(gateway_name.into()))?;
+    let at = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error: io::Error| MaterialProblem::Io(error).of(path)
+    };
+    std::fs::create_dir_all(state_dir).map_err(at(state_dir))?;
+    // Key before certificate: stopped in between, the pair does not match and is made again.
+    write(&identity.private_key, made.private_key.expose(), 0o600)
+        .map_err(at(&identity.private_key))?;
+    write(&identity.certificate, &made.certificate, 0o644).map_err(at(&identity.certificate))?;
+    Ok(identity)
+}
+
+/// Its own name first, then those by which a mail client on the same machine reaches it.
+fn names(gateway_name: &str) -> Vec<String> {
+    let mut names = vec![gateway_name.to_owned()];
+    for local in ["localhost", "127.0.0.1", "::1"] {
+        if local != gateway_name {
+            names.push(local.to_owned());
+        }
+    }
+    names
+}
+
+/// Whether the kept pair can be read, belongs together, has the right names and time left.
+fn serves(identity: &Identity, names: &[String], now: OffsetDateTime) -> bool {
+    let Ok(chain) = material::certificates(&identity.certificate) else { return false };
+    let Ok(key) = material::private_key(&identity.private_key) else { return false };
+    let Some(facts) = chain.first().and_then(|leaf| CertificateFacts::read(leaf)) else {
+        return false;
+    };
+    facts.names == names
+        && facts.not_before <= now
+        && now + RENEWAL < facts.not_after
+        && rustls::sign::CertifiedKey::from_der(chain, key, &provider()).is_ok()
+}
+
+/// Writes beside the file and renames, so that nobody ever reads half of it, and with its mode from
+/// the first byte on.
+fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode; // the folder's access list rules there
+    let mut file = options.open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(identity: &Identity) -> String {
+        std::fs::read_to_string(&identity.certificate).unwrap()
+    }
+
+    #[test]
+    fn the_certificate_is_kept_until_its_name_changes_its_end_nears_or_its_key_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let now = OffsetDateTime::now_utc();
+        let first = text(&keep(&state, "kim.praxis.local", now).unwrap());
+        let soon = now + Duration::days(700);
+        let identity = keep(&state, "kim.praxis.local", soon).unwrap();
+        assert_eq!(text(&identity), first);
+
+        let renamed = text(&keep(&state, "192.168.0.5", now).unwrap());
+        assert_ne!(renamed, first);
+        let late = now + Duration::days(800);
+        let renewed = text(&keep(&state, "192.168.0.5", late).unwrap());
+        assert_ne!(renewed, renamed);
+
+        std::fs::write(&identity.private_key, "").unwrap();
+        assert_ne!(text(&keep(&state, "192.168.0.5", late).unwrap()), renewed);
+    }
+
+    #[test]
+    fn it_names_the_gateway_and_this_machine_and_ends_after_825_days() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = OffsetDateTime::now_utc();
+        for (name, expected) in [
+            ("kim.praxis.local", &["kim.praxis.local", "localhost", "127.0.0.1", "::1"][..]),
+            ("192.168.0.5", &["192.168.0.5", "localhost", "127.0.0.1", "::1"]),
+            ("localhost", &["localhost", "127.0.0.1", "::1"]),
+        ] {
+            let identity = keep(dir.path(), name, now).unwrap();
+            let chain = material::certificates(&identity.certificate).unwrap();
+            let facts = CertificateFacts::read(&chain[0]).unwrap();
+            assert_eq!(facts.names, expected);
+            assert!(facts.not_after - facts.not_before <= Duration::days(825));
+            assert!(facts.not_after - now > Duration::days(820));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nobody_else_can_read_the_key() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let identity = keep(dir.path(), "kim", OffsetDateTime::now_utc()).unwrap();
+        let mode = std::fs::metadata(identity.private_key).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
