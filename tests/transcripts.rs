@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use support::player::{Stream, World, play};
+use support::practice::configured;
 use support::transcript::{Listener, Pattern, bytes, parse};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -18,9 +19,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 fn every_transcript_makes_sense() {
     for file in files() {
         let text = fs::read_to_string(&file).unwrap();
-        let parsed = parse(&text);
-        assert!(parsed.is_ok(), "{}: {}", file.display(), parsed.unwrap_err());
+        let configured = parse(&text).and_then(|read| configured(&read.setup.config));
+        assert!(configured.is_ok(), "{}: {}", file.display(), configured.unwrap_err());
     }
+}
+
+#[test]
+fn a_line_of_configuration_changes_its_key_and_nothing_beside_it() {
+    let account = r#"accounts."prx@praxis.kim.telematik""#;
+    let lines =
+        [r#"policy.mode = "observe""#.into(), format!("{account}.send.services = [\"eAU;*\"]")];
+    let text = configured(&lines).unwrap();
+    let read: toml_edit::DocumentMut = text.parse().unwrap();
+    let send = &read["accounts"]["prx@praxis.kim.telematik"]["send"];
+    assert_eq!(read["policy"]["mode"].as_str(), Some("observe"), "{text}");
+    assert_eq!(send["services"][0].as_str(), Some("eAU;*"), "{text}");
+    assert_eq!(send["recipients"][0].as_str(), Some("*.kim.telematik"), "{text}");
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ pub(crate) mod clients;
 pub(crate) mod daemon;
 pub(crate) mod dovecot;
 pub(crate) mod exim;
+pub(crate) mod facts;
 pub(crate) mod player;
+pub(crate) mod practice;
 pub(crate) mod tools;
 pub(crate) mod transcript;
