@@ -1,1 +1,123 @@
-//! placeholder
+//! What the operator wrote becomes what the program needs, or a list of everything that is wrong.
+//!
+//! [`load`] reads defaults, file and `KIMGATE_` variables into [`settings::Settings`], judges them
+//! and builds [`Config`]. Every finding has file, line, key, problem and remedy. Nothing is opened
+//! but the file itself and the certificates that it names, and nothing is changed.
+
+mod build;
+mod finding;
+mod layers;
+mod lint;
+mod read;
+mod rules;
+pub mod settings;
+mod source;
+mod values;
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+pub use finding::{Finding, Severity};
+pub use values::{Address, AdminAddress, Size, Time};
+
+use crate::observe::{LogConfig, ObserveConfig};
+use crate::policy::Rules;
+use crate::{admin, gateway};
+use build::Surroundings;
+use finding::{Key, Report};
+use source::Source;
+
+/// What the program needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Listeners, client modules, limits.
+    pub gateway: gateway::Config,
+    /// Permissions; they compile.
+    pub rules: Rules,
+    /// Audit and metrics.
+    pub observe: ObserveConfig,
+    /// The admin pages; `None`: off.
+    pub admin: Option<admin::Config>,
+    /// The log for people.
+    pub log: LogConfig,
+    /// What survives a restart.
+    pub state_dir: PathBuf,
+    /// The file that this was read from.
+    pub source: PathBuf,
+    /// Of the file's text and the variables: the same text gives the same hash. Not for secrecy.
+    pub hash: String,
+}
+
+/// A good configuration.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the program needs.
+    pub config: Config,
+    /// What is legal and unwise.
+    pub warnings: Vec<Finding>,
+    source: Source,
+}
+
+impl Loaded {
+    /// The line in which `key` stands, or else the table around it.
+    pub fn line_of(&self, key: &[String]) -> Option<usize> {
+        self.source.place(&Key::from(key.to_vec())).line
+    }
+
+    /// As [`Loaded::line_of`], for a key that is written with dots, as `policy::Rule` shows it.
+    pub fn line_of_rule(&self, rule: &str) -> Option<usize> {
+        let names = toml_edit::Key::parse(rule).ok()?;
+        self.line_of(&names.iter().map(|name| name.get().to_owned()).collect::<Vec<_>>())
+    }
+}
+
+/// Reads the configuration at `path` and the variables of `env` that belong to it.
+///
+/// `Err` holds every error, and the warnings too, in the order of the file.
+pub fn load(
+    path: &Path,
+    env: impl Iterator<Item = (String, String)>,
+) -> Result<Loaded, Vec<Finding>> {
+    let env: Vec<_> = env.collect();
+    let host_name = host_name(&env);
+    let mut source = Source::read(path).map_err(|finding| vec![*finding])?;
+    let layers = layers::merge(&mut source, env.into_iter())
+        .map_err(|error| vec![source.unreadable(&error.to_string())])?;
+    let place =
+        Surroundings { source: path.to_owned(), host_name, hash: hash(source.text(), &layers.raw) };
+    let mut report = Report::new(&source, layers.findings);
+    let settings = read::settings(layers.merged, layers.raw, &mut report);
+    let config = build::config(&settings, &place, &mut report);
+    lint::lint(&settings, &place, &mut report);
+    let has_errors = report.has_errors();
+    let findings = report.into_findings();
+    match config {
+        Some(config) if !has_errors => Ok(Loaded { config, warnings: findings, source }),
+        Some(_) | None => Err(findings),
+    }
+}
+
+/// The machine's name, as far as it can be had without asking the network.
+fn host_name(env: &[(String, String)]) -> String {
+    let variable = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+    let file = |path: &str| std::fs::read_to_string(path).ok();
+    [
+        file("/proc/sys/kernel/hostname"),
+        file("/etc/hostname"),
+        variable("HOSTNAME"),
+        variable("COMPUTERNAME"),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|name| name.trim().to_owned())
+    .find(|name| lint::is_host_name(name))
+    .unwrap_or_else(|| "kimgate.local".into())
+}
+
+fn hash(text: &str, variables: &[(Vec<String>, String)]) -> String {
+    // SipHash with fixed keys: it tells one configuration from another and keeps nothing secret.
+    let mut hasher = DefaultHasher::new();
+    (text, variables).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}

@@ -1,0 +1,160 @@
+//! Accounts: rules that name nobody, contradict each other or match nothing.
+
+use std::collections::{HashMap, HashSet};
+
+use super::entry;
+use crate::config::finding::{Key, Report, quoted};
+use crate::config::settings::{Account, Settings};
+use crate::kim::Login;
+use crate::policy::{Otherwise, Subject};
+
+pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
+    if settings.accounts.is_empty() && settings.policy.unknown_accounts == Otherwise::Deny {
+        let remedy = "write [accounts.\"prx@praxis.kim.telematik\"]";
+        report.warning(&Key::of(&["accounts"]), "no account: every login is refused", remedy);
+    }
+    let mut reach = Reach::new(settings);
+    for (address, account) in &settings.accounts {
+        let key = entry("accounts", address);
+        self::address(&key, address, report);
+        for (rules, allow, deny) in access_rules(&key, account) {
+            access(&rules, allow, deny, &mut reach, report);
+        }
+        patterns(&key, account, report);
+    }
+}
+
+fn address(key: &Key, address: &str, report: &mut Report<'_>) {
+    let lower = address.to_ascii_lowercase();
+    if address.contains('#') {
+        return; // policy says it
+    }
+    let domain = lower.split_once('@').map(|(_, domain)| domain);
+    let is_kim =
+        |d: &str| [".kim.telematik", ".kim.telematik-test"].iter().any(|end| d.ends_with(end));
+    match domain {
+        None => report.warning(
+            key,
+            "is no mail address",
+            "write all of it, as in \"prx@praxis.kim.telematik\"",
+        ),
+        Some(domain) if !is_kim(domain) => {
+            let problem = format!("{} is no KIM domain", quoted(domain));
+            report.warning(key, problem, "KIM addresses end in .kim.telematik");
+        }
+        Some(_) => {}
+    }
+}
+
+/// Every pair of lists of an account, with the key that they stand under.
+fn access_rules<'a>(key: &Key, account: &'a Account) -> [(Key, &'a [String], &'a [String]); 4] {
+    [
+        (key.clone(), &account.allow, &account.deny),
+        (key.join("receive"), &account.receive.allow, &account.receive.deny),
+        (key.join("delete"), &account.delete.allow, &account.delete.deny),
+        (key.join("send"), &account.send.allow, &account.send.deny),
+    ]
+}
+
+fn access(
+    key: &Key,
+    allow: &[String],
+    deny: &[String],
+    reach: &mut Reach<'_>,
+    report: &mut Report<'_>,
+) {
+    let allow_key = key.join("allow");
+    if let Some(index) = deny.iter().position(|subject| subject == "*") {
+        let problem = "refuses everybody, whatever allow says";
+        let remedy = "list under allow who may; an entry there shuts everybody else out";
+        report.warning(&key.join("deny").element(index), problem, remedy);
+        return;
+    }
+    let denied: HashSet<&String> = deny.iter().collect();
+    for (index, text) in allow.iter().enumerate() {
+        let key = allow_key.element(index);
+        if denied.contains(text) {
+            let problem = format!("{} stands under deny too, which wins", quoted(text));
+            report.warning(&key, problem, "take it out of one of the two");
+        } else if text.parse().is_ok_and(|subject| !reach.somebody(&subject)) {
+            let problem = format!("{} is nobody: no session will ever match", quoted(text));
+            report.warning(&key, problem, "add members or addresses to it, or take it out");
+        }
+    }
+}
+
+fn patterns(key: &Key, account: &Account, report: &mut Report<'_>) {
+    let key = key.join("send");
+    for (index, service) in account.send.services.iter().enumerate() {
+        if !service.contains(';') && !service.contains('*') && !service.is_empty() {
+            let problem = format!("{} matches no X-KIM-Dienstkennung", quoted(service));
+            let remedy = format!("write {}", quoted(&format!("{service};*")));
+            report.warning(&key.join("services").element(index), problem, remedy);
+        }
+    }
+    for (index, recipient) in account.send.recipients.iter().enumerate() {
+        if !recipient.contains('@') && !recipient.starts_with('*') && !recipient.is_empty() {
+            let problem = format!("{} matches no whole address", quoted(recipient));
+            let remedy =
+                format!("write {}", quoted(&format!("*@{}", recipient.trim_start_matches('.'))));
+            report.warning(&key.join("recipients").element(index), problem, remedy);
+        }
+    }
+    for (index, sender) in account.send.senders.iter().enumerate() {
+        if !sender.contains(['@', '*']) && sender != "<>" && !sender.is_empty() {
+            let problem = format!("{} is no mail address", quoted(sender));
+            let remedy = "write all of it, or \"<>\" for the empty sender of receipts";
+            report.warning(&key.join("senders").element(index), problem, remedy);
+        }
+    }
+}
+
+/// Whether anybody can ever be a subject.
+struct Reach<'a> {
+    settings: &'a Settings,
+    /// The MandantIds that logins can have; `None`: any.
+    mandants: Option<HashSet<String>>,
+    known: HashMap<Subject, bool>,
+}
+
+impl<'a> Reach<'a> {
+    fn new(settings: &'a Settings) -> Self {
+        let closed = settings.policy.unknown_workstations == Otherwise::Deny
+            && settings.workstations.values().all(|workstation| !workstation.logins.is_empty());
+        let logins = || settings.workstations.values().flat_map(|w| &w.logins);
+        let mandant = |login: &String| Login::parse(login.as_bytes()).mandant_id().to_owned();
+        let mandants = closed.then(|| logins().map(mandant).collect());
+        Self { settings, mandants, known: HashMap::new() }
+    }
+
+    /// Names that do not exist are an error elsewhere, so they count as somebody.
+    fn somebody(&mut self, subject: &Subject) -> bool {
+        if let Some(known) = self.known.get(subject) {
+            return *known;
+        }
+        // Settled before its members are looked at: a cycle ends here.
+        self.known.insert(subject.clone(), false);
+        let settings = self.settings;
+        let is_somebody = match subject {
+            Subject::Any => true,
+            Subject::Workstation(name) => settings
+                .workstations
+                .get(name)
+                .is_none_or(|w| !w.addresses.is_empty() || !w.certificates.is_empty()),
+            Subject::User(name) => settings.users.get(name).is_none_or(|u| {
+                !u.certificates.is_empty() || !u.workstations.is_empty() || !u.user_ids.is_empty()
+            }),
+            Subject::Group(name) => self.members(settings.groups.get(name)),
+            Subject::Department(name) => self.members(settings.departments.get(name)),
+            Subject::Mandant(name) => self.mandants.as_ref().is_none_or(|all| all.contains(name)),
+        };
+        self.known.insert(subject.clone(), is_somebody);
+        is_somebody
+    }
+
+    fn members(&mut self, group: Option<&crate::config::settings::Members>) -> bool {
+        group.is_none_or(|group| {
+            group.members.iter().any(|text| text.parse().map_or(true, |s| self.somebody(&s)))
+        })
+    }
+}

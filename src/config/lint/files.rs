@@ -1,0 +1,271 @@
+//! Files that the configuration names: there, readable, what they should be, and still valid.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use time::OffsetDateTime;
+use x509_parser::pem::Pem;
+
+use super::entry;
+use crate::config::build::Surroundings;
+use crate::config::finding::{Key, Report, quoted};
+use crate::config::settings::Settings;
+
+pub(super) fn lint(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
+    let tls = &settings.tls;
+    let key = |name| Key::of(&["tls", name]);
+    let mut certificates = vec![
+        (key("certificate"), tls.certificate.clone()),
+        (key("client_ca"), tls.client_ca.clone()),
+    ];
+    let mut keys = vec![(key("private_key"), tls.private_key.clone())];
+    for (name, module) in &settings.client_modules {
+        let key = entry("client_modules", name);
+        certificates.push((key.join("client_certificate"), module.client_certificate.clone()));
+        keys.push((key.join("client_key"), module.client_key.clone()));
+        let ca = key.join("trust").join("ca");
+        let roots = module.trust.ca.iter().enumerate();
+        certificates.extend(roots.map(|(i, path)| (ca.element(i), Some(path.into()))));
+    }
+    for (key, path) in certificates {
+        if let Some(path) = path {
+            certificate(&key, &place.resolve(&path), report);
+        }
+    }
+    for (key, path) in keys {
+        if let Some(path) = path {
+            private_key(&key, &place.resolve(&path), report);
+        }
+    }
+    folders(settings, place, report);
+}
+
+/// Warned of so many days before.
+const SOON: i64 = 30;
+
+fn certificate(key: &Key, path: &Path, report: &mut Report<'_>) {
+    let Some(bytes) = read(key, path, report) else { return };
+    let (mut found, mut keys) = (0, 0);
+    for block in Pem::iter_from_buffer(&bytes).map_while(Result::ok) {
+        if block.label.ends_with("PRIVATE KEY") {
+            keys += 1;
+        }
+        if block.label != "CERTIFICATE" {
+            continue;
+        }
+        found += 1;
+        match block.parse_x509() {
+            Ok(parsed) => {
+                let validity = parsed.validity();
+                dates(key, validity.not_before.timestamp(), validity.not_after.timestamp(), report);
+            }
+            Err(_) => {
+                let problem = format!("certificate {found} in it cannot be read");
+                report.error(key, problem, "export it again as PEM");
+            }
+        }
+    }
+    if found == 0 && keys > 0 {
+        report.error(key, "holds a private key, not a certificate", "name the certificate's file");
+    } else if found == 0 {
+        let problem = "holds no certificate in PEM";
+        let remedy = "convert it with `openssl x509 -inform der -in FILE -out FILE.pem`";
+        report.error(key, problem, remedy);
+    }
+}
+
+fn dates(key: &Key, not_before: i64, not_after: i64, report: &mut Report<'_>) {
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    let day = |seconds| OffsetDateTime::from_unix_timestamp(seconds).map(OffsetDateTime::date);
+    let days = (not_after - now) / 86_400;
+    let problem = match (day(not_before), day(not_after)) {
+        (_, Ok(end)) if not_after < now => format!("has been expired since {end}"),
+        (Ok(start), _) if not_before > now => format!("is not valid before {start}"),
+        (_, Ok(end)) if days < SOON => format!("expires on {end}, in {days} days"),
+        _ => return,
+    };
+    report.warning(key, problem, "renew it");
+}
+
+fn private_key(key: &Key, path: &Path, report: &mut Report<'_>) {
+    let Some(bytes) = read(key, path, report) else { return };
+    let labels: Vec<String> =
+        Pem::iter_from_buffer(&bytes).map_while(Result::ok).map(|block| block.label).collect();
+    let old_style =
+        bytes.windows(10).any(|window| window == b"ENCRYPTED\n" || window == b"ENCRYPTED\r");
+    if old_style || labels.iter().any(|label| label == "ENCRYPTED PRIVATE KEY") {
+        let problem = "is encrypted, and kimgate has nobody to ask for its password";
+        let remedy =
+            "write it without: `openssl pkey -in FILE -out FILE.key`, readable by kimgate alone";
+        report.error(key, problem, remedy);
+    } else if !labels.iter().any(|label| label.ends_with("PRIVATE KEY")) {
+        report.error(key, "holds no private key in PEM", "name the file with BEGIN PRIVATE KEY");
+        return;
+    }
+    if others_may_read(path) {
+        let problem = format!(
+            "{} can be read by other users of this machine",
+            quoted(&path.to_string_lossy())
+        );
+        report.warning(key, problem, "allow its owner alone, as with `chmod 600`");
+    }
+}
+
+#[cfg(unix)]
+fn others_may_read(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn others_may_read(_: &Path) -> bool {
+    false // access lists are not looked at
+}
+
+/// Certificates are small; a device file or a log has no end.
+const LARGEST: u64 = 4 << 20;
+
+fn read(key: &Key, path: &Path, report: &mut Report<'_>) -> Option<Vec<u8>> {
+    let shown = quoted(&path.to_string_lossy());
+    let is_file = std::fs::metadata(path).map(|data| data.is_file());
+    let mut bytes = Vec::new();
+    let outcome = match is_file {
+        Ok(true) => File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes)),
+        Ok(false) => {
+            report.error(key, format!("{shown} is not a file"), "name a PEM file");
+            return None;
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = outcome {
+        let remedy = "correct the path, which starts at this file's folder, or remove the key";
+        report.error(key, format!("{shown} cannot be read: {error}"), remedy);
+        return None;
+    }
+    Some(bytes)
+}
+
+fn folders(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
+    let state = place.resolve(&settings.gateway.state_dir);
+    if state.exists() && !state.is_dir() {
+        let problem = format!("{} is not a folder", quoted(&state.to_string_lossy()));
+        report.error(
+            &Key::of(&["gateway", "state_dir"]),
+            problem,
+            "name a folder; it is made if absent",
+        );
+    }
+    let Some(audit) = &settings.audit.file else { return };
+    let key = Key::of(&["audit", "file"]);
+    let audit = place.resolve(audit);
+    if audit.is_dir() {
+        let problem = format!("{} is a folder", quoted(&audit.to_string_lossy()));
+        report.error(&key, problem, "name a file in it, as in \"audit.jsonl\"");
+    } else if audit.parent().is_some_and(|folder| folder != Path::new("") && !folder.is_dir()) {
+        let problem =
+            format!("{} lies in a folder that does not exist", quoted(&audit.to_string_lossy()));
+        report.error(&key, problem, "make the folder, or name another file");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Finding, Severity, load};
+
+    /// Loads a configuration with these files as the gateway's certificate and key.
+    fn check(certificate: &str, private_key: &str, mode: u32) -> Vec<Finding> {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        write("a.pem", certificate);
+        let key = write("a.key", private_key);
+        set_mode(&key, mode);
+        let file = write(
+            "gateway.toml",
+            "[listeners.l]\nprotocol = \"pop3\"\naddress = \"0.0.0.0:995\"\n\
+             [tls]\ncertificate = \"a.pem\"\nprivate_key = \"a.key\"\n\
+             [client_modules.main]\nhost = \"192.168.0.22\"\ntrust.ca = [\"a.pem\"]\n\
+             [workstations.PC1]\naddresses = [\"192.168.0.31\"]\n\
+             [accounts.\"prx@praxis.kim.telematik\"]\n",
+        );
+        match load(&file, std::iter::empty()) {
+            Ok(loaded) => loaded.warnings,
+            Err(findings) => findings,
+        }
+    }
+
+    #[cfg(unix)]
+    fn set_mode(path: &Path, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[cfg(not(unix))]
+    fn set_mode(_: &Path, _: u32) {}
+
+    fn certificate(from_days: i64, to_days: i64) -> (String, String) {
+        let mut params = rcgen::CertificateParams::new(vec!["kim.praxis.local".into()]).unwrap();
+        let now = OffsetDateTime::now_utc();
+        params.not_before = now + time::Duration::days(from_days);
+        params.not_after = now + time::Duration::days(to_days);
+        let key = rcgen::KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn about<'a>(findings: &'a [Finding], key: &str) -> Vec<&'a str> {
+        findings.iter().filter(|f| f.key == key).map(|f| f.problem.as_str()).collect()
+    }
+
+    #[test]
+    fn good_files_give_nothing_to_say() {
+        let (certificate, key) = certificate(-1, 300);
+        assert!(check(&certificate, &key, 0o600).is_empty());
+        let both = certificate.clone() + &key;
+        assert!(check(&both, &both, 0o600).is_empty());
+    }
+
+    #[test]
+    fn certificates_that_end_soon_are_warned_of() {
+        let table = [
+            ((-1, 10), "expires on "),
+            ((-10, -1), "has been expired since "),
+            ((5, 100), "is not valid before "),
+        ];
+        for ((from, to), said) in table {
+            let (certificate, key) = certificate(from, to);
+            let findings = check(&certificate, &key, 0o600);
+            assert!(findings.iter().all(|f| f.severity == Severity::Warning), "{findings:?}");
+            for key in ["tls.certificate", "client_modules.main.trust.ca"] {
+                assert!(about(&findings, key)[0].starts_with(said), "{key}: {findings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn mixed_up_and_encrypted_files_are_errors() {
+        let (certificate, key) = certificate(-1, 300);
+        let swapped = check(&key, &certificate, 0o600);
+        assert_eq!(about(&swapped, "tls.certificate"), ["holds a private key, not a certificate"]);
+        assert_eq!(about(&swapped, "tls.private_key"), ["holds no private key in PEM"]);
+        let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        let findings = check(&certificate, &encrypted, 0o600);
+        assert!(about(&findings, "tls.private_key")[0].starts_with("is encrypted"), "{findings:?}");
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let findings = check(broken, &key, 0o600);
+        assert!(about(&findings, "tls.certificate")[0].contains("cannot be read"), "{findings:?}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn keys_for_everybody_are_warned_of() {
+        let (certificate, key) = certificate(-1, 300);
+        let findings = check(&certificate, &key, 0o644);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].problem.contains("can be read by other users"), "{findings:?}");
+    }
+}

@@ -1,0 +1,151 @@
+//! Listeners, their certificate and the admin pages.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+
+use super::entry;
+use crate::config::build::network;
+use crate::config::finding::{Key, Report};
+use crate::config::settings::{ClientCertificates, Listener, Settings};
+use crate::words::{Protocol, Security};
+
+pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
+    if settings.listeners.is_empty() {
+        let remedy =
+            "write [listeners.pop3s] with protocol = \"pop3\" and address = \"0.0.0.0:995\"";
+        report.error(&Key::of(&["listeners"]), "no listener: nobody could connect", remedy);
+    }
+    if settings.listeners.len() > MOST {
+        let problem = format!("{} listeners", settings.listeners.len());
+        report.error(&Key::of(&["listeners"]), problem, format!("write at most {MOST}"));
+        return;
+    }
+    for (name, listener) in &settings.listeners {
+        one(&entry("listeners", name), listener, report);
+    }
+    same_address(settings, report);
+    tls(settings, report);
+    admin(settings, report);
+}
+
+/// Each is compared with every other.
+const MOST: usize = 64;
+
+fn one(key: &Key, listener: &Listener, report: &mut Report<'_>) {
+    let everywhere = |text: &String| network(text).is_ok_and(|net| net.prefix_len() == 0);
+    if let Some(at) = listener.proxy_protocol_from.iter().position(everywhere) {
+        let key = key.join("proxy_protocol_from").element(at);
+        let problem = "anybody could claim any address with a PROXY header";
+        report.warning(&key, problem, "write the address of the proxy alone");
+    }
+    let Some(address) = listener.address.map(|address| address.0) else { return };
+    if listener.tls == Security::None && !address.ip().to_canonical().is_loopback() {
+        let problem =
+            format!("without TLS, passwords and patients' data cross the network to {address}");
+        let remedy = "write \"implicit\", or an address on 127.0.0.1";
+        report.error(&key.join("tls"), problem, remedy);
+    }
+    let other = match listener.protocol {
+        Some(Protocol::Pop3) => [25, 465, 587].contains(&address.port()).then_some(("SMTP", 995)),
+        Some(Protocol::Smtp) => [110, 995].contains(&address.port()).then_some(("POP3", 465)),
+        None => None,
+    };
+    if let Some((other, usual)) = other {
+        let problem = format!("port {} is {other}'s", address.port());
+        let remedy = format!("write port {usual}, or change the protocol");
+        report.warning(&key.join("address"), problem, remedy);
+    }
+    if listener.tls == Security::StartTls && [465, 995].contains(&address.port()) {
+        let problem =
+            format!("mail clients expect TLS from the first byte at port {}", address.port());
+        report.warning(&key.join("tls"), problem, "write \"implicit\"");
+    }
+}
+
+/// Binding would fail, with a message that names no key.
+fn same_address(settings: &Settings, report: &mut Report<'_>) {
+    let admin = settings.admin.address.0.map(|a| (Key::of(&["admin"]), a.0));
+    let all: Vec<(Key, SocketAddr)> = settings
+        .listeners
+        .iter()
+        .filter_map(|(name, l)| Some((entry("listeners", name), l.address?.0)))
+        .chain(admin)
+        .collect();
+    for (at, (key, address)) in all.iter().enumerate() {
+        if let Some((other, _)) = all[..at].iter().find(|(_, other)| collide(*address, *other)) {
+            let problem = format!("{address} is taken by {other}");
+            report.error(&key.join("address"), problem, "give each its own port");
+        }
+    }
+}
+
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip(), other.ip());
+    let covers =
+        a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()));
+    one.port() != 0 && one.port() == other.port() && covers
+}
+
+fn tls(settings: &Settings, report: &mut Report<'_>) {
+    let tls = &settings.tls;
+    let key = |name| Key::of(&["tls", name]);
+    super::client_modules::pair(
+        (&key("certificate"), tls.certificate.is_some()),
+        (&key("private_key"), tls.private_key.is_some()),
+        report,
+    );
+    match (tls.client_certificates, &tls.client_ca) {
+        (ClientCertificates::Optional | ClientCertificates::Required, None) => {
+            let problem = "no client_ca, so no workstation's certificate could be checked";
+            let remedy = "write client_ca = \"certs/ca.pem\"; `kimgate certs ca` makes one";
+            report.error(&key("client_certificates"), problem, remedy);
+        }
+        (ClientCertificates::Off, Some(_)) => {
+            let problem = "is not used, because client_certificates is \"off\"";
+            let remedy = "write client_certificates = \"optional\" or \"required\", or remove this";
+            report.error(&key("client_ca"), problem, remedy);
+        }
+        (ClientCertificates::Off, None)
+        | (ClientCertificates::Optional | ClientCertificates::Required, Some(_)) => {}
+    }
+    let plain = settings.listeners.values().all(|listener| listener.tls == Security::None);
+    if plain && !settings.listeners.is_empty() && tls.certificate.is_some() {
+        let problem = "is not used, because every listener has tls = \"none\"";
+        report.warning(&key("certificate"), problem, "remove it, or secure a listener");
+    }
+    if tls.client_certificates == ClientCertificates::Off {
+        never_asked(settings, report);
+    }
+}
+
+/// Rules by certificate that can never match.
+fn never_asked(settings: &Settings, report: &mut Report<'_>) {
+    let workstations =
+        settings.workstations.iter().map(|(n, w)| ("workstations", n, &w.certificates));
+    let users = settings.users.iter().map(|(n, u)| ("users", n, &u.certificates));
+    for (section, name, certificates) in workstations.chain(users) {
+        if !certificates.is_empty() {
+            let problem = "never matches: workstations are not asked for certificates";
+            let remedy = "write client_certificates = \"optional\" and client_ca under [tls]";
+            report.warning(&entry(section, name).join("certificates"), problem, remedy);
+        }
+    }
+}
+
+fn admin(settings: &Settings, report: &mut Report<'_>) {
+    let Some(address) = settings.admin.address.0 else { return };
+    let allow = Key::of(&["admin", "allow"]);
+    let nets: Vec<IpNet> = settings.admin.allow.iter().filter_map(|t| network(t).ok()).collect();
+    if !address.0.ip().is_loopback() {
+        let problem =
+            format!("{address} serves addresses and accounts over HTTP without TLS or login");
+        let remedy = "write \"127.0.0.1:9465\"; reach it through ssh or a reverse proxy";
+        report.warning(&Key::of(&["admin", "address"]), problem, remedy);
+    }
+    if settings.admin.allow.is_empty() {
+        report.warning(&allow, "nobody may look", "write [\"127.0.0.1/32\"], or address = \"off\"");
+    } else if nets.iter().any(|net| net.prefix_len() == 0) {
+        report.warning(&allow, "everybody may look", "write the networks that administrators use");
+    }
+}

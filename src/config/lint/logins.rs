@@ -1,0 +1,136 @@
+//! Logins that a workstation may use: typed from the client module's page, and easily mistyped.
+//!
+//! No finding shows more of a login than its account.
+
+use std::collections::BTreeMap;
+
+use super::entry;
+use crate::config::finding::{Key, Report, quoted};
+use crate::config::settings::{Settings, Workstation};
+use crate::kim::{Account, Login};
+use crate::policy::Otherwise;
+
+pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
+    let accounts: std::collections::BTreeSet<Account> =
+        settings.accounts.keys().map(|address| Account::new(address)).collect();
+    for (name, workstation) in &settings.workstations {
+        let key = entry("workstations", name).join("logins");
+        for (index, text) in workstation.logins.iter().enumerate() {
+            let login = Login::parse(text.as_bytes());
+            let key = key.element(index);
+            if form(&key, text, &login, report) {
+                never_used(&key, &login, workstation, settings, report);
+                server(&key, &login, settings, report);
+            }
+            let closed = settings.policy.unknown_accounts == Otherwise::Deny;
+            if closed && !accounts.contains(login.account()) && login.is_well_formed() {
+                let account = quoted(login.account().as_str());
+                let problem = format!("account {account} is not known");
+                report.warning(&key, problem, format!("add [accounts.{account}]"));
+            }
+        }
+        one_protocol(&key, workstation, report);
+    }
+}
+
+/// Whether there is more to look at.
+fn form(key: &Key, text: &str, login: &Login, report: &mut Report<'_>) -> bool {
+    if text.is_empty() {
+        return false; // policy says it
+    }
+    if !login.is_well_formed() {
+        let problem = "holds a control character, so no login equals it";
+        report.warning(key, problem, "copy it again from the client module");
+        return false;
+    }
+    if text.trim() != text {
+        let problem = "has blanks around it, which would have to be typed too";
+        report.warning(key, problem, "remove them");
+    }
+    if login.is_only_an_address() {
+        return true;
+    }
+    let fields = [
+        ("MandantId", login.mandant_id()),
+        ("ClientsystemId", login.clientsystem_id()),
+        ("WorkplaceId", login.workplace_id()),
+    ];
+    for (name, value) in fields {
+        if value.is_empty() {
+            let problem = format!("has no {name}");
+            let remedy = "write address#host:port#MandantId#ClientsystemId#WorkplaceId";
+            report.warning(key, problem, remedy);
+        } else if value.trim() != value {
+            report.warning(key, format!("has blanks around its {name}"), "remove them");
+        }
+    }
+    true
+}
+
+fn never_used(
+    key: &Key,
+    login: &Login,
+    workstation: &Workstation,
+    settings: &Settings,
+    report: &mut Report<'_>,
+) {
+    let workplaces = &workstation.workplaces;
+    if login.is_only_an_address() {
+        if settings.policy.logins_without_context == Otherwise::Deny {
+            let problem = "is only an address, which logins_without_context = \"deny\" refuses";
+            report.warning(key, problem, "write all of the login");
+        }
+    } else if !workplaces.is_empty() && !workplaces.iter().any(|w| w == login.workplace_id()) {
+        let problem = "its WorkplaceId is not among this workstation's workplaces";
+        report.warning(key, problem, "add it there, or correct the login");
+    }
+}
+
+/// The host and port in a login are the KIM mail service's; the client module's are another pair.
+fn server(key: &Key, login: &Login, settings: &Settings, report: &mut Report<'_>) {
+    let Some((host, port)) = login.server().rsplit_once(':') else { return };
+    for (name, module) in settings.client_modules.iter().take(super::client_modules::MOST) {
+        let host_of_module = module.host.as_deref().unwrap_or_default();
+        if host.eq_ignore_ascii_case(host_of_module) {
+            let problem = format!("names the host of client module {}", quoted(name));
+            let remedy = "one is wrong: a login names the KIM mail service, \
+                          client_modules the machine in the practice";
+            report.warning(key, problem, remedy);
+        }
+        let Ok(port) = port.parse::<u16>() else { continue };
+        let taken = port == module.pop3_port || port == module.smtp_port;
+        if taken && ![465, 995].contains(&port) {
+            let problem = format!("its port {port} is also client module {}'s", quoted(name));
+            let remedy = "look again: the port in a login is the KIM mail service's, \
+                          pop3_port and smtp_port are the client module's own";
+            report.warning(key, problem, remedy);
+        }
+    }
+}
+
+/// POP3 and SMTP logins of one account differ in the port, so an account with one kind alone can
+/// fetch but not send, or the other way round.
+fn one_protocol(key: &Key, workstation: &Workstation, report: &mut Report<'_>) {
+    let mut ports: BTreeMap<Account, Vec<(usize, &str)>> = BTreeMap::new();
+    let logins: Vec<Login> =
+        workstation.logins.iter().map(|text| Login::parse(text.as_bytes())).collect();
+    for (index, login) in logins.iter().enumerate() {
+        if let Some((_, port)) = login.server().rsplit_once(':') {
+            ports.entry(login.account().clone()).or_default().push((index, port));
+        }
+    }
+    for (_, ports) in ports {
+        let Some((index, first)) = ports.first() else { continue };
+        let (missing, other) = match *first {
+            "995" => ("sending", "465"),
+            "465" => ("fetching", "995"),
+            _ => continue,
+        };
+        if ports.iter().all(|(_, port)| port == first) {
+            let problem =
+                format!("is the only kind of login for this account: {missing} needs its own");
+            let remedy = format!("add the login with port {other} as well");
+            report.warning(&key.element(*index), problem, remedy);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The part of the settings that is about permissions, as `policy` wants it.
+
+use super::build::{each, network};
+use super::finding::{Key, Report};
+use super::settings::{self, Settings};
+use crate::policy::{
+    AccessRules, AccountRules, Policy, RuleError, Rules, Subject, User, Workstation,
+};
+
+/// Builds the rules and lets `policy` check what holds between them.
+pub(super) fn rules(settings: &Settings, report: &mut Report<'_>) -> Rules {
+    let rules = Rules {
+        mode: settings.policy.mode,
+        unknown_workstations: settings.policy.unknown_workstations,
+        unknown_accounts: settings.policy.unknown_accounts,
+        logins_without_context: settings.policy.logins_without_context,
+        workstations: named(&settings.workstations, "workstations", report, workstation),
+        users: named(&settings.users, "users", report, |user, _, _| User {
+            certificates: user.certificates.clone(),
+            workstations: user.workstations.clone(),
+            user_ids: user.user_ids.clone(),
+        }),
+        groups: named(&settings.groups, "groups", report, members),
+        departments: named(&settings.departments, "departments", report, members),
+        accounts: named(&settings.accounts, "accounts", report, account),
+        client_modules: settings.client_modules.keys().cloned().collect(),
+    };
+    if let Err(errors) = Policy::compile(rules.clone()) {
+        for error in errors {
+            complain(error, settings, report);
+        }
+    }
+    rules
+}
+
+fn named<T, U>(
+    tables: &settings::Named<T>,
+    section: &str,
+    report: &mut Report<'_>,
+    build: impl Fn(&T, &Key, &mut Report<'_>) -> U,
+) -> settings::Named<U> {
+    let entry = |(name, table): (&String, &T)| {
+        (name.clone(), build(table, &Key::of(&[section, name]), report))
+    };
+    tables.iter().map(entry).collect()
+}
+
+fn workstation(written: &settings::Workstation, key: &Key, report: &mut Report<'_>) -> Workstation {
+    Workstation {
+        addresses: each(&written.addresses, &key.join("addresses"), report, network),
+        certificates: written.certificates.clone(),
+        workplaces: restriction(&written.workplaces),
+        logins: restriction(&written.logins),
+    }
+}
+
+fn members(written: &settings::Members, key: &Key, report: &mut Report<'_>) -> Vec<Subject> {
+    subjects(&written.members, &key.join("members"), report)
+}
+
+fn account(written: &settings::Account, key: &Key, report: &mut Report<'_>) -> AccountRules {
+    let (receive, delete, send) = (key.join("receive"), key.join("delete"), key.join("send"));
+    AccountRules {
+        client_module: written.client_module.clone(),
+        retired: written.retired,
+        access: access(&written.allow, &written.deny, key, report),
+        receive: access(&written.receive.allow, &written.receive.deny, &receive, report),
+        delete: access(&written.delete.allow, &written.delete.deny, &delete, report),
+        send: access(&written.send.allow, &written.send.deny, &send, report),
+        services: restriction(&written.send.services),
+        recipients: restriction(&written.send.recipients),
+        senders: written.send.senders.clone(),
+    }
+}
+
+fn access(allow: &[String], deny: &[String], key: &Key, report: &mut Report<'_>) -> AccessRules {
+    AccessRules {
+        allow: subjects(allow, &key.join("allow"), report),
+        deny: subjects(deny, &key.join("deny"), report),
+    }
+}
+
+/// An entry that cannot be read stands for nobody, and the configuration is refused for it.
+fn subjects(list: &[String], key: &Key, report: &mut Report<'_>) -> Vec<Subject> {
+    each(list, key, report, |text| {
+        text.parse().map_err(|error: crate::policy::SubjectError| halves(&error.to_string()))
+    })
+}
+
+/// An empty list restricts nothing, as an absent one: the same as with `allow`.
+fn restriction(list: &[String]) -> Option<Vec<String>> {
+    (!list.is_empty()).then(|| list.to_vec())
+}
+
+fn complain(error: RuleError, settings: &Settings, report: &mut Report<'_>) {
+    if settings.client_modules.is_empty() && error.key.first().is_none_or(|k| k == "client_modules")
+    {
+        return; // lint says it
+    }
+    let (problem, remedy) = halves(&error.problem.to_string());
+    report.error(&Key::from(error.key), problem, remedy);
+}
+
+/// The problem and the remedy of a message that holds both in one sentence.
+fn halves(message: &str) -> (String, String) {
+    let cuts = [("; ", ""), (": write ", "write "), (": take ", "take ")];
+    let cut = cuts.into_iter().filter_map(|(mark, verb)| Some((message.find(mark)?, mark, verb)));
+    match cut.min() {
+        Some((at, mark, verb)) => {
+            (message[..at].to_owned(), format!("{verb}{}", &message[at + mark.len()..]))
+        }
+        None => (message.to_owned(), "correct the name, or add a table with it".into()),
+    }
+}

@@ -1,0 +1,260 @@
+//! The file as it was written: bounded, parsed once, with a line for every key.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml_edit::{ImDocument, Item, TableLike, Value};
+
+use super::finding::{Finding, Key, Severity};
+
+/// Ten thousand workstations and accounts fit; a log file taken for a configuration does not.
+const LARGEST: u64 = 4 << 20;
+
+/// The file's text, and where each key stands.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    path: PathBuf,
+    text: String,
+    spans: HashMap<Vec<String>, Range<usize>>,
+    line_starts: Vec<usize>,
+    /// Keys that an environment variable set, with the variable's name.
+    variables: BTreeMap<Vec<String>, String>,
+}
+
+/// Where something was written.
+pub(super) struct Place {
+    pub(super) file: PathBuf,
+    pub(super) line: Option<usize>,
+    pub(super) column: Option<usize>,
+}
+
+impl Source {
+    /// Reads and parses the file at `path`.
+    pub(super) fn read(path: &Path) -> Result<Self, Box<Finding>> {
+        let mut source = Self {
+            path: path.to_owned(),
+            text: String::new(),
+            spans: HashMap::new(),
+            line_starts: vec![0],
+            variables: BTreeMap::new(),
+        };
+        let bytes = source.bytes()?;
+        source.text = source.decode(bytes)?;
+        let line_ends = source.text.bytes().enumerate().filter(|(_, b)| *b == b'\n');
+        source.line_starts.extend(line_ends.map(|(at, _)| at + 1));
+        let document = match ImDocument::parse(source.text.clone()) {
+            Ok(document) => document,
+            Err(error) => {
+                let at = error.span().map(|span| span.start);
+                let message = super::finding::printable(&error.message().replace('\n', "; "));
+                let remedy = "text stands in quotes, a table's name in [brackets], each key once";
+                return Err(source.refuse(at, format!("not TOML: {message}"), remedy));
+            }
+        };
+        collect_table(document.as_table(), &mut Vec::new(), &mut source.spans);
+        Ok(source)
+    }
+
+    /// The file.
+    pub(super) fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    /// Its text, which is TOML.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What to say where the text is TOML and can still not be read.
+    pub(super) fn unreadable(&self, problem: &str) -> Finding {
+        *self.refuse(None, super::finding::printable(problem), "compare it with config/full.toml")
+    }
+
+    /// Notes that `variable` set `key`.
+    pub(super) fn set_by(&mut self, key: Vec<String>, variable: String) {
+        self.variables.insert(key, variable);
+    }
+
+    /// The variable that set `key` or something around it.
+    pub(super) fn variable(&self, key: &Key) -> Option<&str> {
+        let names = key.names();
+        let around = (0..=names.len()).rev().map(|end| &names[..end]);
+        around.filter_map(|around| self.variables.get(around)).next().map(String::as_str)
+    }
+
+    /// Where `key` was written, or else what is around it.
+    pub(super) fn place(&self, key: &Key) -> Place {
+        if let Some(variable) = self.variable(key) {
+            return Place { file: variable.into(), line: None, column: None };
+        }
+        let names = key.names();
+        let nearest = (1..=names.len()).rev().find_map(|end| self.spans.get(&names[..end]));
+        let position = nearest.map(|span| self.position(span.start));
+        Place {
+            file: self.path.clone(),
+            line: position.map(|(line, _)| line),
+            column: position.map(|(_, column)| column),
+        }
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, Box<Finding>> {
+        let unreadable = |error: std::io::Error| {
+            let problem = format!("cannot be read: {error}");
+            self.refuse(
+                None,
+                problem,
+                "give the configuration with --config FILE or KIMGATE_CONFIG",
+            )
+        };
+        let mut bytes = Vec::new();
+        let file = File::open(&self.path).map_err(unreadable)?;
+        file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > LARGEST {
+            let problem = format!("is larger than {} MiB", LARGEST >> 20);
+            return Err(self.refuse(None, problem, "name the configuration, not another file"));
+        }
+        Ok(bytes)
+    }
+
+    fn decode(&mut self, bytes: Vec<u8>) -> Result<String, Box<Finding>> {
+        let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+        String::from_utf8(bytes).map_err(|error| {
+            if utf16 {
+                return self.refuse(None, "is UTF-16 text".into(), "save it as UTF-8");
+            }
+            let valid = error.utf8_error().valid_up_to();
+            let before = &error.as_bytes()[..valid];
+            let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+            let problem = "holds a character that is not UTF-8".into();
+            let remedy = "save it as UTF-8, or write ae, oe, ue, ss";
+            let mut finding = self.refuse(None, problem, remedy);
+            finding.line = Some(line);
+            finding
+        })
+    }
+
+    fn refuse(&self, at: Option<usize>, problem: String, remedy: &str) -> Box<Finding> {
+        let position = at.map(|at| self.position(at));
+        Box::new(Finding {
+            severity: Severity::Error,
+            file: self.path.clone(),
+            line: position.map(|(line, _)| line),
+            column: position.map(|(_, column)| column),
+            key: String::new(),
+            problem,
+            remedy: remedy.into(),
+        })
+    }
+
+    /// Line and column of a byte offset, from 1.
+    fn position(&self, at: usize) -> (usize, usize) {
+        let line = self.line_starts.partition_point(|start| *start <= at);
+        let start = self.line_starts[line - 1];
+        let column = self.text.get(start..at).map_or(0, |before| before.chars().count());
+        (line, column + 1)
+    }
+}
+
+fn collect_table(
+    table: &dyn TableLike,
+    path: &mut Vec<String>,
+    spans: &mut HashMap<Vec<String>, Range<usize>>,
+) {
+    for (name, item) in table.iter() {
+        path.push(name.to_owned());
+        let key = table.get_key_value(name).and_then(|(key, _)| key.span());
+        // A header's own span is better than its key's, which a deeper header may have brought.
+        let header = item.as_table().and_then(|table| table.span());
+        if let Some(span) = header.or(key).or_else(|| item.span()) {
+            spans.insert(path.clone(), span);
+        }
+        collect_item(item, path, spans);
+        path.pop();
+    }
+}
+
+fn collect_item(
+    item: &Item,
+    path: &mut Vec<String>,
+    spans: &mut HashMap<Vec<String>, Range<usize>>,
+) {
+    if let Some(table) = item.as_table_like() {
+        collect_table(table, path, spans);
+    } else if let Some(array) = item.as_array() {
+        collect_array(array, path, spans);
+    }
+}
+
+fn collect_array(
+    array: &toml_edit::Array,
+    path: &mut Vec<String>,
+    spans: &mut HashMap<Vec<String>, Range<usize>>,
+) {
+    for (index, value) in array.iter().enumerate() {
+        path.push(index.to_string());
+        if let Some(span) = value.span() {
+            spans.insert(path.clone(), span);
+        }
+        match value {
+            Value::Array(inner) => collect_array(inner, path, spans),
+            Value::InlineTable(table) => collect_table(table, path, spans),
+            Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_) => {}
+        }
+        path.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Result<Source, Box<Finding>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Source::read(file.path())
+    }
+
+    #[test]
+    fn every_key_has_the_line_it_stands_in() {
+        let source = source(
+            "[a]\nb = 1\nlist = [\n  \"x\",\n  \"y\",\n]\n[c.d.\"e.f\"]\ng = { h = 2 }\n[c]\ni = 1\n",
+        )
+        .unwrap();
+        let table: [(&[&str], Option<usize>); 10] = [
+            (&["a"], Some(1)),
+            (&["a", "b"], Some(2)),
+            (&["a", "list", "1"], Some(5)),
+            (&["c", "d", "e.f"], Some(7)),
+            (&["c", "d", "e.f", "g", "h"], Some(8)),
+            (&["c"], Some(9)),
+            (&["c", "i"], Some(10)),
+            (&["a", "absent"], Some(1)),
+            (&["absent"], None),
+            (&[], None),
+        ];
+        for (names, line) in table {
+            assert_eq!(source.place(&Key::of(names)).line, line, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        let source = source("[a]\n\"ü\" = 1\nb = [\"ü\", \"x\"]\n").unwrap();
+        assert_eq!(source.place(&Key::of(&["a", "b", "1"])).column, Some(11));
+    }
+
+    #[test]
+    fn syntax_errors_name_line_and_column() {
+        let error = source("[a]\nb = \n").unwrap_err();
+        assert_eq!((error.line, error.column), (Some(2), Some(5)), "{error}");
+        let twice = source("[a]\nb = 1\nb = 2\n").unwrap_err();
+        assert_eq!(twice.line, Some(3), "{twice}");
+    }
+}

@@ -1,0 +1,296 @@
+//! Durations, sizes and closed lists of words as an operator writes them.
+//!
+//! Messages have the form `problem — remedy`; [`super::read`] takes them apart.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{DeserializeOwned, Error, IntoDeserializer, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A duration: `"30s"`, `"5m"`, `"1h30m"`, `"250ms"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub Duration);
+
+impl Time {
+    /// So many seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+}
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut total = Duration::ZERO;
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (count, after) = leading_number(rest).ok_or_else(|| not_a_time(text))?;
+            let units: [(&str, u64); 5] =
+                [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+            let (unit, millis) = units
+                .into_iter()
+                .find(|(unit, _)| after.starts_with(unit))
+                .ok_or_else(|| not_a_time(text))?;
+            total = count
+                .checked_mul(millis)
+                .and_then(|millis| total.checked_add(Duration::from_millis(millis)))
+                .ok_or_else(|| format!("{text:?} is too long — write at most \"3650d\""))?;
+            rest = &after[unit.len()..];
+        }
+        if text.is_empty() { Err(not_a_time(text)) } else { Ok(Self(total)) }
+    }
+}
+
+impl fmt::Display for Time {
+    /// The largest unit that needs no fraction; what is shown can be written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        match millis {
+            0 => f.write_str("0s"),
+            n if n % 86_400_000 == 0 => write!(f, "{}d", n / 86_400_000),
+            n if n % 3_600_000 == 0 => write!(f, "{}h", n / 3_600_000),
+            n if n % 60_000 == 0 => write!(f, "{}m", n / 60_000),
+            n if n % 1000 == 0 => write!(f, "{}s", n / 1000),
+            n => write!(f, "{n}ms"),
+        }
+    }
+}
+
+/// A number of octets: `"64MiB"`, `"16KiB"`, `"512B"`, `"0"`; a bare number is octets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (count, unit) = leading_number(text).ok_or_else(|| not_a_size(text))?;
+        let shift = match unit {
+            "" | "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            _ => return Err(not_a_size(text)),
+        };
+        count
+            .checked_mul(1 << shift)
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is too large — write at most \"1024GiB\""))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("0"),
+            n if n % (1 << 30) == 0 => write!(f, "{}GiB", n >> 30),
+            n if n % (1 << 20) == 0 => write!(f, "{}MiB", n >> 20),
+            n if n % (1 << 10) == 0 => write!(f, "{}KiB", n >> 10),
+            n => write!(f, "{n}B"),
+        }
+    }
+}
+
+/// Where something listens: an IP address and a port. Names are not resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub SocketAddr);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|_| {
+            let remedy = match text.rsplit_once(':') {
+                Some(("localhost", port)) => format!("write \"127.0.0.1:{port}\""),
+                Some(("" | "*", port)) => format!("write \"0.0.0.0:{port}\" for all addresses"),
+                _ => {
+                    "write an IP address and a port, as in \"0.0.0.0:995\" or \"[::1]:995\"".into()
+                }
+            };
+            format!("{text:?} is not an address with a port — {remedy}")
+        })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where the admin pages are, or `"off"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdminAddress(pub Option<Address>);
+
+impl FromStr for AdminAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" { Ok(Self(None)) } else { text.parse().map(|a| Self(Some(a))) }
+    }
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+/// Reads an enum from its word. The derived way would also take a number, as the word's position.
+pub(super) fn word<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let text = String::deserialize(deserializer)?;
+    T::deserialize(IntoDeserializer::<D::Error>::into_deserializer(text))
+}
+
+/// As [`word`], for keys without a default.
+pub(super) fn some_word<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    word(deserializer).map(Some)
+}
+
+/// Text that is read by `FromStr`, with a word of its own for a bare number.
+struct Written<T> {
+    what: &'static str,
+    number: fn(u64) -> Option<T>,
+    read: PhantomData<T>,
+}
+
+impl<T: FromStr<Err = String>> Visitor<'_> for Written<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+        (self.number)(number).ok_or_else(|| E::invalid_type(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+        let unsigned = u64::try_from(number).ok().and_then(self.number);
+        unsigned.ok_or_else(|| E::invalid_type(Unexpected::Signed(number), &self))
+    }
+}
+
+/// Serde by way of `FromStr` and `Display`.
+macro_rules! written {
+    ($type:ty, $what:literal, $number:expr) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let visitor = Written { what: $what, number: $number, read: PhantomData };
+                deserializer.deserialize_any(visitor)
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    };
+}
+
+written!(Time, "a duration with a unit, as in \"30s\" or \"5m\"", |_| None);
+written!(Size, "a size, as in \"64MiB\"", |octets| Some(Size(octets)));
+written!(Address, "an address with a port, as in \"0.0.0.0:995\"", |_| None);
+written!(AdminAddress, "an address with a port, as in \"127.0.0.1:9465\", or \"off\"", |_| None);
+
+/// The digits at the start and what follows them.
+fn leading_number(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..end].parse().ok()?, &text[end..]))
+}
+
+fn not_a_time(text: &str) -> String {
+    let shown: String = text.chars().take(40).collect();
+    let remedy = match text.parse::<u64>() {
+        Ok(number) => format!("write \"{number}s\" if seconds are meant"),
+        Err(_) => "write a number with ms, s, m, h or d, as in \"30s\" or \"1h30m\"".into(),
+    };
+    format!("{shown:?} is not a duration — {remedy}")
+}
+
+fn not_a_size(text: &str) -> String {
+    let shown: String = text.chars().take(40).collect();
+    format!(
+        "{shown:?} is not a size — write a whole number with B, KiB, MiB or GiB, as in \"64MiB\""
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_numbers_with_units() {
+        let table = [
+            ("0s", 0),
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("30d", 2_592_000_000),
+            ("1m0s500ms", 60_500),
+        ];
+        for (text, millis) in table {
+            assert_eq!(text.parse(), Ok(Time(Duration::from_millis(millis))), "{text}");
+        }
+        let too_long = format!("{}d", u64::MAX);
+        for bad in ["", "30", "s", "5 m", "5x", "-5s", "1.5h", "5m ", "٣s", &too_long] {
+            let error = bad.parse::<Time>().unwrap_err();
+            assert!(error.contains(" — "), "{bad}: {error}");
+        }
+        assert!("30".parse::<Time>().unwrap_err().contains("write \"30s\""));
+    }
+
+    #[test]
+    fn sizes_are_whole_numbers_with_binary_units() {
+        let table = [("0", 0), ("17", 17), ("512B", 512), ("16KiB", 16_384), ("1GiB", 1 << 30)];
+        for (text, octets) in table {
+            assert_eq!(text.parse(), Ok(Size(octets)), "{text}");
+        }
+        for bad in ["", "MiB", "64MB", "64 MiB", "1.5MiB", "-1", "18446744073709551615GiB"] {
+            assert!(bad.parse::<Size>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_can_be_written() {
+        for millis in [0, 1, 999, 1000, 90_000, 3_600_000, 86_400_000, 90_061_001] {
+            let time = Time(Duration::from_millis(millis));
+            assert_eq!(time.to_string().parse(), Ok(time));
+        }
+        for octets in [0, 1, 1023, 1024, 3 << 20, 5 << 30] {
+            assert_eq!(Size(octets).to_string().parse(), Ok(Size(octets)));
+        }
+    }
+
+    #[test]
+    fn addresses_need_a_number_and_a_port() {
+        assert!("[::1]:0".parse::<Address>().is_ok());
+        let localhost = "localhost:995".parse::<Address>().unwrap_err();
+        assert!(localhost.contains("127.0.0.1:995"), "{localhost}");
+        for bad in ["", "995", ":995", "0.0.0.0", "1.2.3.4:99999", "*:995"] {
+            assert!(bad.parse::<Address>().is_err(), "{bad}");
+        }
+    }
+}
