@@ -25,6 +25,7 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -97,6 +98,11 @@ impl Gateway {
     /// Where each listener is, by name; with port 0 in the configuration this is the real port.
     pub fn addresses(&self) -> &BTreeMap<String, SocketAddr> {
         &self.addresses
+    }
+
+    /// The PEM file with the chain that workstations see; `None` where every listener is plain.
+    pub fn certificate_file(&self) -> Option<PathBuf> {
+        self.shared.live.load().tls.as_ref().map(|tls| tls.file().to_owned())
     }
 
     /// A handle that stays when [`Gateway::serve`] has the gateway.

@@ -24,6 +24,7 @@ use super::x509::Certificate;
 pub struct ListenerTls {
     config: Arc<ServerConfig>,
     certificate: Arc<CertificateFacts>,
+    file: Arc<Path>,
     warnings: Arc<[MaterialWarning]>,
 }
 
@@ -53,6 +54,7 @@ impl ListenerTls {
         Ok(Self {
             config: Arc::new(server),
             certificate: Arc::new(certificate),
+            file: identity.certificate.into(),
             warnings: warnings.into(),
         })
     }
@@ -75,6 +77,11 @@ impl ListenerTls {
     /// Everything else about it.
     pub fn certificate(&self) -> &CertificateFacts {
         &self.certificate
+    }
+
+    /// The PEM file that its chain was read from.
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// Legal but unwise things about the files.
