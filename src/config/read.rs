@@ -244,7 +244,9 @@ fn wanted(expected: &str, found: &Actual) -> String {
         ("a string" | "path string", None) => "text in quotes".into(),
         ("u16", _) => "a whole number from 0 to 65535, without quotes".into(),
         ("u32", _) => "a whole number, without quotes".into(),
-        (expected, Some(number)) if expected.starts_with("a duration") => {
+        (expected, Some(number))
+            if expected.starts_with("a duration") && !matches!(found, Actual::Float(_)) =>
+        {
             format!("\"{number}s\" if seconds are meant")
         }
         (expected, _) if expected.starts_with("struct ") => "a table with its keys".into(),

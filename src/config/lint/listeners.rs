@@ -104,7 +104,7 @@ fn tls(settings: &Settings, report: &mut Report<'_>) {
         (ClientCertificates::Off, Some(_)) => {
             let problem = "is not used, because client_certificates is \"off\"";
             let remedy = "write client_certificates = \"optional\" or \"required\", or remove this";
-            report.error(&key("client_ca"), problem, remedy);
+            report.warning(&key("client_ca"), problem, remedy);
         }
         (ClientCertificates::Off, None)
         | (ClientCertificates::Optional | ClientCertificates::Required, Some(_)) => {}
