@@ -91,6 +91,7 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
         bytes_to_module: ended.to_module,
         seconds: seconds(started),
     });
+    shared.observer.contexts_active(shared.contexts.active());
     drop(tracked);
 }
 
