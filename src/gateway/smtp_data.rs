@@ -254,6 +254,11 @@ impl Intake {
         self.ready.extend_from_slice(piece.release);
         self.ready.extend_from_slice(&pair.client.bytes()[..piece.safe]);
         self.header.feed(&self.ready[start..]);
+        if self.has_ended {
+            // The final line is held back here, and it is what ends the last field of a message
+            // without a body.
+            self.header.feed(END);
+        }
         pair.client.consume(piece.used);
         Ok(())
     }
