@@ -225,6 +225,12 @@ impl Pair {
         Err(Stop::ClientLeft)
     }
 
+    /// The same, whether the workstation waits for it or not.
+    pub(crate) async fn wait_for_module_alone(&mut self) -> Filled {
+        let filled = timeout(self.stall(), self.module.fill()).await;
+        filled.unwrap_or(Filled::Ended(End::Cut))
+    }
+
     pub(crate) fn stall(&self) -> Duration {
         self.live.config.limits.transfer_stall_timeout
     }
