@@ -92,6 +92,9 @@ impl Pair {
                     self.refuse_line().await?;
                 }
                 Framed::Incomplete if self.client.end().is_some() => return Err(Stop::Done),
+                Framed::Incomplete if !self.client.has_room() => {
+                    return Err(Stop::Say(Reason::LineTooLong));
+                }
                 Framed::Incomplete => self.wait_for_client().await?,
             }
         }
