@@ -117,7 +117,7 @@ impl Pair {
     }
 
     /// An answer belongs to one command: bytes that came before it was sent are nobody's answer.
-    async fn check_silence(&mut self) -> Result<(), Stop> {
+    pub(crate) async fn check_silence(&mut self) -> Result<(), Stop> {
         let silent = poll_fn(|cx| Poll::Ready(self.module.poll_fill(cx).is_pending())).await;
         match (silent, self.module.bytes().is_empty()) {
             (true, true) => Ok(()),
