@@ -38,7 +38,7 @@ pub(crate) struct Pair {
     pub(crate) bad_lines: u32,
     pub(crate) told: Told,
     /// Given back when the session ends, however it does.
-    pub(crate) _held: Held,
+    pub(crate) held: Held,
 }
 
 /// What a session holds while it lives.
@@ -269,6 +269,8 @@ impl Pair {
             Stop::Done | Stop::Say(_) | Stop::Said(_) => drop(self.module),
             Stop::ClientLeft | Stop::Broken(_) => self.module.abort(),
         }
+        // The mailbox is free from now on, however slowly the workstation says goodbye.
+        drop(self.held);
         match stop {
             Stop::Quit | Stop::Done | Stop::Say(_) | Stop::Said(_) => {
                 self.client.close(&last_words).await;

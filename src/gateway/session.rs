@@ -139,7 +139,7 @@ impl Session {
             certificate_names: self.certificate_names,
             bad_lines: 0,
             told: Told::default(),
-            _held: Held { _place: origin, _context: context, _turn: turn },
+            held: Held { _place: origin, _context: context, _turn: turn },
         };
         let stop = match pair.facts.protocol {
             Protocol::Pop3 => pop3::serve(&mut pair).await,
