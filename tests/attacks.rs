@@ -14,7 +14,7 @@ use kimgate::gateway::{
 };
 use kimgate::observe::{AuditConfig, ObserveConfig, Observer};
 use kimgate::policy::{AccountRules, Otherwise, Policy, Rules};
-use kimgate::trust::ClientModuleTrust;
+use kimgate::trust::{ClientCertificates, ClientModuleTrust, ListenerTlsConfig, MinVersion};
 use kimgate::words::{Language, Protocol, Security};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -141,6 +141,53 @@ async fn a_command_line_that_no_buffer_holds_is_too_long_whatever_the_limit() {
     assert!(reply.contains("(line-too-long)"), "{reply:?}");
 }
 
+#[tokio::test]
+async fn connections_that_only_open_do_not_take_the_places_of_all() {
+    let state = tempfile::tempdir().unwrap();
+    let world = World::start(
+        Protocol::Pop3,
+        |_| (),
+        |config| {
+            config.listeners[0].security = Security::Implicit;
+            config.limits.connections_per_workstation = 2;
+            config.tls = Some(ListenerTlsConfig {
+                certificate: None,
+                min_version: MinVersion::default(),
+                client_certificates: ClientCertificates::Off,
+                client_ca: None,
+                gateway_name: "gw".into(),
+                state_dir: state.path().to_owned(),
+            });
+        },
+    )
+    .await;
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        silent.push(Peer::new(TcpStream::connect(world.address).await.unwrap()));
+        settle().await;
+    }
+    let mut third = Peer::new(TcpStream::connect(world.address).await.unwrap());
+    assert_eq!(third.rest().await, "", "it is sent away");
+    silent.clear();
+    settle().await;
+    let mut fourth = Peer::new(TcpStream::connect(world.address).await.unwrap());
+    fourth.send("USER x\r\n").await;
+    fourth.expect("-ERR KIM-Gateway: this port speaks TLS").await;
+}
+
+#[tokio::test]
+async fn a_login_leaves_nothing_of_itself_on_the_next_one() {
+    let world = World::pop3(|_| ()).await;
+    let mut client = world.connect().await;
+    client.ask(&format!("USER {ACCOUNT}"), "+OK").await;
+    client.ask("PASS falsch", "-ERR no").await;
+    client.ask("USER stranger@praxis.kim.telematik", "+OK").await;
+    let reply = client.ask("PASS falsch", "-ERR").await;
+    assert!(reply.contains("(account-unknown)"), "{reply:?}");
+    let line = world.audited("account-unknown").await;
+    assert!(!line.contains("\"client_module\":\"main\""), "{line}");
+}
+
 /// Until what was sent over loopback has been read; a gateway that reacts later reacts the same.
 async fn settle() {
     for _ in 0..20 {
@@ -212,7 +259,7 @@ struct World {
     modules: mpsc::UnboundedReceiver<Peer>,
     _handle: Handle,
     stop: CancellationToken,
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
     /// Taken while the client module is to hold refusals back.
     refusals: Arc<Semaphore>,
     held: Option<OwnedSemaphorePermit>,
@@ -301,10 +348,25 @@ impl World {
             modules,
             _handle: handle,
             stop,
-            _state: audit,
+            state: audit,
             refusals,
             held: None,
         }
+    }
+
+    /// The first line of the audit with this word in it.
+    async fn audited(&self, word: &str) -> String {
+        let find = async {
+            loop {
+                let audit = std::fs::read_to_string(self.state.path().join("audit.jsonl"));
+                let audit = audit.unwrap_or_default();
+                if let Some(line) = audit.lines().find(|line| line.contains(word)) {
+                    return line.to_owned();
+                }
+                settle().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, find).await.expect("no such line")
     }
 
     fn hold_refusals(&mut self) {
