@@ -2,7 +2,7 @@
 //! client module, and the gateway stands between the two.
 
 // clippy exempts functions marked as tests only, not the helpers beside them.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -189,9 +189,10 @@ async fn bring_answer(
         }
         // QUIT is the workstation's last wish: many close without waiting for the answer, and the
         // deletions that it commits are wanted all the same.
-        let filled = match command {
-            Command::Quit => pair.wait_for_module_alone().await,
-            _ => pair.wait_for_module().await?,
+        let filled = if *command == Command::Quit {
+            pair.wait_for_module_alone().await
+        } else {
+            pair.wait_for_module().await?
         };
         if let Filled::Ended(_) = filled {
             return Err(broken(forwarded, Reason::ClientModuleUnreachable));
