@@ -43,6 +43,7 @@ pub(crate) enum Rejection {
 
 /// A refusal and what the audit wants to know of it.
 pub(crate) struct Refused {
+    pub(crate) action: Action,
     pub(crate) reason: Reason,
     pub(crate) rule: Option<Rule>,
     pub(crate) reply: Vec<u8>,
@@ -104,7 +105,7 @@ impl Session {
             Err(denial) => {
                 self.tracked.learn(&self.facts);
                 let refused = self.refused(denial.reason, "");
-                Err(Refused { rule: Some(denial.rule), ..refused })
+                Err(Refused { action: denial.action, rule: Some(denial.rule), ..refused })
             }
         }
     }
@@ -194,7 +195,7 @@ impl Session {
             detail,
         };
         let reply = refusal(facts.protocol, live.config.language, reason, about);
-        Refused { reason, rule: None, reply }
+        Refused { action: Action::Login, reason, rule: None, reply }
     }
 }
 
@@ -206,7 +207,12 @@ struct PauseKey {
 
 /// The client module's own refusal, word for word.
 fn rejected(answer: Answer) -> Refused {
-    Refused { reason: Reason::RejectedByClientModule, rule: None, reply: answer.bytes }
+    Refused {
+        action: Action::Login,
+        reason: Reason::RejectedByClientModule,
+        rule: None,
+        reply: answer.bytes,
+    }
 }
 
 /// Whether a refusal may be about the login or its password, so that repeating it could lock the

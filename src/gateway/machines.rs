@@ -220,10 +220,15 @@ impl Back {
         }
     }
 
-    /// Asks a POP3 server what it offers; an SMTP server has said so in its answer to EHLO.
-    pub(crate) fn ask_capabilities(&mut self) {
-        if let Self::Pop3(back) = self {
-            back.ask_capabilities();
+    /// Asks a POP3 server what it offers; an SMTP server has said so in its answer to EHLO. Says
+    /// whether an answer will come.
+    pub(crate) fn ask_capabilities(&mut self) -> bool {
+        match self {
+            Self::Pop3(back) => {
+                back.ask_capabilities();
+                true
+            }
+            Self::Smtp(_) => false,
         }
     }
 }

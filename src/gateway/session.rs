@@ -20,7 +20,7 @@ use crate::observe::{Event, LiveSession, Phase, SessionFacts};
 use crate::policy::Station;
 use crate::proto::front::{Setup, Stage};
 use crate::trust::client_names;
-use crate::words::{Close, Protocol, Reason, Security};
+use crate::words::{Action, Close, Protocol, Reason, Security};
 
 /// How long a TLS handshake may take from the accept on; it waits for no card and for no person.
 const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -284,19 +284,21 @@ impl Session {
     }
 
     fn report_login(&self, outcome: Result<&Admitted, &Refused>, asked: Instant) {
-        let (result, rule, reply, would_deny) = match outcome {
+        let (action, result, rule, reply, would_deny) = match outcome {
             Ok(Admitted { permit, answer, .. }) => (
+                Action::Login,
                 Ok(()),
                 Some(permit.rule()),
                 answer.bytes.as_slice(),
                 permit.would_deny().map(|denial| denial.reason),
             ),
-            Err(Refused { reason, rule, reply }) => {
-                (Err(*reason), rule.as_ref(), reply.as_slice(), None)
+            Err(Refused { action, reason, rule, reply }) => {
+                (*action, Err(*reason), rule.as_ref(), reply.as_slice(), None)
             }
         };
         self.shared.observer.emit(Event::Login {
             session: &self.facts,
+            action,
             result,
             seconds: seconds(asked),
             rule: rule.map(|rule| rule.as_str()),

@@ -50,6 +50,9 @@ pub(crate) async fn carry_message(pair: &mut Pair, envelope: Transaction) -> Res
     while !intake.is_header_known() {
         intake.take(pair).await?;
     }
+    if intake.is_ambiguous {
+        return break_off(pair, &mut intake, Reason::AmbiguousLineEnding).await;
+    }
     if let Some(reply) = judge(pair, &intake) {
         intake.swallow(pair).await?;
         reset(pair).await?;
@@ -72,10 +75,7 @@ pub(crate) async fn carry_message(pair: &mut Pair, envelope: Transaction) -> Res
         Streamed::Stopped(reason) => {
             // The client module must not take what it has for a whole message.
             pair.module.stream().reset_on_drop();
-            intake.swallow(pair).await?;
-            let reply = pair.refusal(reason, "");
-            pair.reply(&reply).await?;
-            Err(Stop::Said(reason))
+            break_off(pair, &mut intake, reason).await
         }
     }
 }
@@ -88,6 +88,14 @@ async fn bring_refusal(pair: &mut Pair, reply: Reply) -> Result<(), Stop> {
     let reset = reset(pair).await;
     pair.reply(&words).await?;
     reset
+}
+
+/// Refuses the message when all of it has come, and ends the session: whoever sends such a message
+/// has no other that is wanted, whether this one was begun at the client module or not.
+async fn break_off(pair: &mut Pair, intake: &mut Intake, reason: Reason) -> Result<(), Stop> {
+    intake.swallow(pair).await?;
+    pair.refuse(reason, "").await?;
+    Err(Stop::Said(reason))
 }
 
 /// How the way to the client module ended.
@@ -191,9 +199,6 @@ async fn finish(
 
 /// The refusal of a message, if its header block deserves one.
 fn judge(pair: &Pair, intake: &Intake) -> Option<Vec<u8>> {
-    if intake.is_ambiguous {
-        return Some(pair.refusal(Reason::AmbiguousLineEnding, ""));
-    }
     let header = &intake.header;
     if header.is_over_limit() && pair.permit.needs_service() {
         return Some(pair.refusal(Reason::LineTooLong, ""));

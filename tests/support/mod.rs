@@ -13,3 +13,4 @@ pub(crate) mod player;
 pub(crate) mod practice;
 pub(crate) mod tools;
 pub(crate) mod transcript;
+pub(crate) mod world;
