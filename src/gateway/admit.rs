@@ -87,6 +87,9 @@ impl Session {
         self.live = self.shared.live.load_full();
         let login = Login::parse(credentials.login());
         self.facts.account = Some(login.account().clone());
+        // What an earlier login on this connection came to says nothing about this one.
+        (self.facts.users, self.facts.known_account) = (Vec::new(), false);
+        self.facts.client_module = None;
         let station = self.station();
         let request = Request { station: &station, login: &login, protocol: self.facts.protocol };
         let decided = self.live.policy.decide(&request);

@@ -68,13 +68,16 @@ impl Front {
         loop {
             match self.step() {
                 Step::Send(reply) => client.send(&reply).await.map_err(|_| Close::ClientLeft)?,
-                Step::NeedInput => match client.fill().await {
-                    Filled::More => {
-                        self.feed(client.bytes());
-                        client.consume_and_wipe();
+                Step::NeedInput => {
+                    // While the last login was being decided, more may have come already.
+                    if client.bytes().is_empty()
+                        && let Filled::Ended(_) = client.fill().await
+                    {
+                        return Err(Close::ClientLeft);
                     }
-                    Filled::Ended(_) => return Err(Close::ClientLeft),
-                },
+                    self.feed(client.bytes());
+                    client.consume_and_wipe();
+                }
                 Step::StartTls => return Ok(Wish::StartTls),
                 Step::Login(credentials) => return Ok(Wish::Login(credentials)),
                 Step::Quit => return Ok(Wish::Quit),

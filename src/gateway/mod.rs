@@ -154,6 +154,10 @@ impl Handle {
     pub fn reload(&self, config: Config, policy: Policy) -> Result<(), MaterialError> {
         let live = Live::load(config, policy)?;
         live.inherit(&self.shared.live.load());
+        if let Some(tls) = &live.tls {
+            let end = tls.not_after().unix_timestamp();
+            self.shared.observer.listener_not_after("listener", end);
+        }
         self.shared.live.store(Arc::new(live));
         self.shared.reloaded.notify_waiters();
         Ok(())

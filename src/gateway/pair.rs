@@ -92,6 +92,9 @@ impl Pair {
                     self.refuse_line().await?;
                 }
                 Framed::Incomplete if self.client.end().is_some() => return Err(Stop::Done),
+                Framed::Incomplete if !self.client.has_room() => {
+                    return Err(Stop::Say(Reason::LineTooLong));
+                }
                 Framed::Incomplete => self.wait_for_client().await?,
             }
         }
@@ -114,7 +117,7 @@ impl Pair {
     }
 
     /// An answer belongs to one command: bytes that came before it was sent are nobody's answer.
-    async fn check_silence(&mut self) -> Result<(), Stop> {
+    pub(crate) async fn check_silence(&mut self) -> Result<(), Stop> {
         let silent = poll_fn(|cx| Poll::Ready(self.module.poll_fill(cx).is_pending())).await;
         match (silent, self.module.bytes().is_empty()) {
             (true, true) => Ok(()),
@@ -223,6 +226,12 @@ impl Pair {
             }
         }
         Err(Stop::ClientLeft)
+    }
+
+    /// The same, whether the workstation waits for it or not.
+    pub(crate) async fn wait_for_module_alone(&mut self) -> Filled {
+        let filled = timeout(self.stall(), self.module.fill()).await;
+        filled.unwrap_or(Filled::Ended(End::Cut))
     }
 
     pub(crate) fn stall(&self) -> Duration {

@@ -13,6 +13,7 @@ use crate::observe::Event;
 use crate::policy::Denial;
 use crate::proto::dot::{DotScan, END};
 use crate::proto::header::HeaderReader;
+use crate::proto::smtp::reply::Reply;
 use crate::words::Reason;
 
 const GO_AHEAD: &[u8] = b"354 KIM-Gateway: end data with <CR><LF>.<CR><LF>\r\n";
@@ -57,12 +58,15 @@ pub(crate) async fn carry_message(pair: &mut Pair, envelope: Transaction) -> Res
         reset(pair).await?;
         return pair.reply(&reply).await;
     }
+    // The header block may have taken its time; what the client module said meanwhile is no answer.
+    pair.check_silence().await?;
     let reply = ask(pair, b"DATA\r\n").await?;
     if reply.code != 354 {
         intake.swallow(pair).await?;
-        return match reply.is_positive() {
-            true => Err(Stop::Say(Reason::ClientModuleProtocolError)),
-            false => bring(pair, reply).await,
+        return match reply.code / 100 {
+            2 => Err(Stop::Say(Reason::ClientModuleProtocolError)),
+            4 | 5 if reply.code != 421 => bring_refusal(pair, reply).await,
+            _ => bring(pair, reply).await,
         };
     }
     pair.module.consume(reply.len);
@@ -82,6 +86,16 @@ async fn break_off(pair: &mut Pair, intake: &mut Intake, reason: Reason) -> Resu
     intake.swallow(pair).await?;
     pair.refuse(reason, "").await?;
     Err(Stop::Said(reason))
+}
+
+/// Brings the refusal of DATA. The workstation hears it behind its message, where a transaction is
+/// over whatever the answer; the client module has refused a command and still keeps its recipients.
+async fn bring_refusal(pair: &mut Pair, reply: Reply) -> Result<(), Stop> {
+    let words = pair.module.bytes()[..reply.len].to_vec();
+    pair.module.consume(reply.len);
+    let reset = reset(pair).await;
+    pair.reply(&words).await?;
+    reset
 }
 
 /// How the way to the client module ended.
@@ -109,7 +123,12 @@ async fn stream(pair: &mut Pair, intake: &mut Intake) -> Result<Streamed, Stop> 
             return Ok(Streamed::Stopped(Reason::MessageTooLarge));
         }
         if intake.has_ended {
-            return Ok(Streamed::Whole { added });
+            // An answer to the message cannot be there before its end.
+            return Ok(match pair.check_silence().await {
+                Ok(()) => Streamed::Whole { added },
+                Err(Stop::Say(reason)) => Streamed::Stopped(reason),
+                Err(stop) => return Err(stop),
+            });
         }
         if pair.client.bytes().is_empty() {
             pair.report_traffic();
@@ -259,6 +278,11 @@ impl Intake {
         self.ready.extend_from_slice(piece.release);
         self.ready.extend_from_slice(&pair.client.bytes()[..piece.safe]);
         self.header.feed(&self.ready[start..]);
+        if self.has_ended {
+            // The final line is held back here, and it is what ends the last field of a message
+            // without a body.
+            self.header.feed(END);
+        }
         pair.client.consume(piece.used);
         Ok(())
     }
