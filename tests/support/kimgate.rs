@@ -48,7 +48,7 @@ impl Kimgate {
         let daemon = Daemon::start(count, async |folder, ports| {
             let file = folder.join("kimgate.toml");
             fs::write(&file, configuration(protocols, ports, more)).unwrap();
-            let mut command = Command::new(env!("CARGO_BIN_EXE_kimgate"));
+            let mut command = Command::new(binary());
             command.args(["run", "--config"]).arg(file);
             command
         })
@@ -76,8 +76,13 @@ impl Kimgate {
             host: "localhost".into(),
             port: self.port(protocol, tls.security()),
             tls,
-            ca: self.folder().join("state/gateway-self-signed.pem"),
+            ca: self.certificate(),
         }
+    }
+
+    /// The certificate that it made for itself.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.folder().join("state/gateway-self-signed.pem")
     }
 
     /// The port of a listener.
@@ -134,6 +139,12 @@ impl Left {
         let lines = self.audit.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.filter(|line| line["event"] == name).collect()
     }
+}
+
+/// What cargo built for this test; `KIMGATE_BINARY` names another one, such as the release build.
+fn binary() -> PathBuf {
+    let named = std::env::var_os("KIMGATE_BINARY").map(PathBuf::from);
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_kimgate").into())
 }
 
 /// A client module in the configuration, trusted by its pin.

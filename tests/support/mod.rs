@@ -12,5 +12,6 @@ pub(crate) mod facts;
 pub(crate) mod kimgate;
 pub(crate) mod player;
 pub(crate) mod practice;
+pub(crate) mod talk;
 pub(crate) mod tools;
 pub(crate) mod transcript;
