@@ -4,6 +4,7 @@ mod certs;
 mod check;
 mod client;
 mod demo;
+mod explain;
 mod run;
 mod screen;
 mod simulate;
@@ -27,6 +28,7 @@ struct Words {
 enum Command {
     Run(run::Run),
     Check(check::Check),
+    Explain(explain::Explain),
     Certs(certs::Certs),
     Demo(demo::Demo),
     Simulate(simulate::Simulate),
@@ -91,6 +93,7 @@ pub fn main() -> ExitCode {
     let done = match words.command {
         Command::Run(run) => run.execute(&mut screen),
         Command::Check(check) => check.execute(&mut screen),
+        Command::Explain(explain) => explain.execute(&mut screen),
         Command::Certs(certs) => certs.execute(&mut screen),
         Command::Demo(demo) => demo.execute(&mut screen),
         Command::Simulate(simulate) => simulate.execute(&mut screen),
