@@ -1,8 +1,10 @@
 //! The commands: what was typed, what happens, what is printed, and with which code it ends.
 
+mod certs;
 mod check;
 mod client;
 mod demo;
+mod explain;
 mod run;
 mod screen;
 mod simulate;
@@ -26,6 +28,8 @@ struct Words {
 enum Command {
     Run(run::Run),
     Check(check::Check),
+    Explain(explain::Explain),
+    Certs(certs::Certs),
     Demo(demo::Demo),
     Simulate(simulate::Simulate),
 }
@@ -89,6 +93,8 @@ pub fn main() -> ExitCode {
     let done = match words.command {
         Command::Run(run) => run.execute(&mut screen),
         Command::Check(check) => check.execute(&mut screen),
+        Command::Explain(explain) => explain.execute(&mut screen),
+        Command::Certs(certs) => certs.execute(&mut screen),
         Command::Demo(demo) => demo.execute(&mut screen),
         Command::Simulate(simulate) => simulate.execute(&mut screen),
     };
