@@ -262,8 +262,8 @@ async fn what_the_client_module_or_kimgate_refuses_fails_in_every_stock_program(
     assert_eq!(lab.sim.maildrop(ADDRESS).len(), 1);
     let left = lab.stop().await;
     assert_eq!(accepted_logins(&left), 0, "{}", left.audit);
-    for reason in ["rejected-by-client-module", "account-retired"] {
-        let refused = left.events("login").iter().filter(|line| line["reason"] == reason).count();
+    for (event, reason) in [("login", "rejected-by-client-module"), ("denied", "account-retired")] {
+        let refused = left.events(event).iter().filter(|line| line["reason"] == reason).count();
         assert!(refused >= tries, "{reason}: {refused} of {tries}");
     }
 }
