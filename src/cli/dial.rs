@@ -37,7 +37,7 @@ pub(super) enum Pause {
     /// The server waits for a login.
     Ready,
     /// It accepted the login.
-    LoggedIn(Answer),
+    LoggedIn,
     /// It refused us, or the login.
     Refused(Answer),
     /// It answered QUIT.
@@ -205,7 +205,7 @@ impl Dialogue {
                 BackStep::NeedInput => self.read().await?,
                 BackStep::StartTls => return Ok(Pause::StartTls),
                 BackStep::Ready => return Ok(Pause::Ready),
-                BackStep::LoggedIn(answer) => return Ok(Pause::LoggedIn(answer)),
+                BackStep::LoggedIn(_) => return Ok(Pause::LoggedIn),
                 BackStep::Refused(answer) => return Ok(Pause::Refused(answer)),
                 BackStep::Done => return Ok(Pause::Done),
             }

@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod demo;
 mod dial;
+mod doctor;
 mod explain;
 mod run;
 mod screen;
@@ -32,6 +33,7 @@ enum Command {
     Check(check::Check),
     Explain(explain::Explain),
     Certs(certs::Certs),
+    Doctor(doctor::Doctor),
     Trust(trust::Trust),
     Demo(demo::Demo),
     Simulate(simulate::Simulate),
@@ -98,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.execute(&mut screen),
         Command::Explain(explain) => explain.execute(&mut screen),
         Command::Certs(certs) => certs.execute(&mut screen),
+        Command::Doctor(doctor) => doctor.execute(&mut screen),
         Command::Trust(trust) => trust.execute(&mut screen),
         Command::Demo(demo) => demo.execute(&mut screen),
         Command::Simulate(simulate) => simulate.execute(&mut screen),
