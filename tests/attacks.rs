@@ -59,6 +59,22 @@ async fn a_first_header_line_behind_a_blank_is_still_a_field() {
 }
 
 #[tokio::test]
+async fn a_header_too_long_to_be_read_hides_no_service_and_is_audited() {
+    let filler = format!("X-Filler: {}\r\n", "x".repeat(500)).repeat(600);
+    let field = "X-KIM-Dienstkennung: eAU;Lieferung;V1.0\r\n";
+    let message = format!("{filler}{field}\r\nbody\r\n.\r\n");
+    let mut world = World::smtp(|account| account.services = Some(vec!["KIM-Mail;*".into()])).await;
+    let (mut client, mut module) = world.begin_message().await;
+    client.send(&message).await;
+    module.expect("RSET").await;
+    module.send("250 ok\r\n").await;
+    let reply = client.line().await;
+    assert!(reply.contains("(service-not-allowed)"), "{reply:?}");
+    let line = world.audited("service-not-allowed").await;
+    assert!(line.contains("\"event\":\"denied\""), "{line}");
+}
+
+#[tokio::test]
 async fn an_answer_before_the_end_of_the_message_acknowledges_nothing() {
     let mut world = World::smtp(|_| ()).await;
     let (mut client, mut module) = world.begin_message().await;
