@@ -1,11 +1,16 @@
 //! The commands: what was typed, what happens, what is printed, and with which code it ends.
 
+mod certs;
 mod check;
 mod client;
 mod demo;
+mod dial;
+mod doctor;
+mod explain;
 mod run;
 mod screen;
 mod simulate;
+mod trust;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +31,10 @@ struct Words {
 enum Command {
     Run(run::Run),
     Check(check::Check),
+    Explain(explain::Explain),
+    Certs(certs::Certs),
+    Doctor(doctor::Doctor),
+    Trust(trust::Trust),
     Demo(demo::Demo),
     Simulate(simulate::Simulate),
 }
@@ -89,6 +98,10 @@ pub fn main() -> ExitCode {
     let done = match words.command {
         Command::Run(run) => run.execute(&mut screen),
         Command::Check(check) => check.execute(&mut screen),
+        Command::Explain(explain) => explain.execute(&mut screen),
+        Command::Certs(certs) => certs.execute(&mut screen),
+        Command::Doctor(doctor) => doctor.execute(&mut screen),
+        Command::Trust(trust) => trust.execute(&mut screen),
         Command::Demo(demo) => demo.execute(&mut screen),
         Command::Simulate(simulate) => simulate.execute(&mut screen),
     };

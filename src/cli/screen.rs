@@ -31,9 +31,26 @@ impl Screen {
         self.say(&format!("  {mark} {step}"));
     }
 
+    /// A step that failed.
+    pub(super) fn failed(&mut self, step: impl Display) {
+        let mark = self.paint("31", "✗");
+        self.say(&format!("  {mark} {step}"));
+    }
+
+    /// A step that worked and left something to know about.
+    pub(super) fn noted(&mut self, step: impl Display) {
+        let mark = self.paint("33", "!");
+        self.say(&format!("  {mark} {step}"));
+    }
+
     pub(super) fn headline(&mut self, text: &str) {
         let text = self.paint("1", text);
         self.say(&text);
+    }
+
+    /// Text in the colour of a yes or of a no.
+    pub(super) fn verdict(&self, is_good: bool, text: &str) -> String {
+        self.paint(if is_good { "1;32" } else { "1;31" }, text)
     }
 
     fn paint(&self, code: &str, text: &str) -> String {

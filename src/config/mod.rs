@@ -70,6 +70,35 @@ impl Loaded {
         let names = toml_edit::Key::parse(rule).ok()?;
         self.line_of(&names.iter().map(|name| name.get().to_owned()).collect::<Vec<_>>())
     }
+
+    /// Where `key` was written: the file, or the variable of the environment, and the line; `None`
+    /// where it was left out and its default holds.
+    pub fn place_of(&self, key: &[String]) -> Option<(PathBuf, Option<usize>)> {
+        let key = Key::from(key.to_vec());
+        let place = self.source.is_written(&key).then(|| self.source.place(&key))?;
+        Some((place.file, place.line))
+    }
+
+    /// A finding about `key` of this configuration, made after it was loaded.
+    pub fn finding(
+        &self,
+        severity: Severity,
+        key: &[&str],
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Finding {
+        let key = Key::of(key);
+        let place = self.source.place(&key);
+        Finding {
+            severity,
+            file: place.file,
+            line: place.line,
+            column: place.column,
+            key: key.to_string(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
 }
 
 /// Reads the configuration at `path` and the variables of `env` that belong to it.

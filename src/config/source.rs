@@ -85,6 +85,11 @@ impl Source {
         around.filter_map(|around| self.variables.get(around)).next().map(String::as_str)
     }
 
+    /// Whether `key` itself was written, by the file or by a variable.
+    pub(super) fn is_written(&self, key: &Key) -> bool {
+        self.variable(key).is_some() || self.spans.contains_key(key.names())
+    }
+
     /// Where `key` was written, or else what is around it.
     pub(super) fn place(&self, key: &Key) -> Place {
         if let Some(variable) = self.variable(key) {

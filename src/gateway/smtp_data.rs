@@ -82,6 +82,14 @@ pub(crate) async fn carry_message(pair: &mut Pair, envelope: Transaction) -> Res
     }
 }
 
+/// Refuses the message when all of it has come, and ends the session: whoever sends such a message
+/// has no other that is wanted, whether this one was begun at the client module or not.
+async fn break_off(pair: &mut Pair, intake: &mut Intake, reason: Reason) -> Result<(), Stop> {
+    intake.swallow(pair).await?;
+    pair.refuse(reason, "").await?;
+    Err(Stop::Said(reason))
+}
+
 /// Brings the refusal of DATA. The workstation hears it behind its message, where a transaction is
 /// over whatever the answer; the client module has refused a command and still keeps its recipients.
 async fn bring_refusal(pair: &mut Pair, reply: Reply) -> Result<(), Stop> {
@@ -90,14 +98,6 @@ async fn bring_refusal(pair: &mut Pair, reply: Reply) -> Result<(), Stop> {
     let reset = reset(pair).await;
     pair.reply(&words).await?;
     reset
-}
-
-/// Refuses the message when all of it has come, and ends the session: whoever sends such a message
-/// has no other that is wanted, whether this one was begun at the client module or not.
-async fn break_off(pair: &mut Pair, intake: &mut Intake, reason: Reason) -> Result<(), Stop> {
-    intake.swallow(pair).await?;
-    pair.refuse(reason, "").await?;
-    Err(Stop::Said(reason))
 }
 
 /// How the way to the client module ended.

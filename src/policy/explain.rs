@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::decide::{Policy, Request, judge_delete};
 use super::facts::Facts;
+use super::membership::Id;
 use super::trace::Trace;
-use super::{Denial, Mode, Rule};
+use super::{Denial, Mode, Rule, Subject};
 use crate::words::{Action, Protocol, Reason};
 
 /// What else is asked about, besides the login.
@@ -37,6 +38,9 @@ pub struct Explanation {
     pub workstation: Option<Arc<str>>,
     /// All users that the session matches, sorted.
     pub users: Vec<Arc<str>>,
+    /// Everything that a list could name to mean this session, by the order of [`Subject`]. A
+    /// MandantId that no list names is left out.
+    pub subjects: Vec<Subject>,
     /// The client module that would be dialled.
     pub client_module: Arc<str>,
 }
@@ -153,8 +157,15 @@ impl Policy {
             mode: self.mode,
             workstation: facts.workstation_name(),
             users: self.names(&facts.users),
+            subjects: self.subjects(&facts.who),
             client_module: Arc::clone(&facts.account.client_module),
         }
+    }
+
+    fn subjects(&self, who: &[Id]) -> Vec<Subject> {
+        let mut subjects = self.membership.subjects(who);
+        subjects.sort();
+        subjects
     }
 }
 

@@ -92,8 +92,12 @@ impl Membership {
     pub(super) fn finish(mut self) -> Self {
         self.any_mandant = self.circle(self.mandants.values().copied());
         self.ids = HashMap::new();
-        self.subjects = Vec::new();
         self
+    }
+
+    /// Who these numbers stand for, everybody's own left out.
+    pub(super) fn subjects(&self, ids: &[Id]) -> Vec<Subject> {
+        ids.iter().filter(|id| **id != EVERYBODY).map(|&id| self.subject(id)).collect()
     }
 
     /// These subjects and everything that they are part of, sorted.

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Name;
@@ -45,6 +47,11 @@ impl CertificateFacts {
     /// Reads a certificate in DER; `None` if it is none.
     pub fn read(der: &[u8]) -> Option<Self> {
         Some(Self::of(&Certificate::parse(der)?, Pin(fingerprint(der))))
+    }
+
+    /// Reads the first certificate of a PEM text; `None` if there is none.
+    pub fn from_pem(pem: &str) -> Option<Self> {
+        Self::read(&CertificateDer::from_pem_slice(pem.as_bytes()).ok()?)
     }
 
     pub(super) fn of(certificate: &Certificate<'_>, pin: Pin) -> Self {

@@ -1,0 +1,118 @@
+//! The real binary, run as a person runs it, without that person's environment.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "support of tests, of which each uses a part"
+)]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// What a command answered.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Standard output as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Standard output, of a command that ended as it should.
+    pub fn expect(self, code: i32) -> String {
+        assert_eq!(self.code, code, "{}\n{}", self.stdout, self.stderr);
+        self.stdout
+    }
+}
+
+/// The binary with these arguments and no variable of kimgate's.
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kimgate"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("KIMGATE_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end.
+pub fn kimgate(args: &[&str]) -> Ran {
+    run(&mut command(args))
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A file of this repository.
+pub fn in_repository(path: &str) -> String {
+    text(&Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
+}
+
+/// A path as an argument.
+pub fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+/// Writes a file into a folder.
+pub fn write(folder: &Path, name: &str, content: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+/// A command that stays until it is dropped.
+pub struct Running {
+    child: Child,
+    /// What it said before it was ready.
+    pub said: Vec<String>,
+}
+
+impl Running {
+    /// Starts it and waits for a line with this text.
+    pub fn start(args: &[&str], ready: &str) -> Self {
+        let child = command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut running = Self { child, said: Vec::new() };
+        let mut lines = BufReader::new(running.child.stdout.take().unwrap()).lines();
+        let is_ready = lines.by_ref().map_while(Result::ok).any(|line| {
+            let is_ready = line.contains(ready);
+            running.said.push(line);
+            is_ready
+        });
+        assert!(is_ready, "kimgate {args:?} ended before {ready:?}: {:?}", running.said);
+        // Whatever it says later must not fill the pipe.
+        std::thread::spawn(move || lines.count());
+        running
+    }
+
+    /// The rest of the line that begins with this word.
+    pub fn value(&self, word: &str) -> &str {
+        self.said
+            .iter()
+            .find_map(|line| line.trim_start().strip_prefix(word))
+            .unwrap_or_else(|| panic!("no {word} in {:?}", self.said))
+            .trim()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
