@@ -74,10 +74,15 @@ pub(crate) async fn carry_message(pair: &mut Pair, envelope: Transaction) -> Res
     pair.module.consume(reply.len);
     match stream(pair, &mut intake).await? {
         Streamed::Whole { added } => finish(pair, &intake, &envelope, &added).await,
-        Streamed::Stopped(reason) => {
-            // The client module must not take what it has for a whole message.
+        // The client module must not take what it has for a whole message.
+        Streamed::Refused(reason) => {
             pair.module.stream().reset_on_drop();
             break_off(pair, &mut intake, reason).await
+        }
+        Streamed::Failed(reason) => {
+            pair.module.stream().reset_on_drop();
+            intake.swallow(pair).await?;
+            Err(Stop::Say(reason))
         }
     }
 }
@@ -104,8 +109,10 @@ async fn bring_refusal(pair: &mut Pair, reply: Reply) -> Result<(), Stop> {
 enum Streamed {
     /// All but the final dot is there.
     Whole { added: Vec<&'static str> },
-    /// It must not be completed.
-    Stopped(Reason),
+    /// The message must not be completed.
+    Refused(Reason),
+    /// The client module did not listen to its end.
+    Failed(Reason),
 }
 
 async fn stream(pair: &mut Pair, intake: &mut Intake) -> Result<Streamed, Stop> {
@@ -116,23 +123,27 @@ async fn stream(pair: &mut Pair, intake: &mut Intake) -> Result<Streamed, Stop> 
     drop(head);
     loop {
         if let Err(reason) = written {
-            return Ok(Streamed::Stopped(reason));
+            return Ok(Streamed::Failed(reason));
         }
         if intake.is_ambiguous {
-            return Ok(Streamed::Stopped(Reason::AmbiguousLineEnding));
+            return Ok(Streamed::Refused(Reason::AmbiguousLineEnding));
         }
         if limit > 0 && intake.octets > limit {
-            return Ok(Streamed::Stopped(Reason::MessageTooLarge));
+            return Ok(Streamed::Refused(Reason::MessageTooLarge));
         }
         if intake.has_ended {
             // An answer to the message cannot be there before its end.
             return Ok(match pair.check_silence().await {
                 Ok(()) => Streamed::Whole { added },
-                Err(Stop::Say(reason)) => Streamed::Stopped(reason),
+                Err(Stop::Say(reason)) => Streamed::Failed(reason),
                 Err(stop) => return Err(stop),
             });
         }
         if pair.client.bytes().is_empty() {
+            // Its last bytes may have come together with its end, which is not told a second time.
+            if pair.client.end().is_some() {
+                return Err(Stop::ClientLeft);
+            }
             pair.report_traffic();
             let stall = pair.stall();
             // What cannot be flushed cannot be written either, and the next write says so.
@@ -140,7 +151,7 @@ async fn stream(pair: &mut Pair, intake: &mut Intake) -> Result<Streamed, Stop> 
             match timeout(stall, fill_either(&mut pair.module, &mut pair.client)).await {
                 Ok(Side::Client(Filled::More)) => {}
                 Ok(Side::Client(Filled::Ended(_))) => return Err(Stop::ClientLeft),
-                Ok(Side::Module(filled)) => return Ok(Streamed::Stopped(interrupted(filled))),
+                Ok(Side::Module(filled)) => return Ok(Streamed::Failed(interrupted(filled))),
                 Err(_) => return Err(Stop::Broken(Reason::Timeout)),
             }
         }

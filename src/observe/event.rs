@@ -54,7 +54,7 @@ pub enum Event<'a> {
     MessageSent {
         /// Whose.
         session: &'a SessionFacts,
-        /// Octets of the message.
+        /// Octets of the message as they went over the wire, without the line that ends it.
         bytes: u64,
         /// From the last byte sent to the answer.
         seconds: f64,
@@ -73,7 +73,7 @@ pub enum Event<'a> {
     MessageReceived {
         /// Whose.
         session: &'a SessionFacts,
-        /// Octets of the message.
+        /// Octets of the message as they went over the wire, without the line that ends it.
         bytes: u64,
         /// From RETR to the last byte.
         seconds: f64,

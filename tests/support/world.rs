@@ -264,6 +264,22 @@ impl World {
         assert!(self.sim.wait_for(seen).await, "no {pattern}: {:#?}", self.upstream_now());
     }
 
+    /// Waits until a session is in this phase of `/status`.
+    pub(crate) async fn phase(&self, phase: &str) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !self.observer.status().sessions.iter().any(|session| session.phase == phase) {
+            assert!(tokio::time::Instant::now() < deadline, "no session is {phase}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until the gateway has noticed that it is to stop.
+    pub(crate) async fn not_ready(&self) {
+        while self.observer.readiness().ready {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// What a web browser gets from the admin address: status and body.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let mut tcp = TcpStream::connect(self.admin).await.unwrap();
