@@ -59,11 +59,14 @@ impl Session {
     ) -> Result<Admitted, Rejection> {
         let permit = self.decide(credentials).map_err(Rejection::Refused)?;
         let pause_key = self.check_pause(credentials).map_err(Rejection::Refused)?;
-        self.tracked.phase(Phase::Waiting);
-        let context = while_client_stays(client, self.take_context(&permit)).await??;
-        let turn = while_client_stays(client, self.take_turn(&permit)).await??;
-        self.tracked.phase(Phase::Dialling);
-        let mut upstream = while_client_stays(client, self.dial(&permit)).await??;
+        let Prepared { context, turn, mut upstream } = tokio::select! {
+            biased;
+            () = self.shared.stop.cancelled() => {
+                return Err(Rejection::Refused(self.refused(Reason::ShuttingDown, "")));
+            }
+            prepared = self.prepare(&permit, client) => prepared?,
+        };
+        // From here on the client module knows the login, and its answer is waited for.
         let answered = upstream.log_in(credentials, &self.shared.observer);
         let verdict = while_client_stays(client, answered).await?;
         self.facts.client_module = Some(upstream.module.name.clone());
@@ -81,6 +84,16 @@ impl Session {
                 Err(Rejection::Refused(rejected(answer)))
             }
         }
+    }
+
+    /// Waits for everything that a login needs. Others may need minutes to give it free.
+    async fn prepare(&self, permit: &Permit, client: &mut Wire) -> Result<Prepared, Rejection> {
+        self.tracked.phase(Phase::Waiting);
+        let context = while_client_stays(client, self.take_context(permit)).await??;
+        let turn = while_client_stays(client, self.take_turn(permit)).await??;
+        self.tracked.phase(Phase::Dialling);
+        let upstream = while_client_stays(client, self.dial(permit)).await??;
+        Ok(Prepared { context, turn, upstream })
     }
 
     fn decide(&mut self, credentials: &Credentials) -> Result<Permit, Refused> {
@@ -197,6 +210,13 @@ impl Session {
         let reply = refusal(facts.protocol, live.config.language, reason, about);
         Refused { action: Action::Login, reason, rule: None, reply }
     }
+}
+
+/// What a permitted login has to have before it goes to the client module.
+struct Prepared {
+    context: Option<Hold>,
+    turn: Option<Turn>,
+    upstream: Upstream,
 }
 
 /// What a paused login is known by.

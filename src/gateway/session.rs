@@ -10,7 +10,7 @@ use super::admit::{Admitted, Refused, Rejection};
 use super::connections::{Origin, OriginPlace, Place};
 use super::live::Live;
 use super::machines::{Front, Wish};
-use super::pair::{Held, Pair, Told, seconds, stalled, workstation_of};
+use super::pair::{Held, Pair, Stop, Told, seconds, stalled, workstation_of};
 use super::reply::{About, code_of, goodbye};
 use super::shared::Shared;
 use super::stream::Stream;
@@ -88,8 +88,9 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
     };
     let (facts, ended) = tokio::select! {
         biased;
-        () = shared.kill.cancelled() => (closing, Close::from(Reason::ShuttingDown).into()),
+        // Asked first: a session that is logged in knows better how to end at once.
         ended = session.serve(accepted) => ended,
+        () = shared.kill.cancelled() => (closing, Close::from(Reason::ShuttingDown).into()),
     };
     shared.observer.emit(Event::Closed {
         session: &facts,
@@ -154,9 +155,17 @@ impl Session {
             told: Told::default(),
             held: Held { _place: origin, _context: context, _turn: turn },
         };
-        let stop = match pair.facts.protocol {
-            Protocol::Pop3 => pop3::serve(&mut pair).await,
-            Protocol::Smtp => smtp::serve(&mut pair).await,
+        let shared = pair.shared.clone();
+        let served = async {
+            match pair.facts.protocol {
+                Protocol::Pop3 => pop3::serve(&mut pair).await,
+                Protocol::Smtp => smtp::serve(&mut pair).await,
+            }
+        };
+        let stop = tokio::select! {
+            biased;
+            () = shared.kill.cancelled() => Stop::Broken(Reason::ShuttingDown),
+            stop = served => stop,
         };
         let facts = pair.facts.clone();
         (facts, pair.end(stop).await)
