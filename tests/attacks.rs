@@ -59,6 +59,22 @@ async fn a_first_header_line_behind_a_blank_is_still_a_field() {
 }
 
 #[tokio::test]
+async fn a_header_too_long_to_be_read_hides_no_service_and_is_audited() {
+    let filler = format!("X-Filler: {}\r\n", "x".repeat(500)).repeat(600);
+    let field = "X-KIM-Dienstkennung: eAU;Lieferung;V1.0\r\n";
+    let message = format!("{filler}{field}\r\nbody\r\n.\r\n");
+    let mut world = World::smtp(|account| account.services = Some(vec!["KIM-Mail;*".into()])).await;
+    let (mut client, mut module) = world.begin_message().await;
+    client.send(&message).await;
+    module.expect("RSET").await;
+    module.send("250 ok\r\n").await;
+    let reply = client.line().await;
+    assert!(reply.contains("(service-not-allowed)"), "{reply:?}");
+    let line = world.audited("service-not-allowed").await;
+    assert!(line.contains("\"event\":\"denied\""), "{line}");
+}
+
+#[tokio::test]
 async fn an_answer_before_the_end_of_the_message_acknowledges_nothing() {
     let mut world = World::smtp(|_| ()).await;
     let (mut client, mut module) = world.begin_message().await;
@@ -142,6 +158,26 @@ async fn a_command_line_that_no_buffer_holds_is_too_long_whatever_the_limit() {
 }
 
 #[tokio::test]
+async fn a_command_that_comes_octet_by_octet_does_not_come_for_ever() {
+    let limits = Limits { idle_timeout: Duration::from_millis(300), ..Limits::default() };
+    let mut world = World::start(Protocol::Pop3, |_| (), |config| config.limits = limits).await;
+    let (mut client, _module) = world.log_in().await;
+    let (mut reading, mut writing) = client.stream.split();
+    let dribble = async {
+        while writing.write_all(b"N").await.is_ok() {
+            settle().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        read = reading.read_buf(&mut client.unread) => drop(read.unwrap()),
+        () = dribble => {}
+    }
+    let reply = client.line().await;
+    assert!(reply.contains("(timeout)"), "{reply:?}");
+}
+
+#[tokio::test]
 async fn connections_that_only_open_do_not_take_the_places_of_all() {
     let state = tempfile::tempdir().unwrap();
     let world = World::start(
@@ -188,11 +224,18 @@ async fn a_login_leaves_nothing_of_itself_on_the_next_one() {
     assert!(!line.contains("\"client_module\":\"main\""), "{line}");
 }
 
-/// Until what was sent over loopback has been read; a gateway that reacts later reacts the same.
+/// Until what was sent has arrived: what is sent later over the same loopback has been there and
+/// back, and the gateway, which runs in the same thread, has had its turns.
 async fn settle() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (here, there) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let (mut here, mut there) = (here.unwrap(), there.unwrap().0);
     for _ in 0..20 {
-        tokio::task::yield_now().await;
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        here.write_u8(0).await.unwrap();
+        there.read_u8().await.unwrap();
+        there.write_u8(0).await.unwrap();
+        here.read_u8().await.unwrap();
     }
 }
 
@@ -204,6 +247,8 @@ struct Peer {
 
 impl Peer {
     fn new(stream: TcpStream) -> Self {
+        // Nothing waits for the acknowledgement of what was sent before.
+        stream.set_nodelay(true).unwrap();
         Self { stream, unread: Vec::new() }
     }
 
@@ -259,6 +304,7 @@ struct World {
     modules: mpsc::UnboundedReceiver<Peer>,
     _handle: Handle,
     stop: CancellationToken,
+    observer: Observer,
     state: tempfile::TempDir,
     /// Taken while the client module is to hold refusals back.
     refusals: Arc<Semaphore>,
@@ -337,7 +383,8 @@ impl World {
             },
             ..ObserveConfig::default()
         });
-        let gateway = Gateway::bind(config, policy.unwrap(), observer.unwrap()).unwrap();
+        let observer = observer.unwrap();
+        let gateway = Gateway::bind(config, policy.unwrap(), observer.clone()).unwrap();
         let address = gateway.addresses()["test"];
         let handle = gateway.handle();
         let stop = CancellationToken::new();
@@ -348,6 +395,7 @@ impl World {
             modules,
             _handle: handle,
             stop,
+            observer,
             state: audit,
             refusals,
             held: None,
@@ -356,17 +404,10 @@ impl World {
 
     /// The first line of the audit with this word in it.
     async fn audited(&self, word: &str) -> String {
-        let find = async {
-            loop {
-                let audit = std::fs::read_to_string(self.state.path().join("audit.jsonl"));
-                let audit = audit.unwrap_or_default();
-                if let Some(line) = audit.lines().find(|line| line.contains(word)) {
-                    return line.to_owned();
-                }
-                settle().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, find).await.expect("no such line")
+        let observer = self.observer.clone();
+        tokio::task::spawn_blocking(move || observer.flush()).await.unwrap();
+        let audit = std::fs::read_to_string(self.state.path().join("audit.jsonl")).unwrap();
+        audit.lines().find(|line| line.contains(word)).expect("no such line").to_owned()
     }
 
     fn hold_refusals(&mut self) {

@@ -47,10 +47,14 @@ fn what_is_allowed_is_shown_step_by_step_and_ends_with_0() {
     assert!(!said.contains('✗'), "{said}");
 }
 
+/// Address, account, WorkplaceId, further arguments; reason, and what the remedy says.
+type Refusal =
+    (&'static str, &'static str, &'static str, &'static [&'static str], &'static str, &'static str);
+
 #[test]
 fn a_refusal_names_the_rule_its_line_and_what_would_have_to_change() {
     let config = in_repository(PRACTICE);
-    let table: [(&str, &str, &str, &[&str], &str, &str); 9] = [
+    let table: [Refusal; 9] = [
         (
             "192.168.0.99",
             "kfo",

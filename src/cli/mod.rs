@@ -4,10 +4,13 @@ mod certs;
 mod check;
 mod client;
 mod demo;
+mod dial;
+mod doctor;
 mod explain;
 mod run;
 mod screen;
 mod simulate;
+mod trust;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +33,8 @@ enum Command {
     Check(check::Check),
     Explain(explain::Explain),
     Certs(certs::Certs),
+    Doctor(doctor::Doctor),
+    Trust(trust::Trust),
     Demo(demo::Demo),
     Simulate(simulate::Simulate),
 }
@@ -95,6 +100,8 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.execute(&mut screen),
         Command::Explain(explain) => explain.execute(&mut screen),
         Command::Certs(certs) => certs.execute(&mut screen),
+        Command::Doctor(doctor) => doctor.execute(&mut screen),
+        Command::Trust(trust) => trust.execute(&mut screen),
         Command::Demo(demo) => demo.execute(&mut screen),
         Command::Simulate(simulate) => simulate.execute(&mut screen),
     };

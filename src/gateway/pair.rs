@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::task::unconstrained;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connections::OriginPlace;
 use super::contexts::Hold;
@@ -78,6 +79,8 @@ impl Pair {
     pub(crate) async fn next_command(&mut self) -> Result<usize, Stop> {
         self.tracked.phase(Phase::Idle);
         self.report_traffic();
+        // For the whole command: who sends it octet by octet is idle all the same.
+        let deadline = Instant::now() + self.live.config.limits.idle_timeout;
         loop {
             match next_line(self.client.bytes(), self.live.config.limits.command_line) {
                 Framed::Line(line) => {
@@ -95,16 +98,15 @@ impl Pair {
                 Framed::Incomplete if !self.client.has_room() => {
                     return Err(Stop::Say(Reason::LineTooLong));
                 }
-                Framed::Incomplete => self.wait_for_client().await?,
+                Framed::Incomplete => self.wait_for_client(deadline).await?,
             }
         }
     }
 
-    async fn wait_for_client(&mut self) -> Result<(), Stop> {
-        let idle = self.live.config.limits.idle_timeout;
+    async fn wait_for_client(&mut self, deadline: Instant) -> Result<(), Stop> {
         let heard = tokio::select! {
             biased;
-            heard = timeout(idle, fill_either(&mut self.module, &mut self.client)) => heard,
+            heard = timeout_at(deadline, fill_either(&mut self.module, &mut self.client)) => heard,
             () = self.shared.stop.cancelled() => return Err(Stop::Say(Reason::ShuttingDown)),
         };
         match heard {
@@ -118,7 +120,9 @@ impl Pair {
 
     /// An answer belongs to one command: bytes that came before it was sent are nobody's answer.
     pub(crate) async fn check_silence(&mut self) -> Result<(), Stop> {
-        let silent = poll_fn(|cx| Poll::Ready(self.module.poll_fill(cx).is_pending())).await;
+        // A task that has used up its turn would be told that there is nothing, whatever there is.
+        let silent =
+            unconstrained(poll_fn(|cx| Poll::Ready(self.module.poll_fill(cx).is_pending()))).await;
         match (silent, self.module.bytes().is_empty()) {
             (true, true) => Ok(()),
             (_, false) => Err(Stop::Say(Reason::ClientModuleProtocolError)),

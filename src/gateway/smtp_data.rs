@@ -22,6 +22,8 @@ const NO_RECIPIENT: &[u8] = b"503 5.5.1 KIM-Gateway: need MAIL and RCPT first (b
 const SERVICE: &str = "X-KIM-Dienstkennung";
 const READ_RECEIPT: &str = "Disposition-Notification-To";
 const MIDDLEWARE: &str = "X-KIM-Middleware";
+/// Stands for what a header block says beyond the limit; only a list that takes anything takes it.
+const UNREAD: &str = "\u{2026}";
 const WANTED: &[&str] = &[SERVICE, READ_RECEIPT];
 
 /// A message as it comes from the workstation.
@@ -200,13 +202,12 @@ async fn finish(
 /// The refusal of a message, if its header block deserves one.
 fn judge(pair: &Pair, intake: &Intake) -> Option<Vec<u8>> {
     let header = &intake.header;
-    if header.is_over_limit() && pair.permit.needs_service() {
-        return Some(pair.refusal(Reason::LineTooLong, ""));
-    }
     // A message that names several services must be allowed every one of them: nobody knows which
     // one the other side will go by.
     let mut services: Vec<Option<&str>> = header.values(SERVICE).map(Some).collect();
-    if services.is_empty() {
+    if header.is_over_limit() {
+        services.push(Some(UNREAD));
+    } else if services.is_empty() {
         services.push(None);
     }
     services.into_iter().find_map(|service| {

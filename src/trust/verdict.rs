@@ -27,8 +27,8 @@ impl Verdict {
         Self { class, accepted: false, certificate: None }
     }
 
-    /// Class, certificate and what to do, in one line of ASCII.
-    pub fn sentence(&self, language: Language) -> String {
+    /// What was found, without the certificate and without advice, in ASCII.
+    pub fn finding(&self, language: Language) -> String {
         let above = self.certificate.as_ref().is_some_and(|facts| facts.issuer_at_fault);
         let mut out = finding(self.class, language).to_owned();
         if above {
@@ -38,12 +38,23 @@ impl Verdict {
             });
         }
         out.push_str(&format!(" [{}]", self.class));
+        out
+    }
+
+    /// What to do about it, in ASCII.
+    pub fn advice(&self, language: Language) -> String {
+        ascii(&self.advised(language))
+    }
+
+    /// Class, certificate and what to do, in one line of ASCII.
+    pub fn sentence(&self, language: Language) -> String {
+        let mut out = self.finding(language);
         if let Some(facts) = &self.certificate {
             out.push_str(": ");
             out.push_str(&described(facts, language));
         }
         out.push_str(". ");
-        out.push_str(&self.advice(language));
+        out.push_str(&self.advised(language));
         ascii(&out)
     }
 
@@ -59,7 +70,7 @@ impl Verdict {
         std::iter::once(pin).chain(second.map(str::to_owned)).collect()
     }
 
-    fn advice(&self, language: Language) -> String {
+    fn advised(&self, language: Language) -> String {
         if self.accepted {
             return accepted_advice(self.class, language).to_owned();
         }
