@@ -9,6 +9,7 @@ pub(crate) mod daemon;
 pub(crate) mod dovecot;
 pub(crate) mod exim;
 pub(crate) mod facts;
+pub(crate) mod hidden;
 pub(crate) mod kimgate;
 pub(crate) mod player;
 pub(crate) mod practice;
