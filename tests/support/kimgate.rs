@@ -114,6 +114,27 @@ impl Kimgate {
         self.folder().join("kimgate.toml")
     }
 
+    /// Puts this configuration file in the place of its own, has it read, and waits until it was,
+    /// with whatever result.
+    pub(crate) async fn reload(&self, text: &str) {
+        let before = self.reloads().await;
+        fs::write(self.configuration(), text).unwrap();
+        self.daemon.signal("HUP");
+        let start = Instant::now();
+        let mut pace = tokio::time::interval(PACE);
+        while self.reloads().await == before {
+            assert!(start.elapsed() < READY, "not reloaded:\n{}", self.log());
+            pace.tick().await;
+        }
+    }
+
+    async fn reloads(&self) -> f64 {
+        let (_, metrics) = self.get("/metrics").await;
+        let counts =
+            metrics.lines().filter(|line| line.starts_with("kimgate_config_reloads_total"));
+        counts.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.daemon.pid()

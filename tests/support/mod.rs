@@ -10,6 +10,7 @@ pub(crate) mod dialogue;
 pub(crate) mod dovecot;
 pub(crate) mod exim;
 pub(crate) mod facts;
+pub(crate) mod hidden;
 pub(crate) mod kimgate;
 pub(crate) mod player;
 pub(crate) mod practice;
