@@ -6,7 +6,8 @@ mod support;
 
 use kimgate::words::Protocol;
 use serde_json::Value;
-use support::world::{ADDRESS, LOGIN, PASSWORD, World, auth_plain};
+use support::dialogue::{ADDRESS, PASSWORD, auth_plain};
+use support::world::{LOGIN, World};
 
 const MESSAGE: &[u8] =
     b"Subject: Geheimer Befund\r\nX-KIM-Dienstkennung: KIM-Mail;Default;V1.0\r\n\r\nhello\r\n";

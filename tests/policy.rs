@@ -8,10 +8,9 @@ mod support;
 use std::net::{IpAddr, Ipv4Addr};
 
 use kimgate::words::Protocol;
+use support::dialogue::{ADDRESS, Client, End, PASSWORD, auth_plain};
 use support::transcript::Listener;
-use support::world::{
-    ADDRESS, Client, End, LOGIN, PASSWORD, PC1, PC2, World, auth_plain, count, only,
-};
+use support::world::{LOGIN, PC1, PC2, World, count, only};
 
 const AT_PC2: &str = "prx@praxis.kim.telematik#mail.kim.telematik:995#M1#cs#PC2";
 const PC1_DENIED: &str = r#"accounts."prx@praxis.kim.telematik".deny = ["workstation:PC1"]"#;

@@ -6,8 +6,9 @@
 mod support;
 
 use kimgate::words::Protocol;
+use support::dialogue::{ADDRESS, Client, End, PASSWORD};
 use support::transcript::Listener;
-use support::world::{ADDRESS, Client, End, LOGIN, PASSWORD, PC1, PC2, World, count, only};
+use support::world::{LOGIN, PC1, PC2, World, count, only};
 
 const MESSAGE: &[u8] =
     b"Subject: Befund\r\nX-KIM-Dienstkennung: eAU;Lieferung;V1.0\r\n\r\nhello\r\n.dot\r\n";

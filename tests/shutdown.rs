@@ -5,8 +5,9 @@
 mod support;
 
 use kimgate::words::Protocol;
+use support::dialogue::{ADDRESS, End, PASSWORD};
 use support::transcript::Listener;
-use support::world::{ADDRESS, End, LOGIN, PASSWORD, PC2, World, only};
+use support::world::{LOGIN, PC1, PC2, World, only};
 use tokio::net::TcpStream;
 
 const AT_PC2: &str = "prx@praxis.kim.telematik#mail.kim.telematik:995#M1#cs#PC2";
@@ -96,7 +97,7 @@ async fn half_a_message_does_not_look_whole_when_time_is_up() {
         let mut world = World::start(&[r#"limits.drain = "100ms""#]).await;
         world.sim.deliver_synthetic(ADDRESS, 300_000);
         world.faults(&["in-retr-stall@50"]);
-        let mut client = world.client_from(Protocol::Pop3, listener, support::world::PC1).await;
+        let mut client = world.client_from(Protocol::Pop3, listener, PC1).await;
         client.expect("+OK <any>").await;
         client.pop3_login(LOGIN).await;
         client.ask("RETR 1", "+OK<any>").await;

@@ -7,8 +7,9 @@ mod support;
 
 use kimgate::sim::{Seen, Sim};
 use kimgate::words::Protocol;
+use support::dialogue::{ADDRESS, End, PASSWORD, auth_plain};
 use support::transcript::Listener;
-use support::world::{ADDRESS, End, LOGIN, PASSWORD, PC1, World, auth_plain, count, only};
+use support::world::{LOGIN, PC1, World, count, only};
 
 const MESSAGE: &[u8] =
     b"Subject: Befund\r\nX-KIM-Dienstkennung: eAU;Lieferung;V1.0\r\n\r\nGr\xc3\xbc\xdfe\r\n";

@@ -11,8 +11,9 @@ use kimgate::words::{Protocol, Security};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
+use support::dialogue::{Client, End, PASSWORD, auth_plain};
 use support::transcript::Listener;
-use support::world::{Client, End, LOGIN, PASSWORD, PC1, World, auth_plain, count, only};
+use support::world::{LOGIN, PC1, World, count, only};
 
 const UNTRUSTED: &str = r#"client_modules.main.trust.pins = ["sha256:0000000000000000000000000000000000000000000000000000000000000000"]"#;
 /// The login that PC2 may use, see `tests/transcripts/practice.toml`.

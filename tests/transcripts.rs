@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 use kimgate::words::Protocol;
 use serde_json::{Value, json};
+use support::dialogue::ADDRESS;
 use support::player::{Stream, World, play};
 use support::practice::configured;
 use support::transcript::{Listener, Pattern, bytes, parse};
-use support::world::{self, ADDRESS};
+use support::world;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[test]

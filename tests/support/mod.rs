@@ -6,6 +6,7 @@
 pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod daemon;
+pub(crate) mod dialogue;
 pub(crate) mod dovecot;
 pub(crate) mod exim;
 pub(crate) mod facts;

@@ -1,7 +1,6 @@
 //! A practice in one process: the real gateway, started from a TOML file as `kimgate run` does,
 //! before a simulated client module that remembers what it saw.
 
-use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,15 +23,12 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
+use super::dialogue::{Client, PASSWORD, PATIENCE, within};
 use super::facts::facts;
 use super::player::{self, Stream};
 use super::practice::configured;
 use super::transcript::{Listener, Pattern};
 
-/// Everybody's.
-pub(crate) const PASSWORD: &str = "geheim";
-/// The account that most dialogues are about.
-pub(crate) const ADDRESS: &str = "prx@praxis.kim.telematik";
 /// Its login at PC1.
 pub(crate) const LOGIN: &str = "prx@praxis.kim.telematik#mail.kim.telematik:995#M1#cs#PC1";
 /// The workstation PC1, see `tests/transcripts/practice.toml`.
@@ -40,8 +36,6 @@ pub(crate) const PC1: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// The workstation PC2.
 pub(crate) const PC2: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-/// Longer than anything takes; who waits for so long has found a fault.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at something that tells nobody when it changes.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -306,7 +300,7 @@ pub(crate) struct Speaking<'a> {
 
 impl player::World for Speaking<'_> {
     async fn connect(&self, listener: Listener, from: IpAddr) -> Box<dyn Stream> {
-        self.world.client_from(self.protocol, listener, from).await.stream
+        self.world.client_from(self.protocol, listener, from).await.into_stream()
     }
 
     async fn start_tls(&self, stream: Box<dyn Stream>) -> Box<dyn Stream> {
@@ -322,137 +316,6 @@ impl player::World for Speaking<'_> {
     }
 }
 
-/// How the gateway ended a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// In order: close_notify, or FIN where there is no TLS.
-    Clean,
-    /// So that nobody can take it for a whole answer.
-    Cut,
-}
-
-/// A mail client that says what it is told to; every expectation that is not met ends the test.
-pub(crate) struct Client {
-    stream: Box<dyn Stream>,
-    unread: Vec<u8>,
-}
-
-impl Client {
-    pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
-        Self { stream, unread: Vec::new() }
-    }
-
-    /// Sends a line.
-    pub(crate) async fn send(&mut self, line: impl Display) {
-        self.send_bytes(format!("{line}\r\n").as_bytes()).await;
-    }
-
-    /// Sends bytes; the other side may be gone, and then the next look says so.
-    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
-        if self.stream.write_all(bytes).await.is_ok() {
-            let _ = self.stream.flush().await;
-        }
-    }
-
-    /// The next line, which must match a pattern as in transcripts.
-    pub(crate) async fn expect(&mut self, pattern: &str) -> String {
-        let line = self.line().await;
-        let matches = Pattern::new(pattern).unwrap().matches(line.as_bytes());
-        assert!(matches, "came {line:?} instead of {pattern:?}");
-        line
-    }
-
-    /// Lines up to one that matches; gives them all.
-    pub(crate) async fn expect_until(&mut self, pattern: &str) -> Vec<String> {
-        let wanted = Pattern::new(pattern).unwrap();
-        let mut lines = vec![self.line().await];
-        while !lines.last().is_some_and(|line| wanted.matches(line.as_bytes())) {
-            lines.push(self.line().await);
-        }
-        lines
-    }
-
-    /// Sends a line and reads one.
-    pub(crate) async fn ask(&mut self, line: impl Display, pattern: &str) -> String {
-        self.send(line).await;
-        self.expect(pattern).await
-    }
-
-    pub(crate) async fn pop3_login(&mut self, login: &str) {
-        self.ask(format!("USER {login}"), "+OK<any>").await;
-        self.ask(format!("PASS {PASSWORD}"), "+OK<any>").await;
-    }
-
-    pub(crate) async fn smtp_login(&mut self, login: &str) {
-        self.send("EHLO pc").await;
-        self.expect_until("250 <any>").await;
-        self.ask(auth_plain(login, PASSWORD), "235 <any>").await;
-    }
-
-    /// MAIL, RCPT and DATA, up to the invitation to send the message.
-    pub(crate) async fn begin_message(&mut self) {
-        self.ask(format!("MAIL FROM:<{ADDRESS}>"), "250 <any>").await;
-        self.ask("RCPT TO:<kasse@ext.kim.telematik>", "250 <any>").await;
-        self.ask("DATA", "354 <any>").await;
-    }
-
-    /// Says that it will send nothing more; it still reads.
-    pub(crate) async fn half_close(&mut self) {
-        self.stream.shutdown().await.unwrap();
-    }
-
-    /// Reads up to the end, before which nothing else may come.
-    pub(crate) async fn end(&mut self) -> End {
-        let (rest, end) = self.rest().await;
-        assert!(rest.is_empty(), "before the end came \"{}\"", rest.escape_ascii());
-        end
-    }
-
-    /// Everything up to the end, and how it came.
-    pub(crate) async fn rest(&mut self) -> (Vec<u8>, End) {
-        loop {
-            match self.more().await {
-                Ok(0) => return (std::mem::take(&mut self.unread), End::Clean),
-                Ok(_) => {}
-                Err(_) => return (std::mem::take(&mut self.unread), End::Cut),
-            }
-        }
-    }
-
-    /// So many bytes.
-    pub(crate) async fn bytes(&mut self, count: usize) -> Vec<u8> {
-        while self.unread.len() < count {
-            assert_ne!(self.more().await.unwrap(), 0, "the end came after {}", self.unread.len());
-        }
-        self.unread.drain(..count).collect()
-    }
-
-    async fn line(&mut self) -> String {
-        loop {
-            if let Some(at) = self.unread.windows(2).position(|pair| pair == b"\r\n") {
-                let line: Vec<u8> = self.unread.drain(..at + 2).take(at).collect();
-                return String::from_utf8_lossy(&line).into_owned();
-            }
-            let shown = self.unread.escape_ascii().to_string();
-            let n = self.more().await.unwrap_or_else(|e| panic!("cut after \"{shown}\": {e}"));
-            assert_ne!(n, 0, "the end came after \"{shown}\"");
-        }
-    }
-
-    async fn more(&mut self) -> std::io::Result<usize> {
-        let mut buffer = vec![0; 64 << 10];
-        let n = within(self.stream.read(&mut buffer)).await?;
-        self.unread.extend_from_slice(&buffer[..n]);
-        Ok(n)
-    }
-}
-
-/// `AUTH PLAIN` with everything on one line.
-pub(crate) fn auth_plain(login: &str, password: &str) -> String {
-    let text = format!("AUTH PLAIN <b64:\\0{login}\\0{password}>");
-    String::from_utf8(super::transcript::bytes(&text).unwrap()).unwrap()
-}
-
 /// How many audit lines are of this event.
 pub(crate) fn count(lines: &[Value], event: &str) -> usize {
     lines.iter().filter(|line| line["event"] == event).count()
@@ -464,11 +327,6 @@ pub(crate) fn only<'a>(lines: &'a [Value], event: &str) -> &'a Value {
     let line = of_event.next().unwrap_or_else(|| panic!("no {event} in {lines:#?}"));
     assert!(of_event.next().is_none(), "more than one {event} in {lines:#?}");
     line
-}
-
-/// The result of something that must not take for ever.
-pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("nothing came"))
 }
 
 /// Three listeners for each protocol, and the client module, whose certificate is pinned.
