@@ -7,6 +7,8 @@ mod demo;
 mod dial;
 mod doctor;
 mod explain;
+mod logins;
+mod profile;
 mod run;
 mod screen;
 mod simulate;
@@ -38,6 +40,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Trust(trust::Trust),
     Certs(certs::Certs),
+    Profile(profile::Profile),
     Simulate(simulate::Simulate),
     Status(status::StatusCommand),
 }
@@ -106,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor.execute(&mut screen),
         Command::Trust(trust) => trust.execute(&mut screen),
         Command::Certs(certs) => certs.execute(&mut screen),
+        Command::Profile(profile) => profile.execute(&mut screen),
         Command::Simulate(simulate) => simulate.execute(&mut screen),
         Command::Status(status) => status.execute(&mut screen),
     };
