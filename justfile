@@ -19,6 +19,10 @@ test *ARGS:
 transcripts:
     cargo test --locked --test transcripts
 
+# A message of 1 GiB in each direction through the release build.
+large:
+    .ci/large.sh
+
 # Licences, bans and sources of the dependencies.
 deny:
     .ci/dependencies.sh

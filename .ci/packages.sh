@@ -4,12 +4,14 @@ set -euo pipefail
 
 # program:package
 wanted="curl:curl swaks:swaks fetchmail:fetchmail msmtp:msmtp dovecot:dovecot-pop3d
-exim4:exim4-daemon-light openssl:openssl promtool:prometheus python3:python3 gcc:gcc"
+exim4:exim4-daemon-light openssl:openssl promtool:prometheus python3:python3 gcc:gcc
+kill:procps"
 
 PATH="$PATH:/usr/sbin"
 missing=()
+# `type -P`: a builtin of this shell is no program.
 for entry in $wanted; do
-    command -v "${entry%%:*}" >/dev/null || missing+=("${entry##*:}")
+    type -P "${entry%%:*}" >/dev/null || missing+=("${entry##*:}")
 done
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 # swaks speaks TLS only with these, and recommends them no more than that.

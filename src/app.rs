@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Finding, load};
+use crate::config::{Config, Finding, Severity, load};
 use crate::gateway::{Gateway, Handle, StartError};
 use crate::observe::{Event, Observer};
 use crate::policy::Policy;
@@ -115,10 +115,14 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Reads the file again. On any problem nothing changes and the findings say why.
+    /// Reads the file again. On any error nothing changes and the errors say why; warnings are
+    /// `check`'s to tell.
     pub fn reload(&self) -> Result<(), Vec<String>> {
         let outcome = load(&self.source, std::env::vars())
-            .map_err(|findings| findings.iter().map(Finding::to_string).collect::<Vec<_>>())
+            .map_err(|findings| {
+                let errors = findings.iter().filter(|found| found.severity == Severity::Error);
+                errors.map(Finding::to_string).collect::<Vec<_>>()
+            })
             .and_then(|loaded| self.put_in_force(loaded.config).map_err(|error| vec![error]));
         let (accepted, hash, problems) = match &outcome {
             Ok(hash) => (true, hash.as_str(), 0),
@@ -160,4 +164,27 @@ pub fn silence_panics() {
 /// Starts the log for people.
 pub fn start_log(config: observe::LogConfig) -> io::Result<()> {
     observe::init_log(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reload_that_fails_names_its_errors_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("kimgate.toml");
+        let unwise = "gateway.name = \"localhost\"\nadmin.address = \"off\"\n\
+            audit.file = \"audit.jsonl\"\nlimits.login_timeout = \"5s\"\n\
+            listeners.pop3s = { protocol = \"pop3\", address = \"127.0.0.1:0\" }\n\
+            client_modules.main = { host = \"127.0.0.1\" }\n";
+        std::fs::write(&file, unwise).unwrap();
+        let loaded = load(&file, std::iter::empty()).unwrap();
+        assert!(!loaded.warnings.is_empty());
+        let app = App::bind(loaded.config).await.unwrap();
+        std::fs::write(&file, format!("{unwise}policy.mode = \"strict\"\n")).unwrap();
+        let problems = app.reloader().reload().unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains("policy.mode"), "{problems:?}");
+    }
 }

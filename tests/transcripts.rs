@@ -9,10 +9,12 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use kimgate::words::Protocol;
 use serde_json::{Value, json};
 use support::player::{Stream, World, play};
 use support::practice::configured;
 use support::transcript::{Listener, Pattern, bytes, parse};
+use support::world::{self, ADDRESS};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[test]
@@ -22,6 +24,39 @@ fn every_transcript_makes_sense() {
         let configured = parse(&text).and_then(|read| configured(&read.setup.config));
         assert!(configured.is_ok(), "{}: {}", file.display(), configured.unwrap_err());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_dialogue_goes_as_written() {
+    // One alone while it is looked into: TRANSCRIPT=pop3/stls cargo test --test transcripts
+    let wanted = std::env::var("TRANSCRIPT").unwrap_or_default();
+    let mut faults = String::new();
+    for file in files() {
+        let shown = file.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string();
+        if !shown.contains(&wanted) {
+            continue;
+        }
+        if let Err(fault) = perform(&file).await {
+            faults.push_str(&format!("{shown}: {fault}\n"));
+        }
+    }
+    assert!(faults.is_empty(), "{faults}");
+}
+
+/// Plays a file in a practice of its own.
+async fn perform(file: &Path) -> Result<(), String> {
+    let protocol = match file.parent().and_then(Path::file_name).and_then(|name| name.to_str()) {
+        Some("pop3") => Protocol::Pop3,
+        _ => Protocol::Smtp,
+    };
+    let transcript = parse(&fs::read_to_string(file).unwrap())?;
+    let lines: Vec<&str> = transcript.setup.config.iter().map(String::as_str).collect();
+    let world = world::World::start(&lines).await;
+    for message in &transcript.setup.maildrop {
+        world.sim.deliver(ADDRESS, message);
+    }
+    world.faults(&transcript.setup.faults);
+    play(&transcript, &world.speaking(protocol)).await
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub(crate) enum Rejection {
 
 /// A refusal and what the audit wants to know of it.
 pub(crate) struct Refused {
+    pub(crate) action: Action,
     pub(crate) reason: Reason,
     pub(crate) rule: Option<Rule>,
     pub(crate) reply: Vec<u8>,
@@ -58,11 +59,14 @@ impl Session {
     ) -> Result<Admitted, Rejection> {
         let permit = self.decide(credentials).map_err(Rejection::Refused)?;
         let pause_key = self.check_pause(credentials).map_err(Rejection::Refused)?;
-        self.tracked.phase(Phase::Waiting);
-        let context = while_client_stays(client, self.take_context(&permit)).await??;
-        let turn = while_client_stays(client, self.take_turn(&permit)).await??;
-        self.tracked.phase(Phase::Dialling);
-        let mut upstream = while_client_stays(client, self.dial(&permit)).await??;
+        let Prepared { context, turn, mut upstream } = tokio::select! {
+            biased;
+            () = self.shared.stop.cancelled() => {
+                return Err(Rejection::Refused(self.refused(Reason::ShuttingDown, "")));
+            }
+            prepared = self.prepare(&permit, client) => prepared?,
+        };
+        // From here on the client module knows the login, and its answer is waited for.
         let answered = upstream.log_in(credentials, &self.shared.observer);
         let verdict = while_client_stays(client, answered).await?;
         self.facts.client_module = Some(upstream.module.name.clone());
@@ -82,10 +86,23 @@ impl Session {
         }
     }
 
+    /// Waits for everything that a login needs. Others may need minutes to give it free.
+    async fn prepare(&self, permit: &Permit, client: &mut Wire) -> Result<Prepared, Rejection> {
+        self.tracked.phase(Phase::Waiting);
+        let context = while_client_stays(client, self.take_context(permit)).await??;
+        let turn = while_client_stays(client, self.take_turn(permit)).await??;
+        self.tracked.phase(Phase::Dialling);
+        let upstream = while_client_stays(client, self.dial(permit)).await??;
+        Ok(Prepared { context, turn, upstream })
+    }
+
     fn decide(&mut self, credentials: &Credentials) -> Result<Permit, Refused> {
         self.live = self.shared.live.load_full();
         let login = Login::parse(credentials.login());
         self.facts.account = Some(login.account().clone());
+        // What an earlier login on this connection came to says nothing about this one.
+        (self.facts.users, self.facts.known_account) = (Vec::new(), false);
+        self.facts.client_module = None;
         let station = self.station();
         let request = Request { station: &station, login: &login, protocol: self.facts.protocol };
         let decided = self.live.policy.decide(&request);
@@ -101,7 +118,7 @@ impl Session {
             Err(denial) => {
                 self.tracked.learn(&self.facts);
                 let refused = self.refused(denial.reason, "");
-                Err(Refused { rule: Some(denial.rule), ..refused })
+                Err(Refused { action: denial.action, rule: Some(denial.rule), ..refused })
             }
         }
     }
@@ -191,8 +208,15 @@ impl Session {
             detail,
         };
         let reply = refusal(facts.protocol, live.config.language, reason, about);
-        Refused { reason, rule: None, reply }
+        Refused { action: Action::Login, reason, rule: None, reply }
     }
+}
+
+/// What a permitted login has to have before it goes to the client module.
+struct Prepared {
+    context: Option<Hold>,
+    turn: Option<Turn>,
+    upstream: Upstream,
 }
 
 /// What a paused login is known by.
@@ -203,7 +227,12 @@ struct PauseKey {
 
 /// The client module's own refusal, word for word.
 fn rejected(answer: Answer) -> Refused {
-    Refused { reason: Reason::RejectedByClientModule, rule: None, reply: answer.bytes }
+    Refused {
+        action: Action::Login,
+        reason: Reason::RejectedByClientModule,
+        rule: None,
+        reply: answer.bytes,
+    }
 }
 
 /// Whether a refusal may be about the login or its password, so that repeating it could lock the

@@ -13,6 +13,8 @@ pub(crate) enum Origin {
     Workstation(Arc<str>),
     /// An address that no workstation has.
     Address(IpAddr),
+    /// An address in the midst of a TLS handshake, whose certificate may name a workstation.
+    Handshake(IpAddr),
 }
 
 /// The count of connections.

@@ -90,11 +90,9 @@ impl Contexts {
         }
     }
 
-    /// Contexts in use or lingering.
+    /// Contexts that some session uses; a lingering one is not among them.
     pub(crate) fn active(&self) -> usize {
-        let now = Instant::now();
-        let taken = self.lock();
-        taken.values().filter(|h| h.lingers_until.is_none_or(|until| now < until)).count()
+        self.lock().values().filter(|holding| holding.sessions > 0).count()
     }
 
     fn lingers_until(&self, key: &Key) -> Option<Instant> {
@@ -147,7 +145,9 @@ mod tests {
         let conflict = contexts.try_take(&key(), &"PC2".into(), &config(10, 5)).err();
         assert_eq!(conflict, Some(Conflict { holder: pc1 }));
         drop(second);
-        assert_eq!(contexts.active(), 1, "it lingers");
+        assert_eq!(contexts.active(), 0);
+        let conflict = contexts.try_take(&key(), &"PC2".into(), &config(10, 5)).err();
+        assert!(conflict.is_some(), "it lingers");
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::config::Config;
 use super::machines::Capabilities;
 use super::upstream::Module;
+use crate::observe::Observer;
 use crate::policy::Policy;
 use crate::trust::{ListenerTls, MaterialError};
 
@@ -40,6 +41,13 @@ impl Live {
             if let Some(known) = before.modules.get(name).and_then(|old| old.capabilities()) {
                 module.learn(known);
             }
+        }
+    }
+
+    /// Says when the certificate ends that workstations see.
+    pub(crate) fn tell_certificate(&self, observer: &Observer) {
+        if let Some(tls) = &self.tls {
+            observer.listener_not_after("listener", tls.not_after().unix_timestamp());
         }
     }
 

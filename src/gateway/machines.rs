@@ -68,13 +68,16 @@ impl Front {
         loop {
             match self.step() {
                 Step::Send(reply) => client.send(&reply).await.map_err(|_| Close::ClientLeft)?,
-                Step::NeedInput => match client.fill().await {
-                    Filled::More => {
-                        self.feed(client.bytes());
-                        client.consume_and_wipe();
+                Step::NeedInput => {
+                    // While the last login was being decided, more may have come already.
+                    if client.bytes().is_empty()
+                        && let Filled::Ended(_) = client.fill().await
+                    {
+                        return Err(Close::ClientLeft);
                     }
-                    Filled::Ended(_) => return Err(Close::ClientLeft),
-                },
+                    self.feed(client.bytes());
+                    client.consume_and_wipe();
+                }
                 Step::StartTls => return Ok(Wish::StartTls),
                 Step::Login(credentials) => return Ok(Wish::Login(credentials)),
                 Step::Quit => return Ok(Wish::Quit),
@@ -217,10 +220,15 @@ impl Back {
         }
     }
 
-    /// Asks a POP3 server what it offers; an SMTP server has said so in its answer to EHLO.
-    pub(crate) fn ask_capabilities(&mut self) {
-        if let Self::Pop3(back) = self {
-            back.ask_capabilities();
+    /// Asks a POP3 server what it offers; an SMTP server has said so in its answer to EHLO. Says
+    /// whether an answer will come.
+    pub(crate) fn ask_capabilities(&mut self) -> bool {
+        match self {
+            Self::Pop3(back) => {
+                back.ask_capabilities();
+                true
+            }
+            Self::Smtp(_) => false,
         }
     }
 }

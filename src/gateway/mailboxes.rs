@@ -34,9 +34,10 @@ impl Mailboxes {
     ) -> Option<Turn> {
         let key = (client_module, account.into());
         let semaphore = self.turns.entry(key.clone()).or_insert_with(one_turn).clone();
-        let permit = timeout(wait, semaphore.acquire_owned()).await;
+        // A turn that was not had is dropped here, or with a waiter that gives up, and takes its
+        // entry along if nobody else waits.
         let mut turn = Turn { mailboxes: self.clone(), key, permit: None };
-        // A turn that was not had is dropped here and takes its entry along if nobody else waits.
+        let permit = timeout(wait, semaphore.acquire_owned()).await;
         turn.permit = Some(permit.ok()?.ok()?);
         Some(turn)
     }
@@ -135,6 +136,21 @@ mod tests {
         assert!(waiter.await.is_err());
         drop(first);
         assert!(take(&mailboxes, "a@x").await.is_some());
+        assert_eq!(mailboxes.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_that_is_killed_after_the_first_one_left_leaves_nothing_behind() {
+        let mailboxes = Mailboxes::default();
+        let first = take(&mailboxes, "a@x").await;
+        let waiter = tokio::spawn({
+            let mailboxes = mailboxes.clone();
+            async move { take(&mailboxes, "a@x").await.is_some() }
+        });
+        tokio::task::yield_now().await;
+        drop(first);
+        waiter.abort();
+        assert!(waiter.await.is_err());
         assert_eq!(mailboxes.len(), 0);
     }
 }

@@ -73,9 +73,7 @@ impl Gateway {
     pub fn bind(config: Config, policy: Policy, observer: Observer) -> Result<Self, StartError> {
         let listeners = config.listeners.clone();
         let live = Live::load(config, policy)?;
-        if let Some(tls) = &live.tls {
-            observer.listener_not_after("listener", tls.not_after().unix_timestamp());
-        }
+        live.tell_certificate(&observer);
         let mut bound = Vec::new();
         let mut addresses = BTreeMap::new();
         for listener in listeners {
@@ -154,6 +152,9 @@ impl Handle {
     pub fn reload(&self, config: Config, policy: Policy) -> Result<(), MaterialError> {
         let live = Live::load(config, policy)?;
         live.inherit(&self.shared.live.load());
+        let protection = &live.config.protection;
+        self.shared.pauses().adjust(protection.login_failures, protection.login_pause);
+        live.tell_certificate(&self.shared.observer);
         self.shared.live.store(Arc::new(live));
         self.shared.reloaded.notify_waiters();
         Ok(())

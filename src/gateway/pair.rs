@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::task::unconstrained;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connections::OriginPlace;
 use super::contexts::Hold;
@@ -38,7 +39,7 @@ pub(crate) struct Pair {
     pub(crate) bad_lines: u32,
     pub(crate) told: Told,
     /// Given back when the session ends, however it does.
-    pub(crate) _held: Held,
+    pub(crate) held: Held,
 }
 
 /// What a session holds while it lives.
@@ -78,6 +79,8 @@ impl Pair {
     pub(crate) async fn next_command(&mut self) -> Result<usize, Stop> {
         self.tracked.phase(Phase::Idle);
         self.report_traffic();
+        // For the whole command: who sends it octet by octet is idle all the same.
+        let deadline = Instant::now() + self.live.config.limits.idle_timeout;
         loop {
             match next_line(self.client.bytes(), self.live.config.limits.command_line) {
                 Framed::Line(line) => {
@@ -92,16 +95,18 @@ impl Pair {
                     self.refuse_line().await?;
                 }
                 Framed::Incomplete if self.client.end().is_some() => return Err(Stop::Done),
-                Framed::Incomplete => self.wait_for_client().await?,
+                Framed::Incomplete if !self.client.has_room() => {
+                    return Err(Stop::Say(Reason::LineTooLong));
+                }
+                Framed::Incomplete => self.wait_for_client(deadline).await?,
             }
         }
     }
 
-    async fn wait_for_client(&mut self) -> Result<(), Stop> {
-        let idle = self.live.config.limits.idle_timeout;
+    async fn wait_for_client(&mut self, deadline: Instant) -> Result<(), Stop> {
         let heard = tokio::select! {
             biased;
-            heard = timeout(idle, fill_either(&mut self.module, &mut self.client)) => heard,
+            heard = timeout_at(deadline, fill_either(&mut self.module, &mut self.client)) => heard,
             () = self.shared.stop.cancelled() => return Err(Stop::Say(Reason::ShuttingDown)),
         };
         match heard {
@@ -114,8 +119,10 @@ impl Pair {
     }
 
     /// An answer belongs to one command: bytes that came before it was sent are nobody's answer.
-    async fn check_silence(&mut self) -> Result<(), Stop> {
-        let silent = poll_fn(|cx| Poll::Ready(self.module.poll_fill(cx).is_pending())).await;
+    pub(crate) async fn check_silence(&mut self) -> Result<(), Stop> {
+        // A task that has used up its turn would be told that there is nothing, whatever there is.
+        let silent =
+            unconstrained(poll_fn(|cx| Poll::Ready(self.module.poll_fill(cx).is_pending()))).await;
         match (silent, self.module.bytes().is_empty()) {
             (true, true) => Ok(()),
             (_, false) => Err(Stop::Say(Reason::ClientModuleProtocolError)),
@@ -225,6 +232,12 @@ impl Pair {
         Err(Stop::ClientLeft)
     }
 
+    /// The same, whether the workstation waits for it or not.
+    pub(crate) async fn wait_for_module_alone(&mut self) -> Filled {
+        let filled = timeout(self.stall(), self.module.fill()).await;
+        filled.unwrap_or(Filled::Ended(End::Cut))
+    }
+
     pub(crate) fn stall(&self) -> Duration {
         self.live.config.limits.transfer_stall_timeout
     }
@@ -260,6 +273,8 @@ impl Pair {
             Stop::Done | Stop::Say(_) | Stop::Said(_) => drop(self.module),
             Stop::ClientLeft | Stop::Broken(_) => self.module.abort(),
         }
+        // The mailbox is free from now on, however slowly the workstation says goodbye.
+        drop(self.held);
         match stop {
             Stop::Quit | Stop::Done | Stop::Say(_) | Stop::Said(_) => {
                 self.client.close(&last_words).await;

@@ -89,7 +89,10 @@ impl Session {
         if matches!(command, Command::Retr(_)) {
             pair.tracked.phase(Phase::Retrieving);
         }
-        let (scan, wait) = bring_answer(pair, &command, asked).await?;
+        let (scan, wait) = match bring_answer(pair, &command, asked).await {
+            Err(Stop::ClientLeft) if command == Command::Quit => return Err(Stop::Quit),
+            brought => brought?,
+        };
         self.note(pair, command, &scan, asked, wait);
         // Whatever follows the answer in the same breath was not asked for.
         if !pair.module.bytes().is_empty() {
@@ -184,7 +187,14 @@ async fn bring_answer(
             pair.report_traffic();
             stalled(stall, pair.client.flush()).await.ok_or(Stop::ClientLeft)?;
         }
-        if let Filled::Ended(_) = pair.wait_for_module().await? {
+        // QUIT is the workstation's last wish: many close without waiting for the answer, and the
+        // deletions that it commits are wanted all the same.
+        let filled = if *command == Command::Quit {
+            pair.wait_for_module_alone().await
+        } else {
+            pair.wait_for_module().await?
+        };
+        if let Filled::Ended(_) = filled {
             return Err(broken(forwarded, Reason::ClientModuleUnreachable));
         }
     }

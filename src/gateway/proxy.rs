@@ -98,7 +98,9 @@ pub(crate) async fn answer_plaintext(tcp: &TcpStream, protocol: Protocol) -> io:
             please set SSL/TLS (tls-failed)\r\n"
         }
     };
-    // Whether it gets through or not, the connection ends.
+    // Whether it gets through or not, the connection ends. What came is taken first: a close with
+    // unread bytes is a reset, and on Windows a reset takes the line away again.
+    let _ = tcp.try_read(&mut [0; 4096]);
     let _ = tcp.try_write(line);
     Err(io::Error::new(io::ErrorKind::InvalidData, "plaintext on a TLS port"))
 }

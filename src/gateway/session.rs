@@ -1,16 +1,16 @@
 //! One connection from accept to close: the page to read first.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::admit::{Admitted, Refused, Rejection};
-use super::connections::{Origin, Place};
+use super::connections::{Origin, OriginPlace, Place};
 use super::live::Live;
 use super::machines::{Front, Wish};
-use super::pair::{Held, Pair, Told, seconds, workstation_of};
+use super::pair::{Held, Pair, Stop, Told, seconds, stalled, workstation_of};
 use super::reply::{About, code_of, goodbye};
 use super::shared::Shared;
 use super::stream::Stream;
@@ -20,7 +20,10 @@ use crate::observe::{Event, LiveSession, Phase, SessionFacts};
 use crate::policy::Station;
 use crate::proto::front::{Setup, Stage};
 use crate::trust::client_names;
-use crate::words::{Close, Protocol, Reason, Security};
+use crate::words::{Action, Close, Protocol, Reason, Security};
+
+/// How long a TLS handshake may take from the accept on; it waits for no card and for no person.
+const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Logins that one connection may try.
 const TRIES: u32 = 10;
@@ -61,7 +64,11 @@ impl From<Close> for Ended {
 pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
     let started = Instant::now();
     let live = shared.live.load_full();
-    let header = proxy::read(&mut accepted, live.config.limits.login_timeout).await;
+    let header = tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => return,
+        header = proxy::read(&mut accepted, live.config.limits.login_timeout) => header,
+    };
     let Ok(peer) = header else {
         shared.observer.connection_refused(Reason::BadCommand);
         return;
@@ -81,8 +88,9 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
     };
     let (facts, ended) = tokio::select! {
         biased;
-        () = shared.kill.cancelled() => (closing, Close::from(Reason::ShuttingDown).into()),
+        // Asked first: a session that is logged in knows better how to end at once.
         ended = session.serve(accepted) => ended,
+        () = shared.kill.cancelled() => (closing, Close::from(Reason::ShuttingDown).into()),
     };
     shared.observer.emit(Event::Closed {
         session: &facts,
@@ -91,17 +99,24 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
         bytes_to_module: ended.to_module,
         seconds: seconds(started),
     });
+    shared.observer.contexts_active(shared.contexts.active());
     drop(tracked);
 }
 
 impl Session {
     async fn serve(mut self, accepted: Accepted) -> (SessionFacts, Ended) {
         let Accepted { tcp, listener, place, .. } = accepted;
-        let deadline = Instant::now() + self.live.config.limits.login_timeout;
+        let deadline = Instant::now() + HANDSHAKE.min(self.live.config.limits.login_timeout);
         let mut client = Wire::new(Stream::Plain(tcp));
         let secured = async {
             match listener.security {
-                Security::Implicit => self.secure(&mut client).await,
+                Security::Implicit => {
+                    // Counted by address, as nobody knows yet which workstation it is: otherwise
+                    // one that only connects could take the places of all.
+                    let origin = Origin::Handshake(self.address());
+                    let _place = self.enter(origin).ok_or(Reason::TooManyConnections)?;
+                    self.secure(&mut client).await
+                }
                 Security::StartTls | Security::None => Ok(()),
             }
         };
@@ -111,7 +126,7 @@ impl Session {
             Err(_) => return self.over(Close::Because(Reason::Timeout)),
         }
         self.recognise(&client);
-        let Some((_place, origin)) = place.zip(self.enter()) else {
+        let Some((_place, origin)) = place.zip(self.enter(self.origin())) else {
             let workstation = workstation_of(&self.facts);
             client.close(&self.live.full(self.facts.protocol, &workstation)).await;
             return self.over(Close::Because(Reason::TooManyConnections));
@@ -138,11 +153,19 @@ impl Session {
             certificate_names: self.certificate_names,
             bad_lines: 0,
             told: Told::default(),
-            _held: Held { _place: origin, _context: context, _turn: turn },
+            held: Held { _place: origin, _context: context, _turn: turn },
         };
-        let stop = match pair.facts.protocol {
-            Protocol::Pop3 => pop3::serve(&mut pair).await,
-            Protocol::Smtp => smtp::serve(&mut pair).await,
+        let shared = pair.shared.clone();
+        let served = async {
+            match pair.facts.protocol {
+                Protocol::Pop3 => pop3::serve(&mut pair).await,
+                Protocol::Smtp => smtp::serve(&mut pair).await,
+            }
+        };
+        let stop = tokio::select! {
+            biased;
+            () = shared.kill.cancelled() => Stop::Broken(Reason::ShuttingDown),
+            stop = served => stop,
         };
         let facts = pair.facts.clone();
         (facts, pair.end(stop).await)
@@ -184,11 +207,18 @@ impl Session {
         self.live.policy.station(self.facts.peer.ip(), &self.certificate_names)
     }
 
-    fn enter(&self) -> Option<super::connections::OriginPlace> {
-        let origin = match &self.facts.workstation {
+    fn origin(&self) -> Origin {
+        match &self.facts.workstation {
             Some(name) => Origin::Workstation(name.clone()),
-            None => Origin::Address(self.facts.peer.ip().to_canonical()),
-        };
+            None => Origin::Address(self.address()),
+        }
+    }
+
+    fn address(&self) -> IpAddr {
+        self.facts.peer.ip().to_canonical()
+    }
+
+    fn enter(&self, origin: Origin) -> Option<OriginPlace> {
         let limit = self.live.config.limits.connections_per_workstation;
         self.shared.connections.enter_from(origin, limit)
     }
@@ -221,8 +251,10 @@ impl Session {
                 Ok(admitted) => {
                     drop(credentials);
                     self.report_login(Ok(&admitted), asked);
-                    let sent = client.send(&admitted.answer.bytes).await;
-                    sent.map_err(|_| Close::ClientLeft)?;
+                    // It holds the mailbox already, so it has to take its answer in time.
+                    let patience = self.live.config.limits.login_timeout;
+                    let sent = stalled(patience, client.send(&admitted.answer.bytes)).await;
+                    sent.ok_or(Close::ClientLeft)?;
                     return Ok((admitted, front.accept()));
                 }
                 Err(Rejection::Refused(refused)) => {
@@ -261,19 +293,21 @@ impl Session {
     }
 
     fn report_login(&self, outcome: Result<&Admitted, &Refused>, asked: Instant) {
-        let (result, rule, reply, would_deny) = match outcome {
+        let (action, result, rule, reply, would_deny) = match outcome {
             Ok(Admitted { permit, answer, .. }) => (
+                Action::Login,
                 Ok(()),
                 Some(permit.rule()),
                 answer.bytes.as_slice(),
                 permit.would_deny().map(|denial| denial.reason),
             ),
-            Err(Refused { reason, rule, reply }) => {
-                (Err(*reason), rule.as_ref(), reply.as_slice(), None)
+            Err(Refused { action, reason, rule, reply }) => {
+                (*action, Err(*reason), rule.as_ref(), reply.as_slice(), None)
             }
         };
         self.shared.observer.emit(Event::Login {
             session: &self.facts,
+            action,
             result,
             seconds: seconds(asked),
             rule: rule.map(|rule| rule.as_str()),

@@ -1,7 +1,5 @@
 //! Sending: the envelope is judged, the header block is judged, and the message streams on.
 
-use tokio::time::timeout;
-
 use super::pair::{Pair, Stop, stalled};
 use super::smtp_data;
 use super::wire::Filled;
@@ -148,11 +146,8 @@ pub(crate) async fn final_reply(pair: &mut Pair) -> Result<Reply, Stop> {
         if let Some(reply) = reply(pair)? {
             return Ok(reply);
         }
-        match timeout(pair.stall(), pair.module.fill()).await {
-            Ok(Filled::More) => {}
-            Ok(Filled::Ended(_)) | Err(_) => {
-                return Err(Stop::Say(Reason::ClientModuleUnreachable));
-            }
+        if let Filled::Ended(_) = pair.wait_for_module_alone().await {
+            return Err(Stop::Say(Reason::ClientModuleUnreachable));
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::observe::Event;
 use crate::policy::Denial;
 use crate::proto::dot::{DotScan, END};
 use crate::proto::header::HeaderReader;
+use crate::proto::smtp::reply::Reply;
 use crate::words::Reason;
 
 const GO_AHEAD: &[u8] = b"354 KIM-Gateway: end data with <CR><LF>.<CR><LF>\r\n";
@@ -21,6 +22,8 @@ const NO_RECIPIENT: &[u8] = b"503 5.5.1 KIM-Gateway: need MAIL and RCPT first (b
 const SERVICE: &str = "X-KIM-Dienstkennung";
 const READ_RECEIPT: &str = "Disposition-Notification-To";
 const MIDDLEWARE: &str = "X-KIM-Middleware";
+/// Stands for what a header block says beyond the limit; only a list that takes anything takes it.
+const UNREAD: &str = "\u{2026}";
 const WANTED: &[&str] = &[SERVICE, READ_RECEIPT];
 
 /// A message as it comes from the workstation.
@@ -49,39 +52,67 @@ pub(crate) async fn carry_message(pair: &mut Pair, envelope: Transaction) -> Res
     while !intake.is_header_known() {
         intake.take(pair).await?;
     }
+    if intake.is_ambiguous {
+        return break_off(pair, &mut intake, Reason::AmbiguousLineEnding).await;
+    }
     if let Some(reply) = judge(pair, &intake) {
         intake.swallow(pair).await?;
         reset(pair).await?;
         return pair.reply(&reply).await;
     }
+    // The header block may have taken its time; what the client module said meanwhile is no answer.
+    pair.check_silence().await?;
     let reply = ask(pair, b"DATA\r\n").await?;
     if reply.code != 354 {
         intake.swallow(pair).await?;
-        return match reply.is_positive() {
-            true => Err(Stop::Say(Reason::ClientModuleProtocolError)),
-            false => bring(pair, reply).await,
+        return match reply.code / 100 {
+            2 => Err(Stop::Say(Reason::ClientModuleProtocolError)),
+            4 | 5 if reply.code != 421 => bring_refusal(pair, reply).await,
+            _ => bring(pair, reply).await,
         };
     }
     pair.module.consume(reply.len);
     match stream(pair, &mut intake).await? {
         Streamed::Whole { added } => finish(pair, &intake, &envelope, &added).await,
-        Streamed::Stopped(reason) => {
-            // The client module must not take what it has for a whole message.
+        // The client module must not take what it has for a whole message.
+        Streamed::Refused(reason) => {
+            pair.module.stream().reset_on_drop();
+            break_off(pair, &mut intake, reason).await
+        }
+        Streamed::Failed(reason) => {
             pair.module.stream().reset_on_drop();
             intake.swallow(pair).await?;
-            let reply = pair.refusal(reason, "");
-            pair.reply(&reply).await?;
-            Err(Stop::Said(reason))
+            Err(Stop::Say(reason))
         }
     }
+}
+
+/// Refuses the message when all of it has come, and ends the session: whoever sends such a message
+/// has no other that is wanted, whether this one was begun at the client module or not.
+async fn break_off(pair: &mut Pair, intake: &mut Intake, reason: Reason) -> Result<(), Stop> {
+    intake.swallow(pair).await?;
+    pair.refuse(reason, "").await?;
+    Err(Stop::Said(reason))
+}
+
+/// Brings the refusal of DATA. The workstation hears it behind its message, where a transaction is
+/// over whatever the answer; the client module has refused a command and still keeps its recipients.
+async fn bring_refusal(pair: &mut Pair, reply: Reply) -> Result<(), Stop> {
+    let words = pair.module.bytes()[..reply.len].to_vec();
+    pair.module.consume(reply.len);
+    let reset = reset(pair).await;
+    pair.reply(&words).await?;
+    reset
 }
 
 /// How the way to the client module ended.
 enum Streamed {
     /// All but the final dot is there.
     Whole { added: Vec<&'static str> },
-    /// It must not be completed.
-    Stopped(Reason),
+    /// The message must not be completed.
+    Refused(Reason),
+    /// The client module did not listen to its end.
+    Failed(Reason),
 }
 
 async fn stream(pair: &mut Pair, intake: &mut Intake) -> Result<Streamed, Stop> {
@@ -92,18 +123,27 @@ async fn stream(pair: &mut Pair, intake: &mut Intake) -> Result<Streamed, Stop> 
     drop(head);
     loop {
         if let Err(reason) = written {
-            return Ok(Streamed::Stopped(reason));
+            return Ok(Streamed::Failed(reason));
         }
         if intake.is_ambiguous {
-            return Ok(Streamed::Stopped(Reason::AmbiguousLineEnding));
+            return Ok(Streamed::Refused(Reason::AmbiguousLineEnding));
         }
         if limit > 0 && intake.octets > limit {
-            return Ok(Streamed::Stopped(Reason::MessageTooLarge));
+            return Ok(Streamed::Refused(Reason::MessageTooLarge));
         }
         if intake.has_ended {
-            return Ok(Streamed::Whole { added });
+            // An answer to the message cannot be there before its end.
+            return Ok(match pair.check_silence().await {
+                Ok(()) => Streamed::Whole { added },
+                Err(Stop::Say(reason)) => Streamed::Failed(reason),
+                Err(stop) => return Err(stop),
+            });
         }
         if pair.client.bytes().is_empty() {
+            // Its last bytes may have come together with its end, which is not told a second time.
+            if pair.client.end().is_some() {
+                return Err(Stop::ClientLeft);
+            }
             pair.report_traffic();
             let stall = pair.stall();
             // What cannot be flushed cannot be written either, and the next write says so.
@@ -111,7 +151,7 @@ async fn stream(pair: &mut Pair, intake: &mut Intake) -> Result<Streamed, Stop> 
             match timeout(stall, fill_either(&mut pair.module, &mut pair.client)).await {
                 Ok(Side::Client(Filled::More)) => {}
                 Ok(Side::Client(Filled::Ended(_))) => return Err(Stop::ClientLeft),
-                Ok(Side::Module(filled)) => return Ok(Streamed::Stopped(interrupted(filled))),
+                Ok(Side::Module(filled)) => return Ok(Streamed::Failed(interrupted(filled))),
                 Err(_) => return Err(Stop::Broken(Reason::Timeout)),
             }
         }
@@ -172,17 +212,13 @@ async fn finish(
 
 /// The refusal of a message, if its header block deserves one.
 fn judge(pair: &Pair, intake: &Intake) -> Option<Vec<u8>> {
-    if intake.is_ambiguous {
-        return Some(pair.refusal(Reason::AmbiguousLineEnding, ""));
-    }
     let header = &intake.header;
-    if header.is_over_limit() && pair.permit.needs_service() {
-        return Some(pair.refusal(Reason::LineTooLong, ""));
-    }
     // A message that names several services must be allowed every one of them: nobody knows which
     // one the other side will go by.
     let mut services: Vec<Option<&str>> = header.values(SERVICE).map(Some).collect();
-    if services.is_empty() {
+    if header.is_over_limit() {
+        services.push(Some(UNREAD));
+    } else if services.is_empty() {
         services.push(None);
     }
     services.into_iter().find_map(|service| {
@@ -254,6 +290,11 @@ impl Intake {
         self.ready.extend_from_slice(piece.release);
         self.ready.extend_from_slice(&pair.client.bytes()[..piece.safe]);
         self.header.feed(&self.ready[start..]);
+        if self.has_ended {
+            // The final line is held back here, and it is what ends the last field of a message
+            // without a body.
+            self.header.feed(END);
+        }
         pair.client.consume(piece.used);
         Ok(())
     }

@@ -104,36 +104,36 @@ impl Module {
         protocol: Protocol,
         observer: &Observer,
     ) -> Result<Dialled, DialError> {
-        let started = Instant::now();
-        let dialled = match timeout(CONNECT + self.patience, self.greet(protocol, observer)).await {
+        match timeout(CONNECT + self.patience, self.greet(protocol, observer)).await {
             Ok(dialled) => dialled,
             Err(_) => Err(DialError::new(
                 Reason::ClientModuleUnreachable,
                 format!("{}: no greeting in time", self.name),
             )),
-        };
-        if let Err(error) = &dialled {
-            observer.client_module_state(
-                &self.name,
-                protocol,
-                ClientModuleState {
-                    error: Some(error.detail.clone()),
-                    ..ClientModuleState::default()
-                },
-            );
-        } else {
-            observer.client_module_state(
-                &self.name,
-                protocol,
-                ClientModuleState {
-                    up: true,
-                    capabilities: self.announced(protocol),
-                    error: None,
-                    connect_seconds: Some(started.elapsed().as_secs_f64()),
-                },
-            );
         }
-        dialled
+    }
+
+    /// Says what came of dialling, and how long it took where somebody answered.
+    fn tell<T>(
+        &self,
+        protocol: Protocol,
+        outcome: &Result<T, DialError>,
+        seconds: f64,
+        observer: &Observer,
+    ) {
+        let state = match outcome {
+            Ok(_) => ClientModuleState {
+                up: true,
+                capabilities: self.announced(protocol),
+                error: None,
+                connect_seconds: Some(seconds),
+            },
+            Err(error) => ClientModuleState {
+                error: Some(error.detail.clone()),
+                ..ClientModuleState::default()
+            },
+        };
+        observer.client_module_state(&self.name, protocol, state);
     }
 
     fn announced(&self, protocol: Protocol) -> Vec<String> {
@@ -253,14 +253,25 @@ pub(crate) async fn dial(
     let module = modules.get(permit.client_module()).ok_or_else(|| {
         DialError::new(Reason::ClientModuleUnreachable, "not in the configuration")
     })?;
-    let dialled = module.connect(protocol, observer).await;
+    let dialled = call(module, protocol, observer).await;
     let standby = module.config.standby.as_deref().and_then(|name| modules.get(name));
     match (dialled, standby) {
         (Err(error), Some(standby)) if error.reason == Reason::ClientModuleUnreachable => {
-            standby.connect(protocol, observer).await
+            call(standby, protocol, observer).await
         }
         (dialled, _) => dialled,
     }
+}
+
+async fn call(
+    module: &Arc<Module>,
+    protocol: Protocol,
+    observer: &Observer,
+) -> Result<Dialled, DialError> {
+    let started = Instant::now();
+    let dialled = module.connect(protocol, observer).await;
+    module.tell(protocol, &dialled, started.elapsed().as_secs_f64(), observer);
+    dialled
 }
 
 /// Asks a client module what it offers, without a login.
@@ -269,34 +280,48 @@ pub(crate) async fn probe(
     protocol: Protocol,
     observer: &Observer,
 ) -> Result<(), DialError> {
-    let Dialled::Ready(mut upstream) = module.connect(protocol, observer).await? else {
+    let started = Instant::now();
+    let connected = module.connect(protocol, observer).await;
+    let seconds = started.elapsed().as_secs_f64();
+    let probed = match connected {
+        Ok(Dialled::Ready(upstream)) => upstream.ask_capabilities(observer).await,
         // It answers, if only to say that it is busy; what it offers is not known.
-        return Ok(());
+        Ok(Dialled::Refused(_)) => Ok(()),
+        Err(error) => Err(error),
     };
-    upstream.back.ask_capabilities();
-    let asked = upstream.back.drive(&mut upstream.wire, None);
-    match timeout(module.patience, asked).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => return Err(module.fault(error, observer)),
-        Err(_) => {
-            let detail = format!("{}: no answer in time", module.name);
-            return Err(DialError::new(Reason::ClientModuleUnreachable, detail));
-        }
-    }
-    let mut known = module.capabilities().unwrap_or_else(Capabilities::conservative);
-    match &upstream.back {
-        Back::Pop3(back) => known.pop3 = back.capabilities().clone(),
-        Back::Smtp(back) => known.smtp = back.capabilities().clone(),
-    }
-    module.learn(known);
-    upstream.back.quit();
-    // It has told us what we came for; whether it answers QUIT changes nothing.
-    let _ = timeout(CONNECT, upstream.back.drive(&mut upstream.wire, None)).await;
-    upstream.wire.close(b"").await;
-    Ok(())
+    module.tell(protocol, &probed, seconds, observer);
+    probed
 }
 
 impl Upstream {
+    /// Learns what the client module offers, and takes leave.
+    async fn ask_capabilities(mut self, observer: &Observer) -> Result<(), DialError> {
+        let module = &self.module;
+        // An SMTP server has said so already, and would leave a second wait without an answer.
+        if self.back.ask_capabilities() {
+            let asked = self.back.drive(&mut self.wire, None);
+            match timeout(module.patience, asked).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(module.fault(error, observer)),
+                Err(_) => {
+                    let detail = format!("{}: no answer in time", module.name);
+                    return Err(DialError::new(Reason::ClientModuleUnreachable, detail));
+                }
+            }
+        }
+        let mut known = module.capabilities().unwrap_or_else(Capabilities::conservative);
+        match &self.back {
+            Back::Pop3(back) => known.pop3 = back.capabilities().clone(),
+            Back::Smtp(back) => known.smtp = back.capabilities().clone(),
+        }
+        module.learn(known);
+        self.back.quit();
+        // It has told us what we came for; whether it answers QUIT changes nothing.
+        let _ = timeout(CONNECT, self.back.drive(&mut self.wire, None)).await;
+        self.wire.close(b"").await;
+        Ok(())
+    }
+
     /// Sends the login and waits for the verdict. Cards are slow, and so is this.
     pub(crate) async fn log_in(
         &mut self,

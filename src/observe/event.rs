@@ -18,11 +18,13 @@ use crate::words::{Action, Close, Protocol, Reason};
 pub enum Event<'a> {
     /// A workstation connected.
     Connected(&'a SessionFacts),
-    /// A login was answered, by the client module or, where policy refuses it, by kimgate. A login
-    /// refused by policy is this event and not [`Event::Denied`] as well.
+    /// A login was answered, by the client module or by kimgate. One that kimgate refuses is called
+    /// `denied` in the audit, as every refusal of its own, and is not [`Event::Denied`] as well.
     Login {
         /// Whose.
         session: &'a SessionFacts,
+        /// What the rule is about that decided: who may not fetch is refused at a POP3 login.
+        action: Action,
         /// Accepted, or why not.
         result: Result<(), Reason>,
         /// From PASS or AUTH to the answer.
@@ -52,7 +54,7 @@ pub enum Event<'a> {
     MessageSent {
         /// Whose.
         session: &'a SessionFacts,
-        /// Octets of the message.
+        /// Octets of the message as they went over the wire, without the line that ends it.
         bytes: u64,
         /// From the last byte sent to the answer.
         seconds: f64,
@@ -71,7 +73,7 @@ pub enum Event<'a> {
     MessageReceived {
         /// Whose.
         session: &'a SessionFacts,
-        /// Octets of the message.
+        /// Octets of the message as they went over the wire, without the line that ends it.
         bytes: u64,
         /// From RETR to the last byte.
         seconds: f64,
@@ -154,7 +156,8 @@ impl<'a> Event<'a> {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Connected(_) => "connected",
-            Self::Login { .. } => "login",
+            Self::Login { result: Ok(()) | Err(Reason::RejectedByClientModule), .. } => "login",
+            Self::Login { .. } => "denied",
             Self::Denied { .. } => "denied",
             Self::MessageSent { .. } => "message-sent",
             Self::MessageReceived { .. } => "message-received",

@@ -82,6 +82,7 @@ pub(super) fn say(event: &Event<'_>, r: &Record) {
             warn,
             r,
             "login refused",
+            action = r.action,
             reason = reason,
             rule = rule,
             reply = r.reply.as_deref(),

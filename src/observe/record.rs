@@ -103,8 +103,8 @@ impl Record {
         let base = Self { time: rfc3339(now), event: event.name(), ..about };
         match *event {
             Event::Connected(_) => base,
-            Event::Login { result, seconds, rule, reply, would_deny, .. } => Self {
-                action: Some(Action::Login.as_str()),
+            Event::Login { action, result, seconds, rule, reply, would_deny, .. } => Self {
+                action: Some(action.as_str()),
                 accepted: Some(result.is_ok()),
                 reason: result.err().map(Reason::as_str),
                 would_deny: would_deny.map(Reason::as_str),

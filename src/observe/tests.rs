@@ -73,8 +73,9 @@ fn say_everything(observer: &Observer, session: &SessionFacts, text: &str) {
         fingerprint: Some(text),
         not_after: Some(1_800_000_000),
     };
-    let login = |result, would_deny| Event::Login {
+    let login = |action, result, would_deny| Event::Login {
         session,
+        action,
         result,
         seconds: 1.25,
         rule,
@@ -102,9 +103,10 @@ fn say_everything(observer: &Observer, session: &SessionFacts, text: &str) {
         |reload, accepted| Event::ConfigLoaded { reload, accepted, hash: text, problems: 3 };
     let events = [
         Event::Connected(session),
-        login(Ok(()), None),
-        login(Ok(()), Some(Reason::Denied)),
-        login(Err(Reason::NotAllowed), None),
+        login(Action::Login, Ok(()), None),
+        login(Action::Login, Ok(()), Some(Reason::Denied)),
+        login(Action::Login, Err(Reason::RejectedByClientModule), None),
+        login(Action::Receive, Err(Reason::NotAllowed), None),
         denied(true),
         denied(false),
         sent(true),
@@ -204,7 +206,7 @@ fn hostile_text_is_harmless_in_every_output_and_the_login_is_in_none() {
     assert_harmless("log", &log);
     assert_harmless("metrics", &observer.encode());
     assert_harmless("status", &serde_json::to_string_pretty(&observer.status()).unwrap());
-    assert_eq!(lines.len(), 2 * 18, "{audit}");
+    assert_eq!(lines.len(), 2 * 19, "{audit}");
     assert_eq!(log.lines().count(), lines.len(), "one line each");
     drop(live);
 }
@@ -219,6 +221,7 @@ fn a_password_in_the_user_name_is_not_shown() {
         let log = logged(|| {
             observer.emit(Event::Login {
                 session: &facts,
+                action: Action::Login,
                 result: Err(Reason::AccountUnknown),
                 seconds: 0.1,
                 rule: None,
@@ -251,6 +254,7 @@ fn an_audit_line_has_the_fields_of_the_contract() {
             "login",
             "denied",
             "denied",
+            "denied",
             "message-sent",
             "message-sent",
             "message-received",
@@ -269,7 +273,7 @@ fn an_audit_line_has_the_fields_of_the_contract() {
         let time = line["time"].as_str().unwrap();
         assert_eq!((time.len(), &time[10..11], &time[19..20], &time[23..]), (24, "T", ".", "Z"));
     }
-    let refused = lines[3].as_object().unwrap();
+    let refused = lines[4].as_object().unwrap();
     let expected = [
         ("session", Value::from(facts.id.to_string())),
         ("protocol", "pop3".into()),
@@ -282,7 +286,7 @@ fn an_audit_line_has_the_fields_of_the_contract() {
         ("clientsystem_id", "ivoris".into()),
         ("workplace_id", "PC1".into()),
         ("client_module", "main".into()),
-        ("action", "login".into()),
+        ("action", "receive".into()),
         ("accepted", false.into()),
         ("reason", "not-allowed".into()),
         ("seconds", 1.25.into()),
@@ -292,11 +296,12 @@ fn an_audit_line_has_the_fields_of_the_contract() {
     }
     assert!(!refused.contains_key("service") && !refused.contains_key("would_deny"));
     assert_eq!(lines[2]["would_deny"], "denied");
-    assert_eq!(lines[6]["service"], "eAU;Lieferung;V1.2");
-    assert_eq!((&lines[6]["bytes"], &lines[6]["recipients"]), (&1000.into(), &2.into()));
-    assert_eq!(lines[8]["decryption"][0], "other");
-    assert_eq!(lines[12]["not_after"], "2027-01-15T08:00:00.000Z");
-    assert_eq!(lines[17]["reason"], "ok");
+    assert_eq!(lines[3]["reason"], "rejected-by-client-module");
+    assert_eq!(lines[7]["service"], "eAU;Lieferung;V1.2");
+    assert_eq!((&lines[7]["bytes"], &lines[7]["recipients"]), (&1000.into(), &2.into()));
+    assert_eq!(lines[9]["decryption"][0], "other");
+    assert_eq!(lines[13]["not_after"], "2027-01-15T08:00:00.000Z");
+    assert_eq!(lines[18]["reason"], "ok");
 }
 
 #[test]
@@ -399,10 +404,11 @@ fn events_move_the_metrics_of_the_contract() {
         "kimgate_sessions_total{protocol=\"pop3\",reason=\"ok\"} 1",
         "kimgate_logins_total{protocol=\"pop3\",result=\"accepted\"} 2",
         "kimgate_logins_total{protocol=\"pop3\",result=\"not-allowed\"} 1",
+        "kimgate_logins_total{protocol=\"pop3\",result=\"rejected-by-client-module\"} 1",
         "kimgate_would_deny_total{reason=\"denied\"} 1",
         "kimgate_would_deny_total{reason=\"service-not-allowed\"} 1",
         "kimgate_denied_total{action=\"send\",reason=\"service-not-allowed\"} 1",
-        "kimgate_login_seconds_count{protocol=\"pop3\"} 3",
+        "kimgate_login_seconds_count{protocol=\"pop3\"} 4",
         "kimgate_client_module_up{client_module=\"main\",protocol=\"pop3\"} 1",
         "kimgate_client_module_connect_seconds_count 1",
         "kimgate_certificate_not_after_seconds{role=\"listener\"} 1900000000",
@@ -521,7 +527,7 @@ fn the_status_comes_back_from_its_json() {
     let json = serde_json::to_string(&status).unwrap();
     assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);
     assert_eq!(status.counts.logins_accepted, 2);
-    assert_eq!((status.counts.logins_refused, status.counts.would_deny), (1, 2));
+    assert_eq!((status.counts.logins_refused, status.counts.would_deny), (2, 2));
     assert_eq!((status.counts.messages_sent, status.counts.messages_received), (1, 1));
     assert_eq!(status.config.problems, 3);
 }

@@ -78,6 +78,11 @@ impl Pauses {
         Self { failures, pause, memory, logins: HashMap::new() }
     }
 
+    /// Other bounds from now on; what was refused so far is not forgotten.
+    pub fn adjust(&mut self, failures: u32, pause: Duration) {
+        *self = Self { logins: std::mem::take(&mut self.logins), ..Self::new(failures, pause) };
+    }
+
     /// Whether this login may go to the client module with this password. Once there were too many
     /// refusals, any other password waits for the pause, and one that was refused is not sent again
     /// before all is forgotten.
@@ -87,7 +92,8 @@ impl Pauses {
         password: Fingerprint,
         now: Instant,
     ) -> Result<(), Paused> {
-        let Some(refusals) = self.logins.get(&login).filter(|r| r.count >= self.failures) else {
+        let too_many = |refusals: &&Refusals| self.failures > 0 && refusals.count >= self.failures;
+        let Some(refusals) = self.logins.get(&login).filter(too_many) else {
             return Ok(());
         };
         let refused = refusals.passwords.contains(&password);
@@ -185,6 +191,18 @@ mod tests {
 
     fn remaining(paused: Result<(), Paused>) -> Option<Duration> {
         paused.err().map(|paused| paused.remaining)
+    }
+
+    #[test]
+    fn other_bounds_hold_for_what_was_refused_before() {
+        let (fingerprints, now) = (Fingerprints::new(), Instant::now());
+        let (login, right) = (fingerprints.of(&[b"login"]), fingerprints.of(&[b"right"]));
+        let mut pauses = Pauses::new(3, Duration::from_secs(60));
+        pauses.refused(login, fingerprints.of(&[b"wrong"]), "535 no", now);
+        for (failures, paused) in [(3, false), (1, true), (0, false)] {
+            pauses.adjust(failures, Duration::from_secs(60));
+            assert_eq!(pauses.check(login, right, now).is_err(), paused, "{failures}");
+        }
     }
 
     #[test]

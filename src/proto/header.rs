@@ -1,7 +1,8 @@
 //! Reads wanted fields of a header block that streams by, dot-stuffed as it is on the wire.
 //!
 //! It only reads, so it is generous where the next reader may be: a field hidden behind a lone CR,
-//! blanks before its colon or a stuffed dot is found. Names: RFC 5322 section 2.2.
+//! blanks before its colon, a stuffed dot or a blank line of bare line feeds is found. Names:
+//! RFC 5322 section 2.2.
 
 use memchr::memchr2;
 
@@ -22,6 +23,11 @@ pub struct HeaderReader {
     state: State,
     /// The line holds nothing but perhaps a stuffed dot and a CR.
     is_blank: bool,
+    /// The line before it ended in CRLF. Only between two CRLF do all readers see an empty line:
+    /// for one that takes LF for a character, the header goes on behind LF LF and LF CRLF.
+    follows_crlf: bool,
+    /// There was a character that is no blank.
+    has_begun: bool,
     name: Vec<u8>,
     value: Option<(usize, Vec<u8>)>,
     found: Vec<(usize, String)>,
@@ -33,6 +39,8 @@ enum State {
     LineStart,
     /// A dot at the beginning, which the next hop takes away.
     Stuffing,
+    /// Blanks before the very first field. JavaMail drops them and reads the field.
+    Indent,
     Name,
     Value,
     /// An unwanted field, or a line that is none.
@@ -51,6 +59,8 @@ impl HeaderReader {
             left: limit,
             state: State::LineStart,
             is_blank: true,
+            follows_crlf: true,
+            has_begun: false,
             name: Vec::new(),
             value: None,
             found: Vec::new(),
@@ -71,7 +81,11 @@ impl HeaderReader {
                     at += memchr2(b'\r', b'\n', &window[at..]).unwrap_or(window.len() - at)
                 }
                 State::Value => at += self.take_value(&window[at..]),
-                State::LineStart | State::Stuffing | State::Name | State::Return => {}
+                State::LineStart
+                | State::Stuffing
+                | State::Indent
+                | State::Name
+                | State::Return => {}
             }
             let Some(&byte) = window.get(at) else { break };
             at += 1;
@@ -113,13 +127,14 @@ impl HeaderReader {
     fn step(&mut self, byte: u8) {
         match (byte, self.state) {
             (_, State::Done | State::OverLimit) => {}
-            (b'\n', _) if self.is_blank => {
+            (b'\n', State::Return) if self.is_blank && self.follows_crlf => {
                 self.end_field();
                 if self.state != State::OverLimit {
                     self.state = State::Done;
                 }
             }
-            (b'\n', _) => {
+            (b'\n', state) => {
+                self.follows_crlf = state == State::Return;
                 self.state = State::LineStart;
                 self.is_blank = true;
             }
@@ -135,6 +150,8 @@ impl HeaderReader {
                 self.is_blank = false;
                 self.begin_line(byte);
             }
+            (b' ' | b'\t', State::Indent) => {}
+            (_, State::Indent) => self.push_name(byte),
             (b':', State::Name) => self.begin_value(),
             (_, State::Name) => self.push_name(byte),
             (_, State::Value | State::Skip) => {}
@@ -151,6 +168,8 @@ impl HeaderReader {
         } else if self.value.is_some() {
             self.keep(b" ");
             self.state = State::Value;
+        } else if !self.has_begun {
+            self.state = State::Indent;
         } else if self.name.is_empty() {
             self.state = State::Skip;
         } else {
@@ -160,6 +179,7 @@ impl HeaderReader {
     }
 
     fn push_name(&mut self, byte: u8) {
+        self.has_begun = true;
         self.state = if self.name.len() < NAME {
             self.name.push(byte);
             State::Name
@@ -253,7 +273,7 @@ mod tests {
 
     #[test]
     fn wanted_fields_are_found_in_every_spelling() {
-        let table: [(&[u8], &[&str]); 17] = [
+        let table: [(&[u8], &[&str]); 23] = [
             (b"X-KIM-Dienstkennung: eAU;Lieferung;V1.0\r\n\r\n", &["eAU;Lieferung;V1.0"]),
             (b"x-kim-DIENSTKENNUNG:eAU\r\n\r\n", &["eAU"]),
             (b"X-KIM-Dienstkennung \t: eAU \r\n\r\n", &["eAU"]),
@@ -262,7 +282,13 @@ mod tests {
             (b"X-KIM-Dienstkennung: a\r\nX-KIM-Dienstkennung: b\r\n\r\n", &["a", "b"]),
             (b".X-KIM-Dienstkennung: a\r\n. b\r\n\r\n", &["a b"]),
             (b"..X-KIM-Dienstkennung: a\r\n\r\n", &[]),
-            (b"A: b\nX-KIM-Dienstkennung: a\n\n", &["a"]),
+            (b"A: b\nX-KIM-Dienstkennung: a\n\r\n\r\n", &["a"]),
+            (b"A: b\n\nX-KIM-Dienstkennung: a\r\n\r\n", &["a"]),
+            (b"A: b\n\r\nX-KIM-Dienstkennung: a\r\n\r\n", &["a"]),
+            (b"A: b\r\n\nX-KIM-Dienstkennung: a\r\n\r\n", &["a"]),
+            (b"\nX-KIM-Dienstkennung: a\r\n\r\n", &["a"]),
+            (b" X-KIM-Dienstkennung: a\r\n\r\n", &["a"]),
+            (b"\t\r\n  X-KIM-Dienstkennung: a\r\n\r\n", &["a"]),
             (b"A: b\rX-KIM-Dienstkennung: a\r\n\r\n", &["a"]),
             (b"A: b\r.X-KIM-Dienstkennung: a\r\n\r\n", &["a"]),
             (b"A: b\r\r\nX-KIM-Dienstkennung: a\r\n\r\n", &["a"]),
@@ -281,10 +307,13 @@ mod tests {
 
     #[test]
     fn the_header_ends_at_its_empty_line_or_with_the_message() {
-        let table: [(&[u8], Option<usize>); 9] = [
+        let table: [(&[u8], Option<usize>); 12] = [
             (b"A: b\r\n\r\nbody", Some(8)),
             (b"\r\nbody", Some(2)),
-            (b"A: b\n\nbody", Some(6)),
+            (b"A: b\n\nbody", None),
+            (b"A: b\n\r\nbody", None),
+            (b"A: b\r\n\nbody", None),
+            (b"A: b\r\r\n\r\nbody", Some(9)),
             (b"A: b\r\n.\r\n", Some(9)),
             (b".\r\n", Some(3)),
             (b"A: b\r\n..\r\n", None),

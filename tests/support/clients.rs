@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use kimgate::sim::Mechanism;
+use kimgate::words::Security;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -16,6 +18,16 @@ pub(crate) enum Tls {
     Implicit,
     /// After STARTTLS or STLS.
     StartTls,
+}
+
+impl Tls {
+    /// The same on the server's side.
+    pub(crate) fn security(self) -> Security {
+        match self {
+            Self::Implicit => Security::Implicit,
+            Self::StartTls => Security::StartTls,
+        }
+    }
 }
 
 /// What a person types into a mail client as server, port and security, and whom to trust.
@@ -35,6 +47,18 @@ pub(crate) struct User<'a> {
     pub(crate) password: &'a str,
 }
 
+impl User<'_> {
+    /// Octets of the two as PLAIN has them, a NUL before each.
+    fn plain(self) -> usize {
+        self.login.len() + self.password.len() + 2
+    }
+}
+
+/// What curl sends as initial response at most, mechanism and base64 together: a command line as
+/// RFC 5321 and RFC 2449 have it, less `AUTH`, two blanks and CRLF. Longer ones wait for the prompt.
+const CURL_SMTP: usize = 512 - 8;
+const CURL_POP3: usize = 255 - 8;
+
 /// A program that sends over SMTP, and how it logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sender {
@@ -42,6 +66,8 @@ pub(crate) enum Sender {
     Curl,
     /// PLAIN with initial response.
     CurlInitialResponse,
+    /// LOGIN with the user on the same line.
+    CurlLoginInitial,
     SwaksPlain,
     SwaksLogin,
     MsmtpPlain,
@@ -52,9 +78,10 @@ pub(crate) enum Sender {
 }
 
 impl Sender {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Curl,
         Self::CurlInitialResponse,
+        Self::CurlLoginInitial,
         Self::SwaksPlain,
         Self::SwaksLogin,
         Self::MsmtpPlain,
@@ -67,10 +94,25 @@ impl Sender {
     /// The program behind it.
     pub(crate) fn program(self) -> &'static str {
         match self {
-            Self::Curl | Self::CurlInitialResponse => "curl",
+            Self::Curl | Self::CurlInitialResponse | Self::CurlLoginInitial => "curl",
             Self::SwaksPlain | Self::SwaksLogin => "swaks",
             Self::MsmtpPlain | Self::MsmtpLogin => "msmtp",
             Self::PythonPlain | Self::PythonPlainChallenge | Self::PythonLogin => "python3",
+        }
+    }
+
+    /// How its login comes.
+    pub(crate) fn mechanism(self, user: User<'_>) -> Mechanism {
+        let fits = |octets| 4 * usize::div_ceil(octets, 3) + "PLAIN".len() <= CURL_SMTP;
+        match self {
+            Self::Curl | Self::PythonPlainChallenge => Mechanism::PlainPrompted,
+            Self::CurlInitialResponse if !fits(user.plain()) => Mechanism::PlainPrompted,
+            Self::CurlInitialResponse | Self::SwaksPlain | Self::MsmtpPlain | Self::PythonPlain => {
+                Mechanism::PlainInitial
+            }
+            Self::CurlLoginInitial if !fits(user.login.len()) => Mechanism::LoginPrompted,
+            Self::CurlLoginInitial => Mechanism::LoginInitial,
+            Self::SwaksLogin | Self::MsmtpLogin | Self::PythonLogin => Mechanism::LoginPrompted,
         }
     }
 
@@ -92,12 +134,15 @@ impl Sender {
         let (from, recipient) = envelope;
         let mut command = tools::command(self.program());
         match self {
-            Self::Curl | Self::CurlInitialResponse => {
+            Self::Curl | Self::CurlInitialResponse | Self::CurlLoginInitial => {
                 let url = format!("{}/client.test", url("smtp", to, user));
                 command.arg("--config").arg(curl_config(&scratch, to, &url));
                 command.args(["--mail-from", from, "--mail-rcpt", recipient, "--upload-file", "-"]);
-                if self == Self::CurlInitialResponse {
+                if self != Self::Curl {
                     command.arg("--sasl-ir");
+                }
+                if self == Self::CurlLoginInitial {
+                    command.args(["--login-options", "AUTH=LOGIN"]);
                 }
             }
             Self::SwaksPlain | Self::SwaksLogin => {
@@ -129,8 +174,10 @@ impl Sender {
 /// A program that fetches over POP3, and how it logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fetcher {
-    /// AUTH PLAIN; leaves the messages where they are.
+    /// AUTH PLAIN, and the rest when it is asked for; leaves the messages where they are.
     Curl,
+    /// AUTH PLAIN with initial response; leaves the messages where they are.
+    CurlInitialResponse,
     /// USER and PASS; deletes what it has fetched.
     Fetchmail,
     /// USER and PASS; deletes what it has fetched.
@@ -148,13 +195,18 @@ pub(crate) struct Fetched {
 }
 
 impl Fetcher {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Curl, Self::Fetchmail, Self::PythonUser, Self::PythonPlain];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Curl,
+        Self::CurlInitialResponse,
+        Self::Fetchmail,
+        Self::PythonUser,
+        Self::PythonPlain,
+    ];
 
     /// The program behind it.
     pub(crate) fn program(self) -> &'static str {
         match self {
-            Self::Curl => "curl",
+            Self::Curl | Self::CurlInitialResponse => "curl",
             Self::Fetchmail => "fetchmail",
             Self::PythonUser | Self::PythonPlain => "python3",
         }
@@ -162,13 +214,30 @@ impl Fetcher {
 
     /// Whether it deletes what it has fetched.
     pub(crate) fn deletes(self) -> bool {
-        self != Self::Curl
+        self.program() != "curl"
+    }
+
+    /// How its login comes.
+    pub(crate) fn mechanism(self, user: User<'_>) -> Mechanism {
+        let fits = 4 * user.plain().div_ceil(3) + "PLAIN".len() <= CURL_POP3;
+        match self {
+            Self::Curl => Mechanism::PlainPrompted,
+            Self::CurlInitialResponse if !fits => Mechanism::PlainPrompted,
+            Self::CurlInitialResponse | Self::PythonPlain => Mechanism::PlainInitial,
+            Self::Fetchmail | Self::PythonUser => Mechanism::UserPass,
+        }
+    }
+
+    /// Whether it keeps the line ends that came over the wire.
+    pub(crate) fn keeps_line_ends(self) -> bool {
+        self != Self::Fetchmail
     }
 
     /// Fetches everything.
     pub(crate) async fn fetch(self, from: &Endpoint, user: User<'_>) -> Fetched {
         match self {
-            Self::Curl => curl_fetch(from, user).await,
+            Self::Curl => curl_fetch(from, user, &[]).await,
+            Self::CurlInitialResponse => curl_fetch(from, user, &["--sasl-ir"]).await,
             Self::Fetchmail => fetchmail(from, user).await,
             Self::PythonUser => python_fetch(from, user, "user").await,
             Self::PythonPlain => python_fetch(from, user, "plain").await,
@@ -176,13 +245,14 @@ impl Fetcher {
     }
 }
 
-async fn curl_fetch(from: &Endpoint, user: User<'_>) -> Fetched {
+async fn curl_fetch(from: &Endpoint, user: User<'_>, options: &[&str]) -> Fetched {
     let scratch = tempfile::tempdir().unwrap();
     let mut fetched = Fetched { ok: true, said: String::new(), messages: Vec::new() };
     let base = url("pop3", from, user);
     let mut get = async |path: &str| {
         let config = curl_config(&scratch, from, &format!("{base}/{path}"));
-        let done = tools::run(tools::command("curl").arg("--config").arg(config), b"").await;
+        let mut command = tools::command("curl");
+        let done = tools::run(command.args(options).arg("--config").arg(config), b"").await;
         fetched.ok &= done.ok;
         if !done.ok {
             fetched.said.push_str(&done.said);

@@ -1,4 +1,4 @@
-//! A foreign server as a child in the foreground, gone with the test that started it.
+//! A server as a child in the foreground, gone with the test that started it.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -15,6 +15,9 @@ const TRIES: usize = 5;
 
 /// Longer than any of these servers takes to listen.
 const READY: Duration = Duration::from_secs(20);
+
+/// Longer than any of these servers takes to end when it is asked to.
+const END: Duration = Duration::from_secs(20);
 
 /// Between two looks whether they do.
 const PACE: Duration = Duration::from_millis(5);
@@ -53,12 +56,36 @@ impl Daemon {
             }
             last = daemon.log();
         }
-        panic!("a foreign server did not start:\n{last}");
+        panic!("a server did not start:\n{last}");
     }
 
     /// Where its files are.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Its process, which leads a group of its own.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal to it, and not to its helpers.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(sent.unwrap().success(), "{}", self.log());
+    }
+
+    /// Waits for its end; true where that was with exit code 0.
+    pub(crate) async fn ended(&mut self) -> bool {
+        let start = Instant::now();
+        let mut pace = tokio::time::interval(PACE);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.success();
+            }
+            assert!(start.elapsed() < END, "it did not end:\n{}", self.log());
+            pace.tick().await;
+        }
     }
 
     /// What it has said and logged, for a test that failed.
@@ -90,7 +117,10 @@ impl Drop for Daemon {
     /// Ends the server with all its helpers, which are in a process group of their own.
     fn drop(&mut self) {
         let group = format!("-{}", self.child.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        // One that has ended already leaves nobody to tell.
+        let kill =
+            Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        drop(kill);
         let _ = self.child.wait();
     }
 }

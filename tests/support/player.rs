@@ -49,8 +49,9 @@ pub(crate) async fn play(transcript: &Transcript, world: &impl World) -> Result<
     }
     drop(connections);
     let audit = world.audit().await;
+    let told: Vec<String> = audit.iter().map(Value::to_string).collect();
     for expectation in &transcript.audit {
-        check(expectation, audit.iter().any(|line| is(line, &expectation.text)), &audit)?;
+        check(expectation, audit.iter().any(|line| is(line, &expectation.text)), &told)?;
     }
     let seen = world.upstream().await;
     for expectation in &transcript.upstream {
@@ -157,16 +158,13 @@ fn is(line: &Value, text: &str) -> bool {
         })
 }
 
-fn check<T: std::fmt::Debug>(
-    expectation: &Expectation,
-    found: bool,
-    among: &[T],
-) -> Result<(), String> {
+fn check(expectation: &Expectation, found: bool, among: &[String]) -> Result<(), String> {
     if found == expectation.present {
         return Ok(());
     }
     let what = if expectation.present { "missing" } else { "not expected" };
-    Err(format!("line {}: {what}: {}; there is {among:#?}", expectation.line, expectation.text))
+    let among = among.join("\n    ");
+    Err(format!("line {}: {what}: {}; there is\n    {among}", expectation.line, expectation.text))
 }
 
 fn shown(bytes: &[u8]) -> String {

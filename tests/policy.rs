@@ -1,0 +1,231 @@
+//! Decisions that need more than one dialogue: reloads, turns, limits, and addresses that a proxy
+//! tells.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use kimgate::words::Protocol;
+use support::transcript::Listener;
+use support::world::{
+    ADDRESS, Client, End, LOGIN, PASSWORD, PC1, PC2, World, auth_plain, count, only,
+};
+
+const AT_PC2: &str = "prx@praxis.kim.telematik#mail.kim.telematik:995#M1#cs#PC2";
+const PC1_DENIED: &str = r#"accounts."prx@praxis.kim.telematik".deny = ["workstation:PC1"]"#;
+const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 5));
+
+#[tokio::test]
+async fn a_reload_ends_a_session_that_no_longer_passes_at_its_next_command() {
+    let world = World::start(&[]).await;
+    let (mut pop3, mut smtp) = (world.pop3().await, world.smtp().await);
+    world.reload(&[PC1_DENIED]).unwrap();
+    pop3.ask("STAT", "-ERR [SYS/PERM] <any>(denied)").await;
+    assert_eq!(pop3.end().await, End::Clean);
+    smtp.ask(format!("MAIL FROM:<{ADDRESS}>"), "421 4.7.0 <any>(denied)").await;
+    assert_eq!(smtp.end().await, End::Clean);
+    let seen = world.upstream().await;
+    assert!(!seen.iter().any(|fact| fact == "STAT" || fact.starts_with("MAIL")), "{seen:?}");
+    let audit = world.audit().await;
+    assert_eq!(count(&audit, "denied"), 2);
+    let ended = audit.iter().filter(|l| l["event"] == "closed" && l["reason"] == "denied");
+    assert_eq!(ended.count(), 2);
+    // A new login is judged by the new rules, on a connection that was there before as well.
+    let mut client = world.client(Protocol::Pop3).await;
+    client.expect("+OK <any>").await;
+    client.ask(format!("USER {LOGIN}"), "+OK<any>").await;
+    client.ask(format!("PASS {PASSWORD}"), "-ERR [SYS/PERM] <any>(denied)").await;
+    world.reload(&[]).unwrap();
+    client.pop3_login(LOGIN).await;
+}
+
+#[tokio::test]
+async fn a_reload_lets_messages_in_flight_finish() {
+    let world = World::start(&[]).await;
+    world.sim.deliver_synthetic(ADDRESS, 3_000_000);
+    let (mut pop3, mut smtp) = (world.pop3().await, world.smtp().await);
+    smtp.begin_message().await;
+    smtp.send_bytes(b"Subject: x\r\n\r\nfirst half, ").await;
+    world.upstream_saw("DATA").await;
+    pop3.ask("RETR 1", "+OK<any>").await;
+    world.reload(&[PC1_DENIED]).unwrap();
+    smtp.send_bytes(b"second half\r\n.\r\n").await;
+    smtp.expect("250 <any>").await;
+    smtp.ask("NOOP", "421 4.7.0 <any>(denied)").await;
+    let lines = pop3.expect_until(".").await;
+    assert!(lines.len() > 1_000);
+    pop3.ask("DELE 1", "-ERR [SYS/PERM] <any>(denied)").await;
+    let seen = world.upstream().await;
+    assert!(
+        seen.contains(&"message complete".to_owned()) && seen.contains(&"fetched 1".to_owned())
+    );
+    assert!(!seen.iter().any(|fact| fact.starts_with("deleted")), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_still_passes_goes_on_under_the_new_rules() {
+    let world = World::start(&[]).await;
+    world.sim.deliver(ADDRESS, b"Subject: x\r\n\r\n");
+    let mut client = world.pop3().await;
+    world
+        .reload(&[r#"accounts."prx@praxis.kim.telematik".delete.deny = ["workstation:PC1"]"#])
+        .unwrap();
+    client.ask("DELE 1", "-ERR [SYS/PERM] <any>(delete-not-allowed)").await;
+    client.ask("QUIT", "+OK<any>").await;
+}
+
+#[tokio::test]
+async fn a_reload_changes_how_many_wrong_passwords_there_may_be() {
+    let world = World::start(&[]).await;
+    world.reload(&["protection.login_failures = 1"]).unwrap();
+    let mut client = world.client(Protocol::Pop3).await;
+    client.expect("+OK <any>").await;
+    for answer in ["-ERR<any>", "-ERR [SYS/TEMP] <any>(login-paused)"] {
+        client.ask(format!("USER {LOGIN}"), "+OK<any>").await;
+        client.ask("PASS falsch", answer).await;
+    }
+}
+
+#[tokio::test]
+async fn a_bad_configuration_never_replaces_a_good_one() {
+    let world = World::start(&[]).await;
+    let mut client = world.pop3().await;
+    for bad in [
+        r#"policy.mode = "perhaps""#,
+        r#"groups.rezeption.members = ["group:rezeption"]"#,
+        r#"tls.certificate = "absent.pem""#,
+    ] {
+        let problems = world.reload(&[PC1_DENIED, bad]).unwrap_err();
+        assert!(!problems.is_empty(), "{bad}");
+        client.ask("NOOP", "+OK<any>").await;
+    }
+    assert_eq!(world.metric(r#"kimgate_config_reloads_total{result="rejected"}"#), 3.0);
+    assert_eq!(world.metric(r#"kimgate_config_reloads_total{result="accepted"}"#), 0.0);
+    client.ask("QUIT", "+OK<any>").await;
+    let audit = world.audit().await;
+    let rejected = |line: &&serde_json::Value| line["accepted"] == false;
+    assert_eq!(audit.iter().filter(rejected).count(), 3);
+}
+
+#[tokio::test]
+async fn a_context_goes_to_the_second_workstation_when_the_first_one_is_done() {
+    let world = World::start(&[
+        r#"contexts.mode = "enforce""#,
+        r#"contexts.wait = "60s""#,
+        r#"contexts.linger = "0s""#,
+        r#"accounts."arzt@praxis.kim.telematik".allow = []"#,
+        "workstations.PC2.workplaces = []",
+    ])
+    .await;
+    let mut first = world.pop3().await;
+    // The same workstation's own sessions share it.
+    world.smtp().await.ask("QUIT", "221 <any>").await;
+    assert_eq!(world.metric("kimgate_contexts_active"), 1.0);
+    let other = LOGIN.replace("prx@", "arzt@");
+    let mut second = world.client_from(Protocol::Pop3, Listener::Implicit, PC2).await;
+    second.expect("+OK <any>").await;
+    second.ask(format!("USER {other}"), "+OK<any>").await;
+    second.send(format!("PASS {PASSWORD}")).await;
+    world.phase("waiting").await;
+    assert!(!world.upstream_now().iter().any(|fact| *fact == format!("login {other}")));
+    first.ask("QUIT", "+OK<any>").await;
+    second.expect("+OK<any>").await;
+    second.ask("QUIT", "+OK<any>").await;
+}
+
+#[tokio::test]
+async fn a_workstation_that_waits_in_vain_is_told_who_has_its_context() {
+    let world = World::start(&[
+        r#"contexts.mode = "enforce""#,
+        r#"contexts.wait = "100ms""#,
+        "workstations.PC2.workplaces = []",
+    ])
+    .await;
+    let _first = world.pop3().await;
+    let mut second = world.client_from(Protocol::Smtp, Listener::Implicit, PC2).await;
+    second.expect("220 <any>").await;
+    second.send("EHLO pc").await;
+    second.expect_until("250 <any>").await;
+    let refused = second.ask(auth_plain(LOGIN, PASSWORD), "454 4.7.0 <any>(context-in-use)").await;
+    assert!(refused.contains("PC1"), "{refused}");
+    assert_eq!(world.metric(r#"kimgate_context_conflicts_total{mode="enforce"}"#), 1.0);
+    let refused = r#"kimgate_logins_total{protocol="smtp",result="context-in-use"}"#;
+    assert_eq!(world.metric(refused), 1.0);
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so_and_leaves_room_when_another_goes() {
+    let world = World::start(&["limits.connections = 1"]).await;
+    let mut first = world.client(Protocol::Pop3).await;
+    first.expect("+OK <any>").await;
+    let mut second = world.client(Protocol::Smtp).await;
+    second.expect("421 4.7.0 <any>(too-many-connections)").await;
+    assert_eq!(second.end().await, End::Clean);
+    let refused = r#"kimgate_sessions_total{protocol="smtp",reason="too-many-connections"}"#;
+    world.audit_when(|lines| count(lines, "closed") == 1).await;
+    assert_eq!(world.metric(refused), 1.0);
+    first.ask("QUIT", "+OK<any>").await;
+    first.end().await;
+    world.audit().await;
+    world.client(Protocol::Smtp).await.expect("220 <any>").await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_trusted_says_where_the_workstation_is() {
+    let world = World::start(&[
+        r#"listeners.pop3-implicit.proxy_protocol_from = ["127.0.0.5"]"#,
+        r#"listeners.pop3-plain.proxy_protocol_from = ["127.0.0.5"]"#,
+    ])
+    .await;
+    let v2 = [
+        &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c"[..],
+        &[127, 0, 0, 2, 127, 0, 0, 1, 0x30, 0x39, 0x03, 0xe3],
+    ]
+    .concat();
+    for header in [b"PROXY TCP4 127.0.0.2 127.0.0.1 12345 995\r\n", &v2[..]] {
+        for listener in [Listener::Implicit, Listener::Plain] {
+            let mut client = behind_proxy(&world, listener, header).await;
+            client.expect("+OK <any>").await;
+            client.pop3_login(AT_PC2).await;
+            client.ask("QUIT", "+OK<any>").await;
+        }
+    }
+    let audit = world.audit().await;
+    let logins: Vec<_> = audit.iter().filter(|line| line["event"] == "login").collect();
+    assert_eq!(logins.len(), 4);
+    for login in logins {
+        assert_eq!(
+            (&login["workstation"], &login["peer"]),
+            (&"PC2".into(), &"127.0.0.2:12345".into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn nobody_else_says_where_he_is() {
+    let world =
+        World::start(&[r#"listeners.pop3-plain.proxy_protocol_from = ["127.0.0.5"]"#]).await;
+    let mut client = world.client_from(Protocol::Pop3, Listener::Plain, PC1).await;
+    client.expect("+OK <any>").await;
+    client.ask("PROXY TCP4 127.0.0.2 127.0.0.1 12345 995", "-ERR<any>").await;
+    client.pop3_login(LOGIN).await;
+    client.ask("QUIT", "+OK<any>").await;
+    assert_eq!(only(&world.audit().await, "login")["workstation"], "PC1");
+    // From the proxy itself nothing else than a header is understood.
+    let mut client = behind_proxy(&world, Listener::Plain, b"USER somebody#x\r\n").await;
+    let (rest, _) = client.rest().await;
+    assert!(rest.is_empty(), "{}", rest.escape_ascii());
+    let refused = r#"kimgate_connections_refused_total{reason="bad-command"}"#;
+    assert_eq!(world.metric(refused), 1.0);
+}
+
+async fn behind_proxy(world: &World, listener: Listener, header: &[u8]) -> Client {
+    let mut tcp = world.tcp(Protocol::Pop3, listener, PROXY).await;
+    tokio::io::AsyncWriteExt::write_all(&mut tcp, header).await.unwrap();
+    match listener {
+        Listener::Implicit => Client::new(world.secure(Box::new(tcp)).await),
+        Listener::StartTls | Listener::Plain => Client::new(Box::new(tcp)),
+    }
+}
