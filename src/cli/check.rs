@@ -1,9 +1,13 @@
 //! `kimgate check`: every problem of a configuration at once.
 
+use std::path::Path;
+
 use clap::Args;
 
 use super::{ConfigFile, Failure, Screen};
-use crate::config::{Finding, Severity, load};
+use crate::config::{Finding, Loaded, Severity, load};
+use crate::trust::{ListenerTls, MaterialError, MaterialWarning, UpstreamTls};
+use crate::words::Security;
 
 /// Read and check the configuration: every problem at once, with file, line and remedy
 ///
@@ -22,7 +26,7 @@ impl Check {
     pub(super) fn execute(self, screen: &mut Screen) -> Result<(), Failure> {
         let path = self.file.path()?;
         let (usable, findings) = match load(&path, std::env::vars()) {
-            Ok(loaded) => (true, loaded.warnings),
+            Ok(loaded) => with_material(&loaded),
             Err(findings) => (false, findings),
         };
         if self.json {
@@ -55,6 +59,89 @@ pub(super) fn refuse(screen: &mut Screen, findings: &[Finding]) -> Failure {
         screen.complain(&finding.to_string());
     }
     Failure::error("the configuration cannot be used; nothing was started")
+}
+
+/// The findings with those of the certificates and keys, loaded as `run` would load them; and
+/// whether it could.
+fn with_material(loaded: &Loaded) -> (bool, Vec<Finding>) {
+    let mut findings = loaded.warnings.clone();
+    for finding in material(loaded) {
+        // The configuration's own look at a file has found the same, in its own words.
+        let is_known =
+            |known: &Finding| (&known.key, known.severity) == (&finding.key, Severity::Warning);
+        if finding.severity == Severity::Error || !findings.iter().any(is_known) {
+            findings.push(finding);
+        }
+    }
+    findings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    (findings.iter().all(|finding| finding.severity != Severity::Error), findings)
+}
+
+fn material(loaded: &Loaded) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let config = &loaded.config.gateway;
+    if let Some(tls) = &config.tls {
+        let identity = tls.certificate.as_ref();
+        let keys = [
+            ("certificate", identity.map(|identity| identity.certificate.as_path())),
+            ("private_key", identity.map(|identity| identity.private_key.as_path())),
+            ("client_ca", tls.client_ca.as_deref()),
+        ];
+        let key = |path: &Path| match keys.iter().find(|(_, file)| *file == Some(path)) {
+            Some((key, _)) => vec!["tls", key],
+            // No file of theirs: the name that a certificate is made for.
+            None if identity.is_none() => vec!["gateway", "name"],
+            None => vec!["tls"],
+        };
+        told(loaded, key, ListenerTls::check(tls), &mut findings);
+    }
+    for (name, module) in &config.client_modules {
+        if module.security == Security::None {
+            continue;
+        }
+        let trust = &module.trust;
+        let identity = trust.identity.as_ref();
+        let key = |path: &Path| {
+            let of = |file: Option<&Path>| file == Some(path);
+            let below: &[&str] = if trust.ca.iter().any(|file| file == path) {
+                &["trust", "ca"]
+            } else if of(identity.map(|identity| identity.private_key.as_path())) {
+                &["client_key"]
+            } else if of(identity.map(|identity| identity.certificate.as_path())) {
+                &["client_certificate"]
+            } else if trust.system_roots && path != Path::new(&module.host) {
+                &["trust", "system_roots"]
+            } else {
+                &["host"]
+            };
+            [&["client_modules", name.as_str()], below].concat()
+        };
+        let outcome = UpstreamTls::load(trust, &module.host);
+        told(loaded, key, outcome.map(|tls| tls.warnings().to_vec()), &mut findings);
+    }
+    findings
+}
+
+/// What loading said, as findings under the keys of the files.
+fn told<'a>(
+    loaded: &Loaded,
+    key: impl Fn(&Path) -> Vec<&'a str>,
+    outcome: Result<Vec<MaterialWarning>, MaterialError>,
+    findings: &mut Vec<Finding>,
+) {
+    match outcome {
+        Err(error) => {
+            let text = error.problem.to_string();
+            let (problem, remedy) = text.split_once("; ").unwrap_or((&text, ""));
+            let problem = format!("{}: {problem}", error.path.display());
+            let key = key(&error.path);
+            findings.push(loaded.finding(Severity::Error, &key, problem, remedy));
+        }
+        Ok(warnings) => findings.extend(warnings.into_iter().map(|warning| {
+            let key = key(&warning.path);
+            loaded.finding(Severity::Warning, &key, warning.text, "")
+        })),
+    }
 }
 
 fn count(n: usize, what: &str) -> String {

@@ -7,9 +7,13 @@ mod demo;
 mod dial;
 mod doctor;
 mod explain;
+mod logins;
+mod profile;
 mod run;
 mod screen;
 mod simulate;
+mod status;
+mod table;
 mod trust;
 
 use std::path::PathBuf;
@@ -29,14 +33,16 @@ struct Words {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Demo),
     Run(run::Run),
     Check(check::Check),
     Explain(explain::Explain),
-    Certs(certs::Certs),
     Doctor(doctor::Doctor),
     Trust(trust::Trust),
-    Demo(demo::Demo),
+    Certs(certs::Certs),
+    Profile(profile::Profile),
     Simulate(simulate::Simulate),
+    Status(status::StatusCommand),
 }
 
 /// Where the configuration is.
@@ -96,14 +102,16 @@ pub fn main() -> ExitCode {
     let words = Words::parse();
     let mut screen = Screen::new();
     let done = match words.command {
+        Command::Demo(demo) => demo.execute(&mut screen),
         Command::Run(run) => run.execute(&mut screen),
         Command::Check(check) => check.execute(&mut screen),
         Command::Explain(explain) => explain.execute(&mut screen),
-        Command::Certs(certs) => certs.execute(&mut screen),
         Command::Doctor(doctor) => doctor.execute(&mut screen),
         Command::Trust(trust) => trust.execute(&mut screen),
-        Command::Demo(demo) => demo.execute(&mut screen),
+        Command::Certs(certs) => certs.execute(&mut screen),
+        Command::Profile(profile) => profile.execute(&mut screen),
         Command::Simulate(simulate) => simulate.execute(&mut screen),
+        Command::Status(status) => status.execute(&mut screen),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
 //! TLS towards workstations.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -57,6 +57,27 @@ impl ListenerTls {
             file: identity.certificate.into(),
             warnings: warnings.into(),
         })
+    }
+
+    /// Does what [`ListenerTls::load`] would do, and leaves no file behind: where no certificate is
+    /// named, one is made and thrown away. Gives what is legal and unwise.
+    pub fn check(config: &ListenerTlsConfig) -> Result<Vec<MaterialWarning>, MaterialError> {
+        if config.certificate.is_some() {
+            return Ok(Self::load(config)?.warnings.to_vec());
+        }
+        self_made::could_be_made(&config.gateway_name)?;
+        let mut warnings = vec![];
+        client_verifier(config, &for_workstations(), &mut warnings)?;
+        Ok(warnings)
+    }
+
+    /// The PEM file of the certificate that this configuration shows: the one named, or the one that
+    /// is made at the first start.
+    pub fn file_of(config: &ListenerTlsConfig) -> PathBuf {
+        match &config.certificate {
+            Some(identity) => identity.certificate.clone(),
+            None => self_made::files(&config.state_dir).certificate,
+        }
     }
 
     /// Takes workstations' handshakes.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use time::{Duration, OffsetDateTime};
 
-use super::authority::self_signed;
+use super::authority::{Issued, self_signed};
 use super::config::Identity;
 use super::facts::CertificateFacts;
 use super::material::{self, MaterialError, MaterialProblem};
@@ -24,16 +24,12 @@ pub(super) fn keep(
     gateway_name: &str,
     now: OffsetDateTime,
 ) -> Result<Identity, MaterialError> {
-    let identity = Identity {
-        certificate: state_dir.join(CERTIFICATE),
-        private_key: state_dir.join(PRIVATE_KEY),
-    };
+    let identity = files(state_dir);
     let names = names(gateway_name);
     if serves(&identity, &names, now) {
         return Ok(identity);
     }
-    let made = self_signed(&names, now)
-        .map_err(|error| MaterialProblem::CannotMake(error.to_string()).of(gateway_name.into()))?;
+    let made = make(&names, gateway_name, now)?;
     let at = |path: &Path| {
         let path = path.to_path_buf();
         move |error: io::Error| MaterialProblem::Io(error).of(path)
@@ -44,6 +40,25 @@ pub(super) fn keep(
         .map_err(at(&identity.private_key))?;
     write(&identity.certificate, &made.certificate, 0o644).map_err(at(&identity.certificate))?;
     Ok(identity)
+}
+
+/// Where the pair is kept.
+pub(super) fn files(state_dir: &Path) -> Identity {
+    Identity { certificate: state_dir.join(CERTIFICATE), private_key: state_dir.join(PRIVATE_KEY) }
+}
+
+/// Whether a certificate can be made for this name; nothing is written.
+pub(super) fn could_be_made(gateway_name: &str) -> Result<(), MaterialError> {
+    make(&names(gateway_name), gateway_name, OffsetDateTime::now_utc()).map(drop)
+}
+
+fn make(
+    names: &[String],
+    gateway_name: &str,
+    now: OffsetDateTime,
+) -> Result<Issued, MaterialError> {
+    self_signed(names, now)
+        .map_err(|error| MaterialProblem::CannotMake(error.to_string()).of(gateway_name.into()))
 }
 
 /// Its own name first, then those by which a mail client on the same machine reaches it.

@@ -7,7 +7,7 @@
     reason = "support of tests, of which each uses a part"
 )]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -84,20 +84,34 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it and waits for a line with this text.
+    /// Starts it and waits for a line with this text on standard output.
     pub fn start(args: &[&str], ready: &str) -> Self {
         let child = command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut running = Self { child, said: Vec::new() };
-        let mut lines = BufReader::new(running.child.stdout.take().unwrap()).lines();
+        let output = running.child.stdout.take().unwrap();
+        running.wait_for(output, ready);
+        running
+    }
+
+    /// Starts it and waits for a line with this text in its log, which is standard error.
+    pub fn start_logging(args: &[&str], ready: &str) -> Self {
+        let child = command(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut running = Self { child, said: Vec::new() };
+        let log = running.child.stderr.take().unwrap();
+        running.wait_for(log, ready);
+        running
+    }
+
+    fn wait_for(&mut self, output: impl Read + Send + 'static, ready: &str) {
+        let mut lines = BufReader::new(output).lines();
         let is_ready = lines.by_ref().map_while(Result::ok).any(|line| {
             let is_ready = line.contains(ready);
-            running.said.push(line);
+            self.said.push(line);
             is_ready
         });
-        assert!(is_ready, "kimgate {args:?} ended before {ready:?}: {:?}", running.said);
+        assert!(is_ready, "it ended before {ready:?}: {:?}", self.said);
         // Whatever it says later must not fill the pipe.
         std::thread::spawn(move || lines.count());
-        running
     }
 
     /// The rest of the line that begins with this word.

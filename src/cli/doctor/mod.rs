@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
+use super::logins::protocol_of;
 use super::{ConfigFile, Failure, Screen, check, runtime};
 use crate::config::{Config, load};
 use crate::gateway::ClientModule;
@@ -220,20 +221,6 @@ impl Doctor {
                 Credential::OtherProtocol(printable(port).into_owned())
             }
         }
-    }
-}
-
-/// Which protocol a login is for, by its port: 995, 10995 and 110, or 465, 8465, 587 and 25. The
-/// names for the two differ in that (gematik `docs/Primaersystem.adoc`), and the wrong one would
-/// count as a failed login at the KIM mail service.
-fn protocol_of(login: &Login) -> Option<Protocol> {
-    let (_, port) = login.server().rsplit_once(':')?;
-    match port {
-        "110" => Some(Protocol::Pop3),
-        "25" | "587" => Some(Protocol::Smtp),
-        port if port.ends_with("995") => Some(Protocol::Pop3),
-        port if port.ends_with("465") => Some(Protocol::Smtp),
-        _ => None,
     }
 }
 

@@ -1,0 +1,404 @@
+//! `kimgate status`: one look at a running gateway, from its admin address.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use clap::Args;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{ConfigFile, Failure, Screen, table};
+use crate::config::load;
+use crate::observe::{
+    AnswerStatus, ClientModuleStatus, RefusalStatus, SessionStatus, Status, printable,
+};
+use crate::words::{Protocol, Security};
+
+/// Show a running gateway: sessions, contexts, client modules, certificates, latest refusals
+///
+/// Exit code 0: mail can go through. 1: it cannot, or nobody answers.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kimgate status\n  kimgate status --address 127.0.0.1:9465 --json"
+)]
+pub(super) struct StatusCommand {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The admin address, whatever the configuration says; default: admin.address, 127.0.0.1:9465
+    #[arg(long, value_name = "ADDR")]
+    address: Option<SocketAddr>,
+    /// Print the status as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where the admin pages are unless the configuration says something else.
+const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9465);
+
+/// The gateway answers from memory; whoever takes longer is no gateway.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Thousands of sessions fit.
+const LARGEST: u64 = 16 << 20;
+
+impl StatusCommand {
+    pub(super) fn execute(self, screen: &mut Screen) -> Result<(), Failure> {
+        let address = self.address()?;
+        let body = fetch(address)?;
+        let status: Status = serde_json::from_slice(&body)
+            .map_err(|_| Failure::error(format!("{address} answers, but is no kimgate")))?;
+        if self.json {
+            let json = serde_json::to_string_pretty(&status).map_err(Failure::error)?;
+            screen.say(&json);
+        } else {
+            View { screen, status: &status, now: OffsetDateTime::now_utc() }.show(address);
+        }
+        if status.readiness.ready { Ok(()) } else { Err(Failure::no()) }
+    }
+
+    fn address(&self) -> Result<SocketAddr, Failure> {
+        let path = match (self.address, self.file.path()) {
+            (Some(address), _) => return Ok(address),
+            (None, Ok(path)) => path,
+            // A gateway without a file, as `demo` runs one, has its pages where they usually are.
+            (None, Err(_)) => return Ok(USUAL),
+        };
+        let loaded = load(&path, std::env::vars()).map_err(|_| {
+            Failure::error(format!(
+                "{} has errors, which `kimgate check` names; --address ADDR asks without it",
+                path.display()
+            ))
+        })?;
+        let admin = loaded.config.admin.ok_or_else(|| {
+            Failure::error("admin.address is \"off\": this gateway has no status to ask for")
+        })?;
+        Ok(reachable(admin.address))
+    }
+}
+
+/// "Every address" is no address to ask; this machine's own is one of them.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// GET /status, by HTTP/1.0 so that the answer comes whole and the connection ends.
+fn fetch(address: SocketAddr) -> Result<Vec<u8>, Failure> {
+    let unreachable =
+        |error: std::io::Error| Failure::error(format!("no gateway answers at {address}: {error}"));
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(unreachable)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(unreachable)?;
+    stream.set_write_timeout(Some(PATIENCE)).map_err(unreachable)?;
+    let request = format!("GET /status HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(unreachable)?;
+    let mut answer = Vec::new();
+    stream.take(LARGEST).read_to_end(&mut answer).map_err(unreachable)?;
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").map(|at| at + 4);
+    let (head, body) = answer.split_at(end.unwrap_or(answer.len()));
+    let code = head.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
+    match code {
+        Some(b"200") => Ok(body.to_vec()),
+        Some(b"403") => Err(Failure::error(format!(
+            "{address} does not answer to this machine: it is not in admin.allow"
+        ))),
+        Some(_) | None => Err(Failure::error(format!("{address} answers, but is no kimgate"))),
+    }
+}
+
+/// A status on a screen. What it says comes from another process and is escaped again.
+struct View<'a> {
+    screen: &'a mut Screen,
+    status: &'a Status,
+    now: OffsetDateTime,
+}
+
+impl View<'_> {
+    fn show(mut self, address: SocketAddr) {
+        let status = self.status;
+        self.screen.headline(&format!(
+            "kimgate {} at {address}, running for {}",
+            printable(&status.version),
+            self.age(&status.started)
+        ));
+        self.readiness();
+        self.configuration();
+        self.list(
+            "listeners",
+            status.listeners.iter().map(|listener| {
+                vec![
+                    printable(&listener.name).into_owned(),
+                    spelled(listener.protocol).into(),
+                    listener.address.to_string(),
+                    match listener.security {
+                        Security::Implicit => "TLS",
+                        Security::StartTls => "STARTTLS",
+                        Security::None => "no TLS",
+                    }
+                    .into(),
+                ]
+            }),
+        );
+        self.client_modules();
+        let certificates = status.certificates.iter();
+        let certificates: Vec<_> = certificates
+            .map(|one| vec![printable(&one.role).into_owned(), self.until(&one.not_after)])
+            .collect();
+        self.list("certificates", certificates.into_iter());
+        self.sessions();
+        let refusals: Vec<_> =
+            status.refusals.iter().take(10).map(|refusal| self.refusal(refusal)).collect();
+        self.list("latest refusals", refusals.into_iter());
+        self.counts();
+    }
+
+    fn readiness(&mut self) {
+        if self.status.readiness.ready {
+            self.screen.done("ready: mail can go through");
+        }
+        for missing in &self.status.readiness.missing {
+            self.screen.failed(missing);
+        }
+    }
+
+    fn configuration(&mut self) {
+        let config = &self.status.config;
+        if let Some(loaded) = &config.loaded {
+            let hash = config.hash.as_deref().unwrap_or_default();
+            let since = format!("in force for {}", self.age(loaded));
+            self.screen.done(format_args!("configuration {}, {since}", printable(hash)));
+        }
+        if let Some(rejected) = &config.rejected {
+            let errors = config.problems;
+            let when = self.age(rejected);
+            self.screen.failed(format_args!(
+                "a newer configuration was rejected {when} ago, with {errors} errors; \
+                 `kimgate check` names them"
+            ));
+        }
+    }
+
+    fn client_modules(&mut self) {
+        self.screen.say("");
+        self.screen.headline("client modules");
+        for module in &self.status.client_modules {
+            for (protocol, answer) in
+                [(Protocol::Pop3, &module.pop3), (Protocol::Smtp, &module.smtp)]
+            {
+                self.side(module, protocol, answer.as_ref());
+            }
+            if let Some(verdict) = &module.certificate {
+                let end = verdict.not_after.as_deref().map(|end| self.until(end));
+                let line = format!(
+                    "{}  certificate {}{}",
+                    printable(&module.name),
+                    printable(&verdict.class),
+                    end.map(|end| format!(", until {end}")).unwrap_or_default()
+                );
+                if verdict.accepted {
+                    self.screen.done(line);
+                } else {
+                    self.screen.failed(line);
+                    self.screen.say(&format!("      {}", printable(&verdict.sentence)));
+                }
+            }
+        }
+    }
+
+    fn side(
+        &mut self,
+        module: &ClientModuleStatus,
+        protocol: Protocol,
+        answer: Option<&AnswerStatus>,
+    ) {
+        let name = format!("{}  {}", printable(&module.name), spelled(protocol));
+        match answer {
+            None => {}
+            Some(answer) if answer.up => {
+                let ms = answer.connect_seconds.map(|seconds| seconds * 1000.0);
+                let ms = ms.map(|ms| format!(" in {ms:.0} ms")).unwrap_or_default();
+                let age = self.age(&answer.at);
+                self.screen.done(format_args!("{name} answered{ms}, {age} ago"));
+            }
+            Some(answer) => {
+                let why = answer.error.as_deref().unwrap_or("no answer");
+                let age = self.age(&answer.at);
+                self.screen.failed(format_args!("{name} {age} ago: {}", printable(why)));
+            }
+        }
+    }
+
+    fn sessions(&mut self) {
+        let status = self.status;
+        let title = format!(
+            "sessions: {}, contexts in use: {}",
+            status.sessions.len(),
+            status.contexts_active
+        );
+        let heads =
+            ["workstation", "from", "", "account", "doing", "for", "to client", "to module"];
+        let heads = heads.iter().map(|head| (*head).to_owned()).collect();
+        let rows = status.sessions.iter().map(session);
+        if status.sessions.is_empty() {
+            self.screen.say("");
+            self.screen.headline(&title);
+        } else {
+            self.list(&title, std::iter::once(heads).chain(rows));
+        }
+    }
+
+    fn refusal(&self, refusal: &RefusalStatus) -> Vec<String> {
+        let who = refusal.workstation.as_deref().unwrap_or(&refusal.peer);
+        let enforced = if refusal.enforced { "" } else { " (would be)" };
+        vec![
+            format!("{} ago", self.age(&refusal.time)),
+            printable(who).into_owned(),
+            optional(refusal.account.as_deref()),
+            optional(refusal.action.as_deref()),
+            format!("{}{enforced}", printable(&refusal.reason)),
+            optional(refusal.rule.as_deref()),
+        ]
+    }
+
+    fn counts(&mut self) {
+        let counts = &self.status.counts;
+        self.screen.say("");
+        self.screen.headline("since the start");
+        self.screen.say(&format!(
+            "  logins: {} accepted, {} refused; messages: {} sent, {} fetched; deletions held: {}",
+            counts.logins_accepted,
+            counts.logins_refused,
+            counts.messages_sent,
+            counts.messages_received,
+            counts.deletes_held
+        ));
+        let troubles = [
+            (counts.would_deny, "would be refused if policy.mode were \"enforce\""),
+            (counts.audit_lost, "audit lines were lost: is the disk full?"),
+            (counts.panics, "tasks panicked: please report it"),
+        ];
+        for (count, what) in troubles.into_iter().filter(|(count, _)| *count > 0) {
+            self.screen.noted(format_args!("{count} {what}"));
+        }
+    }
+
+    fn list(&mut self, title: &str, rows: impl Iterator<Item = Vec<String>>) {
+        let rows: Vec<_> = rows.collect();
+        if rows.is_empty() {
+            return;
+        }
+        self.screen.say("");
+        self.screen.headline(title);
+        for line in table::lines(&rows) {
+            self.screen.say(&format!("  {line}"));
+        }
+    }
+
+    /// How long ago this was.
+    fn age(&self, rfc3339: &str) -> String {
+        match OffsetDateTime::parse(rfc3339, &Rfc3339) {
+            Ok(then) => duration((self.now - then).as_seconds_f64()),
+            Err(_) => printable(rfc3339).into_owned(),
+        }
+    }
+
+    fn until(&self, rfc3339: &str) -> String {
+        match OffsetDateTime::parse(rfc3339, &Rfc3339) {
+            Ok(end) if end < self.now => format!("{}, which is over", end.date()),
+            Ok(end) => format!("{}, {} more days", end.date(), (end - self.now).whole_days()),
+            Err(_) => printable(rfc3339).into_owned(),
+        }
+    }
+}
+
+fn session(session: &SessionStatus) -> Vec<String> {
+    vec![
+        optional(session.workstation.as_deref()),
+        printable(&session.peer).into_owned(),
+        spelled(session.protocol).into(),
+        optional(session.account.as_deref()),
+        printable(&session.phase).into_owned(),
+        duration(session.seconds),
+        octets(session.bytes_to_client),
+        octets(session.bytes_to_module),
+    ]
+}
+
+fn optional(text: Option<&str>) -> String {
+    text.map_or_else(|| "–".into(), |text| printable(text).into_owned())
+}
+
+fn spelled(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Pop3 => "POP3",
+        Protocol::Smtp => "SMTP",
+    }
+}
+
+/// Two units at most: nobody reads more.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0) as u64; // a clock that was set back
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {} min", minutes % 60),
+        (_, _, _) => format!("{days} d {} h", hours % 24),
+    }
+}
+
+fn octets(count: u64) -> String {
+    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
+    let step = (0..UNITS.len() - 1).rev().find(|step| count >> (10 * (step + 1)) > 0);
+    match step {
+        None => format!("{count} B"),
+        Some(step) => {
+            let value = count as f64 / f64::powi(1024.0, step as i32 + 1);
+            format!("{value:.1} {}", UNITS[step + 1])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_told_as_people_do() {
+        for (seconds, told) in [
+            (-3.0, "0 s"),
+            (0.4, "0 s"),
+            (59.9, "59 s"),
+            (61.0, "1 min 1 s"),
+            (3_725.0, "1 h 2 min"),
+            (180_000.0, "2 d 2 h"),
+        ] {
+            assert_eq!(duration(seconds), told);
+        }
+        for (count, told) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_600_000, "1.5 MiB"),
+            (5 << 40, "5120.0 GiB"),
+        ] {
+            assert_eq!(octets(count), told);
+        }
+    }
+
+    #[test]
+    fn every_address_is_asked_at_this_machine() {
+        let table = [
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "[::1]:1"),
+            ("192.168.0.5:1", "192.168.0.5:1"),
+        ];
+        for (configured, asked) in table {
+            assert_eq!(reachable(configured.parse().unwrap()), asked.parse().unwrap());
+        }
+    }
+}
