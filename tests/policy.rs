@@ -1,11 +1,20 @@
-//! Decisions that need more than one dialogue: reloads, turns, limits, and addresses that a proxy
-//! tells.
+//! Decisions that need more than one dialogue: reloads, turns, limits, addresses that a proxy tells,
+//! and thousands of random ones (`policy/agreement.rs`).
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
+#[path = "policy/agreement.rs"]
+mod agreement;
+#[path = "support/cli.rs"]
+mod cli;
+#[path = "policy/model.rs"]
+mod model;
+#[path = "policy/random.rs"]
+mod random;
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
 
 use kimgate::words::Protocol;
 use support::dialogue::{ADDRESS, Client, End, PASSWORD, auth_plain};
@@ -218,6 +227,59 @@ async fn nobody_else_says_where_he_is() {
     assert!(rest.is_empty(), "{}", rest.escape_ascii());
     let refused = r#"kimgate_connections_refused_total{reason="bad-command"}"#;
     assert_eq!(world.metric(refused), 1.0);
+}
+
+#[tokio::test]
+async fn a_login_that_looks_wrong_is_said_once_and_goes_on_as_it_came() {
+    let log = Log::default();
+    let _listening = log.listen();
+    let world = World::start(&[]).await;
+    let of_smtp = LOGIN.replace(":995", ":465") + " ";
+    let shouted = LOGIN.replace("prx@", "PRX@");
+    for login in [&of_smtp, &of_smtp, LOGIN, LOGIN, &shouted, &shouted] {
+        let mut client = world.client(Protocol::Pop3).await;
+        client.expect("+OK <any>").await;
+        client.pop3_login(login).await;
+        client.ask("QUIT", "+OK<any>").await;
+        world.upstream_saw(&format!("login {login}")).await;
+    }
+    let said = log.text();
+    for doubt in [
+        "has the port of SMTP",
+        "has blanks around it,",
+        "spells its address with another case",
+        "differs in case alone",
+    ] {
+        assert_eq!(said.matches(doubt).count(), 1, "{doubt}: {said}");
+    }
+    assert!(said.contains("workstation=\"PC1\"") && !said.contains("#M1#"), "{said}");
+}
+
+/// The log of everything that happens on this thread, where a test's gateway runs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone());
+        tracing::subscriber::set_default(lines.finish())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 async fn behind_proxy(world: &World, listener: Listener, header: &[u8]) -> Client {

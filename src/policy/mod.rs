@@ -22,8 +22,6 @@ mod subject;
 mod trace;
 
 #[cfg(test)]
-mod model;
-#[cfg(test)]
 mod table;
 
 pub use decide::{Policy, Request, Station};

@@ -197,6 +197,13 @@ impl World {
         self.reloader.reload()
     }
 
+    /// Puts a whole configuration in force, but for what the world itself has to say.
+    pub(crate) fn put_in_force(&self, toml: &str) -> Result<(), Vec<String>> {
+        let file = self.folder.path().join("kimgate.toml");
+        std::fs::write(&file, [&self.own_lines.join("\n"), toml].join("\n")).unwrap();
+        self.reloader.reload()
+    }
+
     /// Tells the gateway to stop, as SIGTERM does.
     pub(crate) fn shut_down(&self) {
         self.shutdown.cancel();
