@@ -160,6 +160,18 @@ fn certificates_count_as_far_as_the_gateway_asks_for_them() {
 }
 
 #[test]
+fn a_login_that_looks_wrong_is_noted_and_decided_as_it_is() {
+    let config = in_repository(PRACTICE);
+    let odd = login("kfo", "KFO1").replace("kfo@", "KFO@") + "#ARZT";
+    let said = explain(&config, "192.168.0.41", &odd, &["--protocol", "smtp"]).expect(0);
+    for doubt in ["has the port of POP3", "with another case", "has a UserId"] {
+        assert!(said.contains(doubt), "{said}");
+    }
+    let ran = explain(&config, "192.168.0.41", &odd, &["--protocol", "smtp", "--json"]);
+    assert_eq!(ran.json()["notes"].as_array().unwrap().len(), 3, "{ran:?}");
+}
+
+#[test]
 fn questions_that_contradict_themselves_end_with_2() {
     let config = in_repository(PRACTICE);
     for more in [

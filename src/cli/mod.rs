@@ -7,7 +7,6 @@ mod demo;
 mod dial;
 mod doctor;
 mod explain;
-mod logins;
 mod profile;
 mod run;
 mod screen;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::config::ContextMode;
 use super::contexts::Hold;
+use super::doubts::Spelling;
 use super::live::Live;
 use super::mailboxes::Turn;
 use super::pair::workstation_of;
@@ -15,7 +16,7 @@ use super::reply::{About, refusal};
 use super::session::Session;
 use super::upstream::{DialError, Dialled, Upstream, dial};
 use super::wire::{End, Wire};
-use crate::kim::Login;
+use crate::kim::{Doubt, Login};
 use crate::observe::{Event, Phase};
 use crate::policy::limits::Fingerprint;
 use crate::policy::{Permit, Request, Rule};
@@ -57,7 +58,9 @@ impl Session {
         credentials: &Credentials,
         client: &mut Wire,
     ) -> Result<Admitted, Rejection> {
-        let permit = self.decide(credentials).map_err(Rejection::Refused)?;
+        let decided = self.decide(credentials);
+        let spelling = self.look_at_login(credentials.login());
+        let permit = decided.map_err(Rejection::Refused)?;
         let pause_key = self.check_pause(credentials).map_err(Rejection::Refused)?;
         let Prepared { context, turn, mut upstream } = tokio::select! {
             biased;
@@ -73,6 +76,7 @@ impl Session {
         match verdict.map_err(|error| Rejection::Refused(self.dial_failed(&error)))? {
             Ok(answer) => {
                 self.shared.pauses().accepted(pause_key.login);
+                self.shared.doubts.accepted(spelling);
                 Ok(Admitted { upstream, permit, context, turn, answer })
             }
             Err(answer) => {
@@ -121,6 +125,28 @@ impl Session {
                 Err(Refused { action: denial.action, rule: Some(denial.rule), ..refused })
             }
         }
+    }
+
+    /// Says what looks wrong about the login, if it was not said before; it goes on as it came.
+    fn look_at_login(&self, login: &[u8]) -> Spelling {
+        let fingerprints = &self.shared.fingerprints;
+        let spelling = Spelling {
+            exact: fingerprints.of(&[login]),
+            without_case: fingerprints.of(&[&login.to_ascii_lowercase()]),
+        };
+        let Some(parsed) = &self.facts.login else { return spelling };
+        let configured = self.live.policy.configured(parsed.account());
+        let mut doubts = Doubt::all(parsed, Some(self.facts.protocol), configured);
+        doubts.extend(self.shared.doubts.about_case(spelling));
+        let workstation = workstation_of(&self.facts);
+        for doubt in doubts {
+            let said = format!("{doubt:?}");
+            let said = fingerprints.of(&[workstation.as_bytes(), login, said.as_bytes()]);
+            if self.shared.doubts.is_news(said) {
+                self.shared.observer.doubt(&self.facts, doubt);
+            }
+        }
+        spelling
     }
 
     fn check_pause(&self, credentials: &Credentials) -> Result<PauseKey, Refused> {

@@ -5,6 +5,7 @@ mod buffer;
 mod config;
 mod connections;
 mod contexts;
+mod doubts;
 mod health;
 mod listener;
 mod live;

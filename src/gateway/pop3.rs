@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::pair::{Pair, Stop, seconds, stalled};
 use super::wire::Filled;
+use crate::kim::Evidence;
 use crate::observe::{Event, Phase};
 use crate::proto::capabilities::Pop3Capabilities;
 use crate::proto::header::HeaderReader;
@@ -15,11 +16,6 @@ use crate::words::Reason;
 
 /// Numbers of undecrypted messages that a session remembers; no mailbox is that full.
 const REMEMBERED: usize = 100_000;
-
-/// What a client module says about a message that it could not open: version not supported (4008),
-/// not decrypted (4007, 4009 to 4011), not fetched from the store for large mail (4006, 4013, 4018).
-/// gemSpec_CM_KOMLE, Tab_Fehlertext_Entschl.
-const NOT_OPENED: [&str; 8] = ["4006", "4007", "4008", "4009", "4010", "4011", "4013", "4018"];
 
 /// What a POP3 session remembers from one command to the next.
 #[derive(Default)]
@@ -200,15 +196,15 @@ async fn bring_answer(
     }
 }
 
-/// Whether the header says that the message could not be opened. Other messages than KIM's have no
-/// such header and are what they are.
+/// Whether the header says that the message could not be opened.
 fn is_undecrypted(header: &HeaderReader) -> bool {
-    let failed =
-        header.values("X-KIM-DecryptionResult").any(|code| !code.is_empty() && code != "00");
-    let reported = header
-        .values("X-KIM-Fehlermeldung")
-        .any(|text| NOT_OPENED.iter().any(|code| text.contains(code)));
-    failed || reported
+    let values = |name| header.values(name).collect::<Vec<_>>();
+    let evidence = Evidence {
+        decryption: &values("X-KIM-DecryptionResult"),
+        errors: &values("X-KIM-Fehlermeldung"),
+        subjects: &values("Subject"),
+    };
+    evidence.is_undecrypted()
 }
 
 /// CAPA behind the login: the client module's own list may name what kimgate does not carry.

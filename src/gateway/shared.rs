@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections::Connections;
 use super::contexts::Contexts;
+use super::doubts::Doubts;
 use super::live::Live;
 use super::mailboxes::Mailboxes;
 use crate::observe::Observer;
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Mailboxes,
     pub(crate) fingerprints: Fingerprints,
     pauses: Mutex<Pauses>,
+    pub(crate) doubts: Doubts,
     /// There is a new configuration.
     pub(crate) reloaded: Notify,
     /// No new connections; whoever is between two commands is told goodbye.
@@ -41,6 +43,7 @@ impl Shared {
             contexts: Contexts::default(),
             mailboxes: Mailboxes::default(),
             fingerprints: Fingerprints::new(),
+            doubts: Doubts::default(),
             reloaded: Notify::new(),
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),

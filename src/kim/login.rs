@@ -9,6 +9,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::Account;
+use crate::words::Protocol;
 
 /// A login as it came from a workstation. Any bytes are a login; policy decides about the odd ones.
 ///
@@ -51,6 +52,11 @@ impl Login {
         self.raw.as_deref().unwrap_or(self.text.as_bytes())
     }
 
+    /// The same as text, where it is UTF-8.
+    pub fn as_text(&self) -> Option<&str> {
+        self.raw.is_none().then_some(self.text.as_str())
+    }
+
     /// False for an empty login and for one with control characters; everything else is a login.
     pub fn is_well_formed(&self) -> bool {
         !self.text.is_empty() && !self.text.chars().any(char::is_control)
@@ -74,6 +80,31 @@ impl Login {
     /// `host:port` of the KIM mail service, which is not the client module.
     pub fn server(&self) -> &str {
         &self.text[self.fields[0].clone()]
+    }
+
+    /// Whether [`server`](Self::server) ends in a port. `:` before it is usual, and other marks are
+    /// allowed where that one is taken (gemSpec_CM_KOMLE 3.3.2.2).
+    pub fn names_server(&self) -> bool {
+        ends_in_port(self.server())
+    }
+
+    /// Which protocol it is for, by the port in it: 995, 10995 and 110, or 465, 8465, 587 and 25. The
+    /// names for the two differ in that (gematik `docs/Primaersystem.adoc`), and the wrong one would
+    /// count as a failed login at the KIM mail service. `None` for other ports and for none.
+    pub fn protocol(&self) -> Option<Protocol> {
+        let (_, port) = self.server().rsplit_once(':')?;
+        match port {
+            "110" => Some(Protocol::Pop3),
+            "25" | "587" => Some(Protocol::Smtp),
+            port if port.ends_with("995") => Some(Protocol::Pop3),
+            port if port.ends_with("465") => Some(Protocol::Smtp),
+            _ => None,
+        }
+    }
+
+    /// Whether it may be used for this protocol: it says so, or it says nothing of any server.
+    pub fn serves(&self, protocol: Protocol) -> bool {
+        self.server().is_empty() || self.protocol() == Some(protocol)
     }
 
     /// The tenant.
@@ -101,8 +132,8 @@ impl Login {
         &self.text[self.fields[5].clone()]
     }
 
-    /// The fields after host:port as they were sent. A login with fewer fields gives what stands
-    /// after its first `#`; an address alone gives nothing.
+    /// The fields after host:port as they were sent. A login without host:port, or with nothing behind
+    /// it, gives what stands after its first `#`; an address alone gives nothing.
     pub fn context(&self) -> &str {
         &self.text[self.context.clone()]
     }
@@ -112,10 +143,17 @@ fn context(text: &str, address_end: usize) -> Range<usize> {
     let Some(rest) = text.get(address_end + 1..) else {
         return text.len()..text.len();
     };
-    match rest.find('#') {
-        Some(at) => address_end + 1 + at + 1..text.len(),
-        None => address_end + 1..text.len(),
+    match rest.split_once('#') {
+        Some((server, fields)) if matches!(server, "" | "*") || ends_in_port(server) => {
+            text.len() - fields.len()..text.len()
+        }
+        Some(_) | None => address_end + 1..text.len(),
     }
+}
+
+fn ends_in_port(server: &str) -> bool {
+    let host = server.trim_end_matches(|c: char| c.is_ascii_digit());
+    (1..=5).contains(&(server.len() - host.len())) && host.ends_with([':', ';', ',', '|', '/'])
 }
 
 impl fmt::Debug for Login {
@@ -146,7 +184,7 @@ mod tests {
 
     #[test]
     fn fields_are_found_by_position() {
-        let table: [(&str, [&str; 8]); 9] = [
+        let table: [(&str, [&str; 8]); 11] = [
             (
                 SEED,
                 [
@@ -167,6 +205,9 @@ mod tests {
             ("a@b#h:1#M#C#W#*#K", ["a@b", "h:1", "M", "C", "W", "", "K", "M#C#W#*#K"]),
             ("a@b#*#M#C#W#U#K#x#y", ["a@b", "", "M", "C", "W", "U", "K", "M#C#W#U#K#x#y"]),
             ("a@b##M##W", ["a@b", "", "M", "", "W", "", "", "M##W"]),
+            // Without host:port (KIM 1.5.4) every field counts for the context.
+            ("a@b#M#C#W", ["a@b", "M", "C", "W", "", "", "", "M#C#W"]),
+            ("a@b#h;995#M#C#W", ["a@b", "h;995", "M", "C", "W", "", "", "M#C#W"]),
             (
                 "a@b#h:1#Praxis Dr. Müller#C#W",
                 ["a@b", "h:1", "Praxis Dr. Müller", "C", "W", "", "", "Praxis Dr. Müller#C#W"],
@@ -175,6 +216,25 @@ mod tests {
         for (login, expected) in table {
             assert_eq!(fields(&Login::parse(login.as_bytes())), expected, "{login}");
         }
+    }
+
+    #[test]
+    fn the_port_tells_the_protocol() {
+        let table = [
+            ("a@b#h:995#M#C#W", Some(Protocol::Pop3)),
+            ("a@b#h:10995#M", Some(Protocol::Pop3)),
+            ("a@b#h:465#M", Some(Protocol::Smtp)),
+            ("a@b#h:587", Some(Protocol::Smtp)),
+            ("a@b#h:8888#M", None),
+            ("a@b#h#M", None),
+            ("a@b", None),
+        ];
+        for (login, expected) in table {
+            assert_eq!(Login::parse(login.as_bytes()).protocol(), expected, "{login}");
+        }
+        let serves = |login: &str, protocol| Login::parse(login.as_bytes()).serves(protocol);
+        assert!(serves("a@b", Protocol::Smtp) && serves("a@b#*#M", Protocol::Pop3));
+        assert!(!serves("a@b#h:995#M", Protocol::Smtp) && !serves("a@b#h:1#M", Protocol::Pop3));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::record::Record;
 use super::{Event, LogConfig, LogFormat, LogLevel};
+use crate::kim::Doubt;
 
 /// Starts logging for the whole process. The error says that it was started before.
 pub fn init(config: LogConfig) -> io::Result<()> {
@@ -170,6 +171,18 @@ pub(super) fn say(event: &Event<'_>, r: &Record) {
             line!(debug, r, "closed", reason = reason, bytes = bytes, seconds = seconds);
         }
     }
+}
+
+/// Says what looks wrong about a login.
+pub(super) fn doubt(r: &Record, doubt: Doubt) {
+    let (problem, remedy) = (doubt.problem(), doubt.remedy());
+    line!(
+        warn,
+        r,
+        "a login looks wrong; it goes on as it came",
+        problem = problem,
+        remedy = remedy,
+    );
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use time::OffsetDateTime;
 
+use crate::kim::Doubt;
 use crate::words::{Protocol, Reason, Security};
 use audit::Audit;
 use health::Health;
@@ -104,6 +105,12 @@ impl Observer {
             audit.write(&record);
             log::say(&event, &record);
         }
+    }
+
+    /// Something looks wrong about a session's login, which goes on as it came. Only the log says it:
+    /// nothing has happened that an audit would have to know.
+    pub fn doubt(&self, session: &SessionFacts, doubt: Doubt) {
+        log::doubt(&Record::about(session, &self.inner.names), doubt);
     }
 
     /// The session's place in the live table. It has one from [`Event::Connected`], or this, until

@@ -200,7 +200,8 @@ impl Record {
         if self.event == "closed" { None } else { self.reason.or(self.would_deny) }
     }
 
-    fn about(session: &SessionFacts, names: &Pseudonyms) -> Self {
+    /// What is known of a session, and no event.
+    pub(super) fn about(session: &SessionFacts, names: &Pseudonyms) -> Self {
         let field = |value: &str| (!value.is_empty()).then(|| shown(value));
         let login = session.login.as_ref();
         Self {

@@ -12,7 +12,7 @@ use super::networks::Networks;
 use super::rules::{Mode, Otherwise};
 use super::trace::{Trace, Untold};
 use super::{Denial, Permit, Rule};
-use crate::kim::Login;
+use crate::kim::{Account, Login};
 use crate::words::{Action, Protocol, Reason};
 
 /// Compiled permissions; read-only and cheap to ask.
@@ -86,6 +86,11 @@ impl Policy {
             .find_map(|name| self.stations_by_certificate.get(&name.to_lowercase()));
         let name = by_certificate.or_else(|| self.networks.owner(peer)).cloned();
         Station { name, certificate_names: certificate_names.into() }
+    }
+
+    /// The account as the configuration spells it, if it is there.
+    pub fn configured(&self, account: &Account) -> Option<&str> {
+        self.accounts.get(account.as_str())?.written.as_deref()
     }
 
     /// Decides about a login. While refusals are only recorded the answer is always a permit.

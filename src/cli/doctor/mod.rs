@@ -9,7 +9,6 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::logins::protocol_of;
 use super::{ConfigFile, Failure, Screen, check, runtime};
 use crate::config::{Config, load};
 use crate::gateway::ClientModule;
@@ -212,7 +211,7 @@ impl Doctor {
         }
         let Some(login) = self.login.as_deref() else { return Credential::None };
         let parsed = Login::parse(login.as_bytes());
-        match (protocol_of(&parsed), protocol) {
+        match (parsed.protocol(), protocol) {
             (None, Protocol::Smtp) if parsed.server().is_empty() => Credential::Login(login),
             (Some(meant), protocol) if meant == protocol => Credential::Login(login),
             (None, Protocol::Pop3) => Credential::Login(login),

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{ConfigFile, Failure, Screen, check};
 use crate::config::{Config, Loaded, load};
-use crate::kim::Login;
+use crate::kim::{Doubt, Login};
 use crate::observe::printable;
 use crate::policy::{Explanation, Mode, Outcome, Policy, Request, Rule, Station, Wish};
 use crate::trust::ClientCertificates;
@@ -128,9 +128,12 @@ impl Explain {
         protocol: Protocol,
         action: Action,
     ) -> Case<'a> {
-        let (shown, notes) = self.certificate_names(&loaded.config, protocol);
+        let (shown, mut notes) = self.certificate_names(&loaded.config, protocol);
         let station = policy.station(self.from, shown);
         let login = Login::parse(self.login.as_bytes());
+        let configured = policy.configured(login.account());
+        let doubts = Doubt::all(&login, Some(protocol), configured);
+        notes.extend(doubts.iter().map(|doubt| format!("the login {doubt}")));
         let wish = Wish {
             action: Some(action),
             sender: self.sender.as_deref(),

@@ -8,7 +8,6 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use clap::{Args, ValueEnum};
 
-use super::logins::serves;
 use super::{ConfigFile, Failure, Screen, check};
 use crate::config::{Config, load};
 use crate::kim::Login;
@@ -105,7 +104,7 @@ impl Profile {
         workstation: &'a Workstation,
     ) -> Result<Account<'a>, Failure> {
         let login = self.well_formed(&self.login)?;
-        if super::logins::protocol_of(&login) == Some(Protocol::Smtp) {
+        if login.protocol() == Some(Protocol::Smtp) {
             return Err(Failure::usage(
                 "--login names a port for SMTP; give the login for POP3, and this one with \
                  --smtp-login",
@@ -159,12 +158,12 @@ impl Profile {
             }
             return Ok(Some(given));
         }
-        if serves(login, Protocol::Smtp) {
+        if login.serves(Protocol::Smtp) {
             return Ok(Some(&self.login));
         }
         let listed = workstation.logins.iter().flatten().find(|text| {
             let other = Login::parse(text.as_bytes());
-            other.account() == login.account() && serves(&other, Protocol::Smtp)
+            other.account() == login.account() && other.serves(Protocol::Smtp)
         });
         match (listed, self.format) {
             (Some(listed), _) => Ok(Some(listed)),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::entry;
 use crate::config::finding::{Key, Report, quoted};
 use crate::config::settings::{Settings, Workstation};
-use crate::kim::{Account, Login};
+use crate::kim::{Account, Doubt, Login};
 use crate::policy::Otherwise;
 
 pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
@@ -18,7 +18,7 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
         for (index, text) in workstation.logins.iter().enumerate() {
             let login = Login::parse(text.as_bytes());
             let key = key.element(index);
-            if form(&key, text, &login, report) {
+            if form(&key, text, &login, settings, report) {
                 never_used(&key, &login, workstation, settings, report);
                 server(&key, &login, settings, report);
             }
@@ -34,7 +34,13 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
 }
 
 /// Whether there is more to look at.
-fn form(key: &Key, text: &str, login: &Login, report: &mut Report<'_>) -> bool {
+fn form(
+    key: &Key,
+    text: &str,
+    login: &Login,
+    settings: &Settings,
+    report: &mut Report<'_>,
+) -> bool {
     if text.is_empty() {
         return false; // policy says it
     }
@@ -43,26 +49,10 @@ fn form(key: &Key, text: &str, login: &Login, report: &mut Report<'_>) -> bool {
         report.warning(key, problem, "copy it again from the client module");
         return false;
     }
-    if text.trim() != text {
-        let problem = "has blanks around it, which would have to be typed too";
-        report.warning(key, problem, "remove them");
-    }
-    if login.is_only_an_address() {
-        return true;
-    }
-    let fields = [
-        ("MandantId", login.mandant_id()),
-        ("ClientsystemId", login.clientsystem_id()),
-        ("WorkplaceId", login.workplace_id()),
-    ];
-    for (name, value) in fields {
-        if value.is_empty() {
-            let problem = format!("has no {name}");
-            let remedy = "write address#host:port#MandantId#ClientsystemId#WorkplaceId";
-            report.warning(key, problem, remedy);
-        } else if value.trim() != value {
-            report.warning(key, format!("has blanks around its {name}"), "remove them");
-        }
+    let configured = settings.accounts.keys().find(|address| login.account().is(address));
+    // Which protocol it is for, the login says; that both kinds are there is another question.
+    for doubt in Doubt::all(login, None, configured.map(String::as_str)) {
+        report.warning(key, doubt.problem(), doubt.remedy());
     }
     true
 }
