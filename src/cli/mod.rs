@@ -1,5 +1,7 @@
 //! The commands: what was typed, what happens, what is printed, and with which code it ends.
 
+mod amounts;
+mod audit;
 mod certs;
 mod check;
 mod client;
@@ -42,6 +44,7 @@ enum Command {
     Profile(profile::Profile),
     Simulate(simulate::Simulate),
     Status(status::StatusCommand),
+    Audit(audit::Audit),
 }
 
 /// Where the configuration is.
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Profile(profile) => profile.execute(&mut screen),
         Command::Simulate(simulate) => simulate.execute(&mut screen),
         Command::Status(status) => status.execute(&mut screen),
+        Command::Audit(audit) => audit.execute(&mut screen),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,6 +14,13 @@ impl Screen {
         Self { has_colour }
     }
 
+    /// Columns of the terminal; `None` where there is none and lines may be as long as they are.
+    pub(super) fn width(&self) -> Option<usize> {
+        let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let found = || terminal_size::terminal_size_of(std::io::stdout());
+        asked.or_else(|| found().map(|(width, _)| width.0.into()))
+    }
+
     /// One line of the answer. A reader that has gone away, as `head` does, is no error.
     pub(super) fn say(&mut self, line: &str) {
         let _ = writeln!(std::io::stdout(), "{line}");

@@ -8,6 +8,7 @@ use clap::Args;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::amounts::{duration, octets};
 use super::{ConfigFile, Failure, Screen, table};
 use crate::config::load;
 use crate::observe::{
@@ -150,6 +151,7 @@ impl View<'_> {
             .collect();
         self.list("certificates", certificates.into_iter());
         self.sessions();
+        self.turns();
         let refusals: Vec<_> =
             status.refusals.iter().take(10).map(|refusal| self.refusal(refusal)).collect();
         self.list("latest refusals", refusals.into_iter());
@@ -223,11 +225,26 @@ impl View<'_> {
                 let ms = ms.map(|ms| format!(" in {ms:.0} ms")).unwrap_or_default();
                 let age = self.age(&answer.at);
                 self.screen.done(format_args!("{name} answered{ms}, {age} ago"));
+                self.detail("offers", &answer.capabilities.join(", "));
+                if let Some(last) = &answer.last_error {
+                    let age = self.age(&last.at);
+                    self.detail("last failure", &format!("{age} ago: {}", last.error));
+                }
             }
             Some(answer) => {
                 let why = answer.error.as_deref().unwrap_or("no answer");
                 let age = self.age(&answer.at);
                 self.screen.failed(format_args!("{name} {age} ago: {}", printable(why)));
+            }
+        }
+    }
+
+    /// More about the line above.
+    fn detail(&mut self, name: &str, text: &str) {
+        if !text.is_empty() {
+            let width = self.screen.width().map_or(usize::MAX, |width| width.saturating_sub(6));
+            for line in table::wrapped(&format!("{name} {}", printable(text)), width) {
+                self.screen.say(&format!("      {line}"));
             }
         }
     }
@@ -239,16 +256,52 @@ impl View<'_> {
             status.sessions.len(),
             status.contexts_active
         );
-        let heads =
-            ["workstation", "from", "", "account", "doing", "for", "to client", "to module"];
-        let heads = heads.iter().map(|head| (*head).to_owned()).collect();
-        let rows = status.sessions.iter().map(session);
         if status.sessions.is_empty() {
             self.screen.say("");
             self.screen.headline(&title);
         } else {
-            self.list(&title, std::iter::once(heads).chain(rows));
+            let heads = ["workstation", "account", "doing", "for", "octets", "from"];
+            self.list(&title, with_heads(&heads, status.sessions.iter().map(session)));
         }
+    }
+
+    fn turns(&mut self) {
+        let turns = &self.status.turns;
+        let contexts = turns.contexts.iter().map(|context| {
+            let ids = [&context.mandant_id, &context.clientsystem_id, &context.workplace_id];
+            let ids: Vec<&str> = ids.into_iter().map(String::as_str).collect();
+            vec![
+                printable(&ids.join(" · ")).into_owned(),
+                printable(&context.workstation).into_owned(),
+                match context.sessions {
+                    0 => "free in a moment".into(),
+                    1 => "1 session".into(),
+                    count => format!("{count} sessions"),
+                },
+                printable(&context.client_module).into_owned(),
+            ]
+        });
+        let heads = ["context", "workstation", "held by", "client module"];
+        self.list("card contexts", with_heads(&heads, contexts));
+        let mailboxes = turns.mailboxes.iter().map(|mailbox| {
+            vec![
+                printable(&mailbox.account).into_owned(),
+                match mailbox.waiting {
+                    0 => "nobody waits".into(),
+                    count => format!("{count} waiting"),
+                },
+                printable(&mailbox.client_module).into_owned(),
+            ]
+        });
+        self.list("mailboxes being fetched", mailboxes);
+        let paused = turns.paused_logins.iter().map(|pause| {
+            vec![
+                optional(pause.workstation.as_deref()),
+                optional(pause.account.as_deref()),
+                format!("for {} more", duration(pause.seconds as f64)),
+            ]
+        });
+        self.list("paused logins: refused too often, correct the password", paused);
     }
 
     fn refusal(&self, refusal: &RefusalStatus) -> Vec<String> {
@@ -293,7 +346,8 @@ impl View<'_> {
         }
         self.screen.say("");
         self.screen.headline(title);
-        for line in table::lines(&rows) {
+        let width = self.screen.width().map(|width| width.saturating_sub(2));
+        for line in table::fitting(&rows, width) {
             self.screen.say(&format!("  {line}"));
         }
     }
@@ -318,14 +372,20 @@ impl View<'_> {
 fn session(session: &SessionStatus) -> Vec<String> {
     vec![
         optional(session.workstation.as_deref()),
-        printable(&session.peer).into_owned(),
-        spelled(session.protocol).into(),
         optional(session.account.as_deref()),
-        printable(&session.phase).into_owned(),
+        format!("{} {}", spelled(session.protocol), printable(&session.phase)),
         duration(session.seconds),
-        octets(session.bytes_to_client),
-        octets(session.bytes_to_module),
+        format!("↓ {} ↑ {}", octets(session.bytes_to_client), octets(session.bytes_to_module)),
+        printable(&session.peer).into_owned(),
     ]
+}
+
+fn with_heads(
+    heads: &[&str],
+    rows: impl ExactSizeIterator<Item = Vec<String>>,
+) -> impl Iterator<Item = Vec<String>> {
+    let heads = heads.iter().map(|head| (*head).to_owned()).collect();
+    (rows.len() > 0).then_some(heads).into_iter().chain(rows)
 }
 
 fn optional(text: Option<&str>) -> String {
@@ -339,56 +399,9 @@ fn spelled(protocol: Protocol) -> &'static str {
     }
 }
 
-/// Two units at most: nobody reads more.
-fn duration(seconds: f64) -> String {
-    let seconds = seconds.max(0.0) as u64; // a clock that was set back
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
-        (0, _, _) => format!("{hours} h {} min", minutes % 60),
-        (_, _, _) => format!("{days} d {} h", hours % 24),
-    }
-}
-
-fn octets(count: u64) -> String {
-    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
-    let step = (0..UNITS.len() - 1).rev().find(|step| count >> (10 * (step + 1)) > 0);
-    match step {
-        None => format!("{count} B"),
-        Some(step) => {
-            let value = count as f64 / f64::powi(1024.0, step as i32 + 1);
-            format!("{value:.1} {}", UNITS[step + 1])
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn amounts_are_told_as_people_do() {
-        for (seconds, told) in [
-            (-3.0, "0 s"),
-            (0.4, "0 s"),
-            (59.9, "59 s"),
-            (61.0, "1 min 1 s"),
-            (3_725.0, "1 h 2 min"),
-            (180_000.0, "2 d 2 h"),
-        ] {
-            assert_eq!(duration(seconds), told);
-        }
-        for (count, told) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1_600_000, "1.5 MiB"),
-            (5 << 40, "5120.0 GiB"),
-        ] {
-            assert_eq!(octets(count), told);
-        }
-    }
 
     #[test]
     fn every_address_is_asked_at_this_machine() {

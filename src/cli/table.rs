@@ -15,6 +15,46 @@ pub(super) fn lines(rows: &[Vec<String>]) -> Vec<String> {
         .collect()
 }
 
+/// The same, for a screen of this width: where a row does not fit, its last cell stands on lines of
+/// its own below it.
+pub(super) fn fitting(rows: &[Vec<String>], width: Option<usize>) -> Vec<String> {
+    let Some(width) = width else { return lines(rows) };
+    let whole = lines(rows);
+    if whole.iter().all(|line| line.chars().count() <= width) {
+        return whole;
+    }
+    let (mut heads, mut tails) = (rows.to_vec(), Vec::new());
+    for row in &mut heads {
+        tails.push(row.pop().unwrap_or_default());
+    }
+    let below = |tail: String| wrapped(&tail, width.saturating_sub(BELOW.len()).max(20));
+    let below = tails.into_iter().map(below);
+    let mut all = Vec::new();
+    for (head, below) in lines(&heads).into_iter().zip(below) {
+        all.push(head);
+        all.extend(below.into_iter().map(|line| format!("{BELOW}{line}")));
+    }
+    all
+}
+
+/// Before what stands below its row.
+const BELOW: &str = "    ";
+
+/// A text in lines of this width, broken between words; a longer word stays whole.
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) | None => lines.push(word.into()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,5 +65,18 @@ mod tests {
         let rows = [row(&["a", "lang", "x"]), row(&["Müller", "b", ""]), row(&["c"])];
         assert_eq!(lines(&rows), ["a       lang  x", "Müller  b", "c"]);
         assert!(lines(&[]).is_empty());
+    }
+
+    #[test]
+    fn what_does_not_fit_stands_below() {
+        let rows = [["10:03", "PC1", "eins zwei drei vier fuenf"], ["10:04", "PC22", "sechs"]];
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.map(String::from).to_vec()).collect();
+        assert_eq!(fitting(&rows, Some(40)), lines(&rows));
+        assert_eq!(fitting(&rows, None), lines(&rows));
+        assert_eq!(
+            fitting(&rows, Some(24)),
+            ["10:03  PC1", "    eins zwei drei vier", "    fuenf", "10:04  PC22", "    sechs"]
+        );
     }
 }

@@ -18,7 +18,7 @@ use super::upstream::{DialError, Dialled, Upstream, dial};
 use super::wire::{End, Wire};
 use crate::kim::{Doubt, Login};
 use crate::observe::{Event, Phase};
-use crate::policy::limits::Fingerprint;
+use crate::policy::limits::{Fingerprint, Whose};
 use crate::policy::{Permit, Request, Rule};
 use crate::proto::back::Answer;
 use crate::proto::sasl::Credentials;
@@ -83,7 +83,12 @@ impl Session {
                 if is_the_logins_fault(&answer) {
                     let PauseKey { login, password } = pause_key;
                     let line = answer.first_line();
-                    self.shared.pauses().refused(login, password, line, Instant::now());
+                    let mut pauses = self.shared.pauses();
+                    pauses.refused(login, password, line, Instant::now());
+                    if let Some(account) = self.facts.account.clone() {
+                        let workstation = workstation_of(&self.facts);
+                        pauses.belongs_to(login, Whose { workstation, account });
+                    }
                 }
                 Err(Rejection::Refused(rejected(answer)))
             }

@@ -95,6 +95,15 @@ impl Contexts {
         self.lock().values().filter(|holding| holding.sessions > 0).count()
     }
 
+    /// Every context that is taken, by which workstation and for how many sessions; none of them where
+    /// it only lingers.
+    pub(crate) fn taken(&self) -> Vec<(Key, Arc<str>, usize)> {
+        let now = Instant::now();
+        let taken = self.lock();
+        let there = taken.iter().filter(|(_, h)| h.lingers_until.is_none_or(|until| now < until));
+        there.map(|(key, h)| (key.clone(), h.workstation.clone(), h.sessions)).collect()
+    }
+
     fn lingers_until(&self, key: &Key) -> Option<Instant> {
         self.lock().get(key).and_then(|holding| holding.lingers_until)
     }
@@ -143,8 +152,11 @@ mod tests {
         let second = contexts.try_take(&key(), &pc1, &config(10, 5)).unwrap();
         drop(first);
         let conflict = contexts.try_take(&key(), &"PC2".into(), &config(10, 5)).err();
-        assert_eq!(conflict, Some(Conflict { holder: pc1 }));
+        assert_eq!(conflict, Some(Conflict { holder: pc1.clone() }));
+        let taken = || contexts.taken().into_iter().map(|(_, holder, sessions)| (holder, sessions));
+        assert_eq!(taken().collect::<Vec<_>>(), [(pc1.clone(), 1)]);
         drop(second);
+        assert_eq!(taken().collect::<Vec<_>>(), [(pc1.clone(), 0)]);
         assert_eq!(contexts.active(), 0);
         let conflict = contexts.try_take(&key(), &"PC2".into(), &config(10, 5)).err();
         assert!(conflict.is_some(), "it lingers");

@@ -42,6 +42,17 @@ impl Mailboxes {
         Some(turn)
     }
 
+    /// The mailboxes that are taken, and how many sessions wait for each.
+    pub(crate) fn taken(&self) -> Vec<(Arc<str>, Arc<str>, usize)> {
+        let taken = self.turns.iter().map(|entry| {
+            let (client_module, account) = entry.key().clone();
+            // The map's own, and that of the session whose turn it is.
+            let waiting = Arc::strong_count(entry.value()).saturating_sub(2);
+            (client_module, account, waiting)
+        });
+        taken.collect()
+    }
+
     /// Mailboxes that are taken.
     #[cfg(test)]
     fn len(&self) -> usize {
@@ -115,6 +126,7 @@ mod tests {
             }));
             tokio::task::yield_now().await;
         }
+        assert_eq!(mailboxes.taken(), [("main".into(), "a@x".into(), 5)]);
         drop(first);
         for task in waiting {
             task.await.unwrap();

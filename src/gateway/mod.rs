@@ -20,6 +20,7 @@ mod shared;
 mod smtp;
 mod smtp_data;
 mod stream;
+mod turns;
 mod upstream;
 mod wire;
 
@@ -91,7 +92,11 @@ impl Gateway {
             bound.push((Arc::new(listener), socket));
         }
         observer.ready(true);
-        Ok(Self { shared: Arc::new(Shared::new(live, observer)), bound, addresses })
+        let shared = Arc::new(Shared::new(live, observer));
+        let weak = Arc::downgrade(&shared);
+        let turns = move || weak.upgrade().map(|shared| turns::now(&shared)).unwrap_or_default();
+        shared.observer.turns_from(turns);
+        Ok(Self { shared, bound, addresses })
     }
 
     /// Where each listener is, by name; with port 0 in the configuration this is the real port.

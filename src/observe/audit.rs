@@ -3,6 +3,7 @@
 
 use std::io::{self, Write as _};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -95,8 +96,9 @@ fn write_all(jobs: &Receiver<Job>, mut output: Output, losses: &Losses) {
     for job in jobs {
         match job {
             Job::Line(line) => {
-                if let Err(error) = output.write(&line) {
-                    losses.add(&error);
+                match output.write(&line) {
+                    Ok(()) => losses.over(),
+                    Err(error) => losses.add(&error),
                 }
                 if let Some(error) = output.trouble() {
                     losses.complain(error);
@@ -130,29 +132,42 @@ impl Output {
     }
 }
 
-/// Counts every lost line, and says so once a minute.
+/// Counts every lost line, and says so once a minute and when it is over.
 struct Losses {
     lost: IntCounter,
     said: Mutex<Option<Instant>>,
+    /// It was said that lines are lost, and not yet that this is over.
+    losing: AtomicBool,
 }
 
 impl Losses {
     fn new(lost: IntCounter) -> Self {
-        Self { lost, said: Mutex::new(None) }
+        Self { lost, said: Mutex::new(None), losing: AtomicBool::new(false) }
     }
 
     fn add(&self, why: &dyn std::fmt::Display) {
         self.lost.inc();
-        self.complain(why);
+        if self.complain(why) {
+            self.losing.store(true, Ordering::Relaxed);
+        }
     }
 
-    fn complain(&self, why: &dyn std::fmt::Display) {
-        let mut said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if said.is_none_or(|at| at.elapsed() >= QUIET) {
-            *said = Some(Instant::now());
-            drop(said);
-            tracing::error!(lost = self.lost.get(), error = %why, "audit trouble");
+    fn over(&self) {
+        if self.losing.swap(false, Ordering::Relaxed) {
+            tracing::warn!(lost = self.lost.get(), "audit lines are written again");
         }
+    }
+
+    /// True if it was said, false if that was done a moment ago.
+    fn complain(&self, why: &dyn std::fmt::Display) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if said.is_some_and(|at| at.elapsed() < QUIET) {
+            return false;
+        }
+        *said = Some(Instant::now());
+        drop(said);
+        tracing::error!(lost = self.lost.get(), error = %why, "audit trouble; mail goes on");
+        true
     }
 }
 

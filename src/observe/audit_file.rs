@@ -2,19 +2,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
-use time::{Date, OffsetDateTime, PrimitiveDateTime, UtcOffset};
+use time::{Date, OffsetDateTime, UtcOffset};
+
+use super::audit_parts;
 
 /// A file beyond this size is rotated before its day is over.
 const SIZE_LIMIT: u64 = 64 << 20;
-
-/// When a file was rotated, in its name; no colons, for Windows' sake.
-const STAMP: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour][minute][second]Z");
 
 /// An open audit file. Time comes in with each call.
 pub(super) struct AuditFile {
@@ -37,9 +33,6 @@ impl AuditFile {
     /// Opens or makes the file, so that a wrong path is found at the start.
     pub(super) fn open(path: PathBuf, keep: Duration, now: OffsetDateTime) -> io::Result<Self> {
         let mut file = Self { path, keep, limit: SIZE_LIMIT, open: None, unrotated: None };
-        if let Some(folder) = file.path.parent() {
-            fs::create_dir_all(folder).map_err(|error| file.named(&error))?;
-        }
         file.open = Some(file.append(now).map_err(|error| file.named(&error))?);
         file.remove_old(now);
         Ok(file)
@@ -85,13 +78,17 @@ impl AuditFile {
         if !due || !found.is_file() || found.len() == 0 {
             return Ok(());
         }
-        fs::rename(&self.path, self.free_name(now)?)?;
+        fs::rename(&self.path, audit_parts::free_name(&self.path, now)?)?;
         self.open = None;
         self.remove_old(now);
         Ok(())
     }
 
     fn append(&self, now: OffsetDateTime) -> io::Result<Open> {
+        // Somebody may have removed the folder since the start, or taken away what was mounted.
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder)?;
+        }
         let mut options = OpenOptions::new();
         options.append(true).create(true);
         #[cfg(unix)]
@@ -104,48 +101,12 @@ impl AuditFile {
     }
 
     fn remove_old(&self, now: OffsetDateTime) {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let Ok(entries) = fs::read_dir(folder.unwrap_or(Path::new("."))) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let rotated = name.to_str().and_then(|name| self.rotated_at(name));
-            if rotated.is_some_and(|at| now - at.assume_utc() > self.keep) {
-                let _ = fs::remove_file(entry.path());
+        let Ok(parts) = audit_parts::rotated(&self.path) else { return };
+        for part in parts {
+            if now - part.rotated > self.keep {
+                let _ = fs::remove_file(part.path);
             }
         }
-    }
-
-    /// `audit.jsonl` becomes `audit.2027-01-31T235959Z.jsonl`, with `-1` and so on where two fall
-    /// into one second.
-    fn free_name(&self, now: OffsetDateTime) -> io::Result<PathBuf> {
-        let (stem, end) = self.name_parts();
-        let stamp = utc(now).format(STAMP).map_err(io::Error::other)?;
-        let count = (0..1000).map(|n| if n == 0 { String::new() } else { format!("-{n}") });
-        let mut names =
-            count.map(|count| self.path.with_file_name(format!("{stem}{stamp}{count}{end}")));
-        names
-            .find(|name| !name.exists())
-            .ok_or_else(|| io::Error::other("too many rotations in one second"))
-    }
-
-    /// When the file of this name was rotated; `None` for a name that is not of our making.
-    fn rotated_at(&self, name: &str) -> Option<PrimitiveDateTime> {
-        let (stem, end) = self.name_parts();
-        let middle = name.strip_prefix(&stem)?.strip_suffix(&end)?;
-        let (stamp, count) = match middle.split_once("Z-") {
-            Some(parts) => parts,
-            None => (middle.strip_suffix('Z')?, "0"),
-        };
-        count.parse::<u16>().ok()?;
-        PrimitiveDateTime::parse(&format!("{stamp}Z"), STAMP).ok()
-    }
-
-    fn name_parts(&self) -> (String, String) {
-        let text = |part: Option<&std::ffi::OsStr>| {
-            part.map(|part| part.to_string_lossy().into_owned()).unwrap_or_default()
-        };
-        let end = self.path.extension().map(|end| format!(".{}", end.to_string_lossy()));
-        (format!("{}.", text(self.path.file_stem())), end.unwrap_or_default())
     }
 
     fn named(&self, error: &io::Error) -> io::Error {
@@ -159,6 +120,7 @@ fn utc(at: OffsetDateTime) -> OffsetDateTime {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::SystemTime;
 
     use time::macros::datetime;
@@ -265,6 +227,25 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
         }
         assert!(Path::new("/dev/full").exists());
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_is_made_again_and_one_that_cannot_be_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = datetime!(2027-01-01 12:00 UTC);
+        let folder = dir.path().join("audit");
+        let path = folder.join("audit.jsonl");
+        let mut file = AuditFile::open(path.clone(), KEEP, now).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        file.write("one", now).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\n");
+        fs::remove_dir_all(&folder).unwrap();
+        fs::write(&folder, "in the way").unwrap();
+        let error = file.write("two", now).unwrap_err().to_string();
+        assert!(error.contains("audit.jsonl"), "{error}");
+        fs::remove_file(&folder).unwrap();
+        file.write("three", now).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
     }
 
     #[test]

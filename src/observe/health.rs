@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use super::labels::Labels;
 use super::record::{Record, from_unix, milliseconds, rfc3339, shown};
 use super::status::{
-    AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ListenerStatus, Missing,
-    RefusalStatus, Status, VerdictStatus,
+    AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ErrorStatus, ListenerStatus,
+    Missing, RefusalStatus, Status, VerdictStatus,
 };
 use super::{ClientModuleState, Event, Readiness};
 use crate::words::Protocol;
@@ -81,11 +81,16 @@ impl Health {
             Protocol::Pop3 => &mut client_module.pop3,
             Protocol::Smtp => &mut client_module.smtp,
         };
+        let at = rfc3339(now);
+        let error = answer.error.as_deref().map(shown);
+        let failed = error.clone().map(|error| ErrorStatus { at: at.clone(), error });
+        let before = side.take().and_then(|side| side.last_error);
         *side = Some(AnswerStatus {
             up: answer.up,
-            at: rfc3339(now),
+            at,
             capabilities: answer.capabilities.iter().take(CAPABILITIES).map(|c| shown(c)).collect(),
-            error: answer.error.as_deref().map(shown),
+            error,
+            last_error: failed.or(before),
             connect_seconds: answer.connect_seconds.map(milliseconds),
         });
         true

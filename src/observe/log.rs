@@ -5,10 +5,12 @@
 
 use std::io::{self, IsTerminal as _};
 
-use tracing::{debug, error, info, warn};
+use tracing::{Level, Subscriber, debug, error, info, warn};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, format};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::record::Record;
@@ -16,17 +18,70 @@ use super::{Event, LogConfig, LogFormat, LogLevel};
 use crate::kim::Doubt;
 
 /// Starts logging for the whole process. The error says that it was started before.
+///
+/// Where standard error goes to systemd's journal, each line begins with its priority as
+/// sd-daemon(3) has it, and has no time of its own: the journal knows both better.
 pub fn init(config: LogConfig) -> io::Result<()> {
     let ansi = io::stderr().is_terminal();
+    let journal = is_journal();
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(ansi);
+    let text = format::Format::default().with_target(false);
     let lines = match config.format {
-        LogFormat::Text => lines.with_target(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Text if journal => lines.event_format(Prioritised(text.without_time())).boxed(),
+        LogFormat::Text => lines.event_format(text).boxed(),
+        LogFormat::Json => {
+            let json = format().json().flatten_event(true).with_current_span(false);
+            let lines = lines.fmt_fields(format::JsonFields::new());
+            match journal {
+                true => lines.event_format(Prioritised(json)).boxed(),
+                false => lines.event_format(json).boxed(),
+            }
+        }
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(targets(config.level)))
         .try_init()
         .map_err(io::Error::other)
+}
+
+/// Whether standard error is what systemd says it has connected to the journal (systemd.exec(5)).
+fn is_journal() -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let stream = std::env::var("JOURNAL_STREAM");
+        // A child whose standard error goes elsewhere inherits the variable all the same.
+        let here = std::fs::metadata("/dev/stderr").map(|m| format!("{}:{}", m.dev(), m.ino()));
+        matches!((stream, here), (Ok(stream), Ok(here)) if stream == here)
+    }
+    #[cfg(not(unix))]
+    false
+}
+
+/// Lines that begin with `<3>` for an error and so on.
+struct Prioritised<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Prioritised<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut line: format::Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> std::fmt::Result {
+        let priority = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        write!(line, "<{priority}>")?;
+        self.0.format_event(context, line, event)
+    }
 }
 
 /// `level` for kimgate itself. Other crates stop at info, whatever is asked for: below that they
@@ -187,8 +242,6 @@ pub(super) fn doubt(r: &Record, doubt: Doubt) {
 
 #[cfg(test)]
 mod tests {
-    use tracing::Level;
-
     use super::*;
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod audit;
 mod audit_file;
+mod audit_parts;
 mod config;
 mod event;
 mod health;
@@ -15,6 +16,7 @@ mod record;
 mod sessions;
 mod status;
 
+pub use audit_parts::{AuditPart, rotated as rotated_audit};
 pub use config::{
     AuditConfig, KnownNames, LogConfig, LogFormat, LogLevel, LogWordError, ObserveConfig,
 };
@@ -22,25 +24,26 @@ pub use event::{ClientModuleState, Direction, Event, Phase, SessionFacts, Sessio
 pub use live::LiveSession;
 pub use log::init as init_log;
 pub use printable::printable;
+pub use pseudonym::Pseudonyms;
 pub use status::{
-    AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, Counts, ListenerStatus,
-    Missing, Readiness, RefusalStatus, SessionStatus, Status, VerdictStatus,
+    AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ContextStatus, Counts,
+    ErrorStatus, ListenerStatus, MailboxStatus, Missing, PauseStatus, Readiness, RefusalStatus,
+    SessionStatus, Status, Turns, VerdictStatus,
 };
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use time::OffsetDateTime;
 
-use crate::kim::Doubt;
+use crate::kim::{Account, Doubt};
 use crate::words::{Protocol, Reason, Security};
 use audit::Audit;
 use health::Health;
 use labels::Labels;
 use metrics::Metrics;
-use pseudonym::Pseudonyms;
 use record::Record;
 use sessions::Sessions;
 
@@ -60,13 +63,14 @@ struct Inner {
     names: Pseudonyms,
     sessions: Sessions,
     health: Health,
+    turns: OnceLock<Box<dyn Fn() -> Turns + Send + Sync>>,
 }
 
 impl Observer {
     /// Registers the metrics, opens the audit file, and reads or makes the pseudonym key.
     pub fn new(config: ObserveConfig) -> io::Result<Self> {
-        let metrics = Metrics::new().map_err(io::Error::other)?;
         let labels = Labels::new(config.names);
+        let metrics = Metrics::new(&labels).map_err(io::Error::other)?;
         let names = match config.audit.pseudonymize && !config.audit.off {
             true => Pseudonyms::open(&config.audit.state_dir)?,
             false => Pseudonyms::Off,
@@ -77,6 +81,7 @@ impl Observer {
             labels: ArcSwap::from_pointee(labels),
             names,
             sessions: Sessions::default(),
+            turns: OnceLock::new(),
             metrics,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -84,7 +89,7 @@ impl Observer {
 
     /// Says that something happened.
     pub fn emit(&self, event: Event<'_>) {
-        let Inner { metrics, labels, audit, names, sessions, health } = &*self.inner;
+        let Inner { metrics, labels, audit, names, sessions, health, .. } = &*self.inner;
         let now = OffsetDateTime::now_utc();
         match event {
             Event::Connected(session) => drop(sessions.open(session)),
@@ -124,7 +129,7 @@ impl Observer {
     pub fn rename(&self, names: KnownNames) {
         let new = Arc::new(Labels::new(names));
         let old = self.inner.labels.swap(Arc::clone(&new));
-        self.inner.metrics.forget(&old, &new);
+        self.inner.metrics.rename(&old, &new);
         self.inner.health.rename(&new);
     }
 
@@ -173,6 +178,17 @@ impl Observer {
         self.inner.metrics.contexts(i64::try_from(contexts).unwrap_or(i64::MAX));
     }
 
+    /// Where the status finds what sessions hold and wait for. The first one to say so counts.
+    pub fn turns_from(&self, turns: impl Fn() -> Turns + Send + Sync + 'static) {
+        let _ = self.inner.turns.set(Box::new(turns));
+    }
+
+    /// An account as a page may show it: people type their password where the user name belongs.
+    pub fn shown_account(&self, account: &Account) -> String {
+        let known = self.inner.labels.load().has_account(account);
+        record::shown(record::showable(account, known).unwrap_or(record::NOT_AN_ADDRESS))
+    }
+
     /// A connection was closed before it became a session.
     pub fn connection_refused(&self, reason: Reason) {
         self.inner.metrics.connection_refused(reason);
@@ -199,6 +215,7 @@ impl Observer {
         Status {
             counts: self.inner.metrics.totals(),
             contexts_active: self.inner.metrics.contexts_active(),
+            turns: self.inner.turns.get().map(|turns| turns()).unwrap_or_default(),
             sessions: self.inner.sessions.status(),
             ..self.inner.health.status(OffsetDateTime::now_utc())
         }

@@ -15,11 +15,13 @@ use super::printable;
 
 const KEY_FILE: &str = "audit.key";
 const KEY_LENGTH: usize = 32;
+/// How a pseudonym begins; no mail address does.
+const PSEUDONYM: &str = "hmac:";
 /// Octets of the hash that are shown: enough that two accounts of one practice never meet.
 const SHOWN: usize = 12;
 
 /// How addresses are shown.
-pub(super) enum Pseudonyms {
+pub enum Pseudonyms {
     /// As they are.
     Off,
     /// As HMAC-SHA-256.
@@ -27,6 +29,12 @@ pub(super) enum Pseudonyms {
 }
 
 impl Pseudonyms {
+    /// Those that an audit of this folder has; `None` where it never had any.
+    pub fn existing(state_dir: &Path) -> io::Result<Option<Self>> {
+        let has_key = state_dir.join(KEY_FILE).try_exists()?;
+        has_key.then(|| Self::open(state_dir)).transpose()
+    }
+
     /// Reads the key from `state_dir`, or makes it there.
     pub(super) fn open(state_dir: &Path) -> io::Result<Self> {
         let path = state_dir.join(KEY_FILE);
@@ -49,12 +57,12 @@ impl Pseudonyms {
     }
 
     /// What stands for this address, whatever its case.
-    pub(super) fn of<'a>(&self, address: &'a str) -> Cow<'a, str> {
+    pub fn of<'a>(&self, address: &'a str) -> Cow<'a, str> {
         match self {
             Self::Off => printable(address),
             Self::On(key) => {
                 let tag = hmac::sign(key, address.to_ascii_lowercase().as_bytes());
-                let mut name = String::from("hmac:");
+                let mut name = String::from(PSEUDONYM);
                 for byte in &tag.as_ref()[..SHOWN] {
                     let _ = write!(name, "{byte:02x}");
                 }
@@ -91,9 +99,13 @@ mod tests {
         let again = Pseudonyms::open(&state).unwrap();
         assert_eq!(again.of("PRX@Praxis.kim.telematik"), first);
         assert_ne!(again.of("px@praxis.kim.telematik"), first);
-        assert_eq!(first.len(), "hmac:".len() + 2 * SHOWN);
+        assert_eq!(first.len(), PSEUDONYM.len() + 2 * SHOWN);
         let elsewhere = Pseudonyms::open(dir.path()).unwrap();
         assert_ne!(elsewhere.of("prx@praxis.kim.telematik"), first, "another key");
+        let read = Pseudonyms::existing(&state).unwrap().unwrap();
+        assert_eq!(read.of("prx@praxis.kim.telematik"), first);
+        let other = dir.path().join("other");
+        assert!(Pseudonyms::existing(&other).unwrap().is_none() && !other.exists());
     }
 
     #[cfg(unix)]

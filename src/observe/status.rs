@@ -31,6 +31,9 @@ pub struct Status {
     pub counts: Counts,
     /// Card contexts that are taken.
     pub contexts_active: i64,
+    /// What sessions hold and wait for.
+    #[serde(flatten)]
+    pub turns: Turns,
     /// The oldest first.
     pub sessions: Vec<SessionStatus>,
     /// The latest refusals, newest first; a few dozen at most.
@@ -118,8 +121,19 @@ pub struct AnswerStatus {
     pub capabilities: Vec<String>,
     /// Why it is not up.
     pub error: Option<String>,
+    /// The latest failure since kimgate runs, whether it is over or not.
+    pub last_error: Option<ErrorStatus>,
     /// From dialling to its greeting.
     pub connect_seconds: Option<f64>,
+}
+
+/// A failure.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorStatus {
+    /// When.
+    pub at: String,
+    /// What went wrong.
+    pub error: String,
 }
 
 /// How a certificate was judged.
@@ -200,6 +214,56 @@ pub struct SessionStatus {
     pub bytes_to_client: u64,
     /// Octets to the client module.
     pub bytes_to_module: u64,
+}
+
+/// What sessions hold and wait for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turns {
+    /// Card contexts that are taken.
+    pub contexts: Vec<ContextStatus>,
+    /// Mailboxes that a session has.
+    pub mailboxes: Vec<MailboxStatus>,
+    /// Logins that are answered here for a while; the first hundred.
+    pub paused_logins: Vec<PauseStatus>,
+}
+
+/// A card context that is taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ContextStatus {
+    /// The client module's name.
+    pub client_module: String,
+    /// From the login.
+    pub mandant_id: String,
+    /// From the login.
+    pub clientsystem_id: String,
+    /// From the login.
+    pub workplace_id: String,
+    /// The workstation that has it; its address where it has no name.
+    pub workstation: String,
+    /// How many of its sessions use it; 0 while it stays taken after the last one.
+    pub sessions: usize,
+}
+
+/// A mailbox that a session has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MailboxStatus {
+    /// The client module's name.
+    pub client_module: String,
+    /// Whose.
+    pub account: String,
+    /// How many other sessions wait for it.
+    pub waiting: usize,
+}
+
+/// A login that is answered here because the client module refused it too often.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PauseStatus {
+    /// Where it comes from.
+    pub workstation: Option<String>,
+    /// Its account.
+    pub account: Option<String>,
+    /// For how much longer.
+    pub seconds: u64,
 }
 
 /// Something that was refused.

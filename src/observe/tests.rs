@@ -427,6 +427,7 @@ fn events_move_the_metrics_of_the_contract() {
         "kimgate_context_conflicts_total{mode=\"observe\"} 1",
         "kimgate_mailbox_wait_seconds_count 1",
         "kimgate_config_reloads_total{result=\"rejected\"} 1",
+        "kimgate_config_problems 3",
         "kimgate_panics_total 1",
         "kimgate_audit_lost_total 0",
         "kimgate_connections_refused_total{reason=\"too-many-connections\"} 1",
@@ -448,7 +449,7 @@ fn a_reload_takes_the_series_of_what_it_removed() {
     say_everything(&observer, &session(Protocol::Pop3, LOGIN), "x");
     observer.rename(KnownNames::default());
     let metrics = observer.encode();
-    for gone in ["prx@", "kimgate_client_module_up{", "role=\"client-module/main\""] {
+    for gone in ["prx@", "client_module=\"main\"", "role=\"client-module/main\""] {
         assert!(!metrics.contains(gone), "{gone}\n{metrics}");
     }
     assert!(observer.status().client_modules.is_empty());

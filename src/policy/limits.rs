@@ -9,6 +9,8 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::kim::Account;
+
 /// Refusals are forgotten after this many pauses without a further one. Client modules also refuse
 /// logins while a card is locked, so the right password must not stay barred for ever.
 const REMEMBERED_PAUSES: u32 = 12;
@@ -60,6 +62,17 @@ struct Refusals {
     /// Oldest first.
     passwords: Vec<Fingerprint>,
     reply: Arc<str>,
+    /// For people who look.
+    whose: Option<Whose>,
+}
+
+/// Whose login it is that is answered here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whose {
+    /// The workstation's name, or its address where it has no name.
+    pub workstation: Arc<str>,
+    /// The login's account.
+    pub account: Account,
 }
 
 /// A login is answered here.
@@ -135,13 +148,26 @@ impl Pauses {
         self.logins.remove(&login);
     }
 
-    /// How many logins are answered here at this time, whatever their password.
-    pub fn paused(&self, now: Instant) -> usize {
-        let is_paused = |refusals: &&Refusals| {
-            refusals.count >= self.failures
-                && now.saturating_duration_since(refusals.last) < self.pause
-        };
-        self.logins.values().filter(is_paused).count()
+    /// Remembers whose this login is, if it was refused.
+    pub fn belongs_to(&mut self, login: Fingerprint, whose: Whose) {
+        if let Some(refusals) = self.logins.get_mut(&login) {
+            refusals.whose = Some(whose);
+        }
+    }
+
+    /// The logins that are answered here at this time, whatever their password: whose they are, if
+    /// that was said, and for how long.
+    pub fn paused(
+        &self,
+        now: Instant,
+    ) -> impl Iterator<Item = (Option<&Whose>, Duration)> + use<'_> {
+        self.logins.values().filter(|refusals| refusals.count >= self.failures).filter_map(
+            move |refusals| {
+                let passed = now.saturating_duration_since(refusals.last);
+                let remaining = self.pause.checked_sub(passed).filter(|left| !left.is_zero())?;
+                Some((refusals.whose.as_ref(), remaining))
+            },
+        )
     }
 
     /// A walk through all of them, but only after thousands of different logins were refused.
@@ -155,7 +181,7 @@ impl Pauses {
 
 impl Refusals {
     fn none(now: Instant) -> Self {
-        Self { count: 0, last: now, passwords: Vec::new(), reply: "".into() }
+        Self { count: 0, last: now, passwords: Vec::new(), reply: "".into(), whose: None }
     }
 
     fn add(&mut self, password: Fingerprint, reply: &str, now: Instant) {
@@ -210,8 +236,14 @@ mod tests {
         let (pauses, now) = refused_three_times();
         let paused = pauses.check(LOGIN, OTHER, now + SECOND).unwrap_err();
         assert_eq!(paused.remaining, PAUSE - SECOND);
+        let mut pauses = pauses;
+        let whose = Whose { workstation: "PC1".into(), account: Account::new("a@b.de") };
+        pauses.belongs_to(LOGIN, whose.clone());
+        pauses.belongs_to(OTHER, whose.clone());
+        let shown: Vec<_> = pauses.paused(now + SECOND).collect();
+        assert_eq!(shown, [(Some(&whose), PAUSE - SECOND)]);
         assert_eq!(&*paused.last_reply, "535 5.7.8 no");
-        assert_eq!(pauses.paused(now), 1);
+        assert_eq!(pauses.paused(now).count(), 1);
     }
 
     #[test]
@@ -221,7 +253,7 @@ mod tests {
         assert_eq!(remaining(pauses.check(LOGIN, WRONG, now + PAUSE)), Some(PAUSE * 11));
         assert_eq!(remaining(pauses.check(LOGIN, WRONG, now + PAUSE * 12 - SECOND)), Some(SECOND));
         assert_eq!(remaining(pauses.check(LOGIN, WRONG, now + PAUSE * 12)), None);
-        assert_eq!(pauses.paused(now + PAUSE), 0);
+        assert_eq!(pauses.paused(now + PAUSE).count(), 0);
     }
 
     #[test]
@@ -276,7 +308,7 @@ mod tests {
             let now = Instant::now();
             (0..9).for_each(|_| pauses.refused(LOGIN, WRONG, "535", now));
             assert_eq!(pauses.check(LOGIN, WRONG, now), Ok(()));
-            assert_eq!(pauses.paused(now), 0);
+            assert_eq!(pauses.paused(now).count(), 0);
         }
     }
 

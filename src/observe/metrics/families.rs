@@ -53,6 +53,7 @@ pub(super) struct Families {
     pub(super) mailbox_last_fetch: GaugeVec,
     pub(super) config_reloads: IntCounterVec,
     pub(super) config_loaded: Gauge,
+    pub(super) config_problems: IntGauge,
     pub(super) panics: IntCounter,
     /// Audit lines that could not be written; the sink counts them.
     pub(super) audit_lost: IntCounter,
@@ -194,7 +195,7 @@ impl Families {
             )?,
             mailbox_last_fetch: register.times(
                 "kimgate_mailbox_last_fetch_seconds",
-                "When an account was last fetched from, in Unix time; absent: not since the start.",
+                "When an account was last fetched from, in Unix time; 0: not since the start.",
                 &["account"],
             )?,
             config_reloads: register.counters(
@@ -206,6 +207,10 @@ impl Families {
                 "kimgate_config_loaded_seconds",
                 "When the configuration in force was read, in Unix time.",
             )?)?,
+            config_problems: register.gauge(
+                "kimgate_config_problems",
+                "Errors in the configuration that was read last; above 0 it is not in force.",
+            )?,
             panics: register
                 .counter("kimgate_panics_total", "Tasks of kimgate's own that panicked: bugs.")?,
             audit_lost: register.counter(

@@ -7,6 +7,7 @@ use prometheus::{IntCounter, IntCounterVec, TextEncoder};
 
 use super::labels::{self, Labels, OTHER};
 use super::{ClientModuleState, Counts, Direction, Event};
+use crate::trust::Class;
 use crate::words::{Close, Protocol, Reason};
 use families::{Families, PROTOCOLS};
 
@@ -14,9 +15,10 @@ use families::{Families, PROTOCOLS};
 pub(super) struct Metrics(Families);
 
 impl Metrics {
-    pub(super) fn new() -> prometheus::Result<Self> {
+    pub(super) fn new(labels: &Labels) -> prometheus::Result<Self> {
         let metrics = Self(Families::register()?);
         metrics.start_at_zero();
+        metrics.expect(labels);
         Ok(metrics)
     }
 
@@ -85,10 +87,11 @@ impl Metrics {
                     }
                 }
             }
-            Event::ConfigLoaded { reload, accepted, .. } => {
+            Event::ConfigLoaded { reload, accepted, problems, .. } => {
                 if reload {
                     self.0.config_reloads.with_label_values(&[reload_result(accepted)]).inc();
                 }
+                self.0.config_problems.set(if accepted { 0 } else { problems.into() });
                 if accepted {
                     self.0.config_loaded.set(now);
                 }
@@ -148,14 +151,30 @@ impl Metrics {
         self.0.panics.inc();
     }
 
-    /// Drops the series of names that are no longer in the configuration.
-    pub(super) fn forget(&self, old: &Labels, new: &Labels) {
+    /// Shows series for names in the configuration before anything has happened to them.
+    fn expect(&self, labels: &Labels) {
+        for account in labels.accounts() {
+            self.0.mailbox_last_fetch.with_label_values(&[account.as_str()]);
+        }
+        for name in labels.client_modules() {
+            for class in Class::ALL.map(Class::as_str) {
+                self.0.certificate_verdicts.with_label_values(&[name, class]);
+            }
+        }
+    }
+
+    /// Drops the series of names that are no longer in the configuration, and expects the new ones.
+    pub(super) fn rename(&self, old: &Labels, new: &Labels) {
+        self.expect(new);
         for account in old.accounts().filter(|account| !new.has_account(account)) {
             let _ = self.0.mailbox_last_fetch.remove_label_values(&[account.as_str()]);
         }
         for name in old.client_modules().filter(|name| !new.has_client_module(name)) {
             for protocol in PROTOCOLS {
                 let _ = self.0.client_module_up.remove_label_values(&[name, protocol.as_str()]);
+            }
+            for class in Class::ALL.map(Class::as_str) {
+                let _ = self.0.certificate_verdicts.remove_label_values(&[name, class]);
             }
             let _ = self.0.certificate_not_after.remove_label_values(&[&certificate_role(name)]);
         }
