@@ -4,6 +4,8 @@
 // clippy exempts functions marked as tests only, not the helpers beside them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,6 +22,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+
+use support::dialogue::ADDRESS;
+use support::transcript;
+use support::world::World as Practice;
 
 const ACCOUNT: &str = "prx@praxis.kim.telematik";
 /// `\0prx@praxis.kim.telematik#h:1#M#C#PC1\0geheim`
@@ -112,6 +118,19 @@ async fn recipients_of_a_refused_message_do_not_get_the_next_one() {
     module.expect("RSET").await;
     module.send("250 ok\r\n").await;
     client.expect("451 4.3.0 not now").await;
+}
+
+#[tokio::test]
+async fn a_reply_that_fills_the_buffer_without_an_end_does_not_keep_a_thread() {
+    let mut world = World::smtp(|_| ()).await;
+    let (mut client, mut module) = world.log_in().await;
+    client.send("NOOP\r\n").await;
+    module.expect("NOOP").await;
+    let line = format!("250-{}\r\n", "x".repeat(8_000));
+    // The gateway stops reading it, so not all of it can be sent.
+    let _ = module.stream.write_all(line.repeat(20).as_bytes()).await;
+    let reply = client.line().await;
+    assert!(reply.contains("(client-module-protocol-error)"), "{reply:?}");
 }
 
 #[tokio::test]
@@ -222,6 +241,69 @@ async fn a_login_leaves_nothing_of_itself_on_the_next_one() {
     assert!(reply.contains("(account-unknown)"), "{reply:?}");
     let line = world.audited("account-unknown").await;
     assert!(!line.contains("\"client_module\":\"main\""), "{line}");
+}
+
+/// A line of `tests/attacks/end-of-data.txt`: whether it passes, and the bytes.
+fn ends_of_data() -> Vec<(bool, Vec<u8>)> {
+    let lines = include_str!("attacks/end-of-data.txt").lines();
+    let vectors = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let read = |line: &str| {
+        let (verdict, bytes) = line.split_once(' ').unwrap();
+        assert!(verdict == "passes" || verdict == "refused", "{line}");
+        (verdict == "passes", transcript::bytes(bytes.trim_start()).unwrap())
+    };
+    vectors.map(read).collect()
+}
+
+const SMUGGLED: &str = "MAIL FROM:<prx@praxis.kim.telematik>\r\nRCPT TO:<boese@ext.kim.telematik>\r\n\
+    DATA\r\nSubject: smuggled\r\n\r\nsmuggled";
+
+#[tokio::test]
+async fn no_end_of_data_is_one_for_the_client_module_and_none_for_kimgate() {
+    let vectors = ends_of_data();
+    assert!(vectors.len() >= 60, "{} vectors", vectors.len());
+    let practice = Practice::start(&[]).await;
+    practice.faults(&["lenient-dot"]);
+    for (passes, vector) in &vectors {
+        let shown = vector.escape_ascii().to_string();
+        let before = practice.sim.seen().len();
+        let message = [b"Subject: x\r\n\r\nfirst", vector.as_slice(), SMUGGLED.as_bytes()].concat();
+        let mut client = practice.smtp().await;
+        client.begin_message().await;
+        client.send_bytes(&message).await;
+        client.send_bytes(b"\r\n.\r\n").await;
+        if *passes {
+            client.expect("250 <any>").await;
+            client.ask("QUIT", "221 <any>").await;
+        } else {
+            client.expect("5<any>(ambiguous-line-ending)").await;
+        }
+        client.rest().await;
+        practice.upstream().await;
+        let seen = practice.sim.seen()[before..].to_vec();
+        let facts = support::facts::facts(&seen).join("\n");
+        assert!(!facts.contains("boese@"), "{shown}: {facts}");
+        assert_eq!(facts.contains("message complete"), *passes, "{shown}: {facts}");
+    }
+}
+
+#[tokio::test]
+async fn no_end_of_data_cuts_a_message_short_that_is_fetched() {
+    let practice = Practice::start(&[]).await;
+    let vectors = ends_of_data();
+    for (_, vector) in &vectors {
+        let message = [b"Subject: x\r\n\r\nfirst", vector.as_slice(), b"second\r\n"].concat();
+        practice.sim.deliver(ADDRESS, &message);
+    }
+    let mut client = practice.pop3().await;
+    for (at, (_, vector)) in vectors.iter().enumerate() {
+        let shown = vector.escape_ascii().to_string();
+        let message = [b"Subject: x\r\n\r\nfirst", vector.as_slice(), b"second\r\n"].concat();
+        client.ask(format!("RETR {}", at + 1), "+OK<any>").await;
+        let body = client.until_dot().await;
+        assert_eq!(body.escape_ascii().to_string(), message.escape_ascii().to_string(), "{shown}");
+        client.ask("NOOP", "+OK<any>").await;
+    }
 }
 
 /// Until what was sent has arrived: what is sent later over the same loopback has been there and

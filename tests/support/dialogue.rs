@@ -124,6 +124,27 @@ impl Client {
         self.unread.drain(..count).collect()
     }
 
+    /// A message up to the line with its dot, without dot-stuffing.
+    pub(crate) async fn until_dot(&mut self) -> Vec<u8> {
+        let mut framed = b"\r\n".to_vec();
+        loop {
+            framed.append(&mut self.unread);
+            if let Some(end) = framed.windows(5).position(|window| window == b"\r\n.\r\n") {
+                self.unread = framed.split_off(end + 5);
+                let mut body = Vec::with_capacity(end);
+                let mut at = 0;
+                while at < end + 2 {
+                    body.push(framed[at]);
+                    let is_stuffed =
+                        framed[at..].starts_with(b"\n.") && framed[..=at].ends_with(b"\r\n");
+                    at += if is_stuffed { 2 } else { 1 };
+                }
+                return body[2..].to_vec();
+            }
+            assert_ne!(self.more().await.unwrap(), 0, "the end came before the dot");
+        }
+    }
+
     async fn line(&mut self) -> String {
         loop {
             if let Some(at) = self.unread.windows(2).position(|pair| pair == b"\r\n") {

@@ -44,11 +44,20 @@ impl Kimgate {
     /// Starts it with one listener for each protocol and security, this machine as workstation PC1,
     /// and [`ADDRESS`] as account; `more` brings the client modules and whatever else a test wants.
     pub(crate) async fn start(protocols: &[Protocol], more: &str) -> Kimgate {
+        Self::start_by(protocols, more, |_, binary| Command::new(binary)).await
+    }
+
+    /// The same by a command that `by` makes of its folder and the binary; the arguments follow.
+    pub(crate) async fn start_by(
+        protocols: &[Protocol],
+        more: &str,
+        by: impl Fn(&Path, &Path) -> Command,
+    ) -> Kimgate {
         let count = protocols.len() * SECURITIES.len() + 1;
         let daemon = Daemon::start(count, async |folder, ports| {
             let file = folder.join("kimgate.toml");
             fs::write(&file, configuration(protocols, ports, more)).unwrap();
-            let mut command = Command::new(binary());
+            let mut command = by(folder, &binary());
             command.args(["run", "--config"]).arg(file);
             command
         })

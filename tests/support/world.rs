@@ -65,6 +65,15 @@ impl World {
 
     /// The same with another client module.
     pub(crate) async fn with(lines: &[&str], change: impl FnOnce(&mut SimConfig)) -> Self {
+        Self::tuned(lines, change, |_| {}).await
+    }
+
+    /// The same with values that the file must not have, such as very short patience.
+    pub(crate) async fn tuned(
+        lines: &[&str],
+        change: impl FnOnce(&mut SimConfig),
+        tune: impl FnOnce(&mut kimgate::config::Config),
+    ) -> Self {
         let mut config = SimConfig {
             record: true,
             accounts: Accounts::AnyLogin { password: Some(Secret::new(PASSWORD.to_owned())) },
@@ -77,7 +86,9 @@ impl World {
         let file = folder.path().join("kimgate.toml");
         std::fs::write(&file, laid_over(&own_lines, lines)).unwrap();
         let loaded = load(&file, std::iter::empty()).unwrap_or_else(|all| panic!("{}", said(&all)));
-        let app = App::bind(loaded.config).await.unwrap();
+        let mut config = loaded.config;
+        tune(&mut config);
+        let app = App::bind(config).await.unwrap();
         let mut world = Self {
             observer: app.observer().clone(),
             admin: app.admin_address().unwrap(),

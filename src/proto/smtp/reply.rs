@@ -44,7 +44,7 @@ impl ReplyScan {
         for _ in 0..LINES {
             let line = match next_line(&bytes[len..], LINE) {
                 Framed::Line(line) => line,
-                Framed::Incomplete if bytes.len() > OCTETS => {
+                Framed::Incomplete if bytes.len() >= OCTETS => {
                     return Err(ProtocolError::AnswerTooLong);
                 }
                 Framed::Incomplete => return Ok(None),
@@ -115,6 +115,9 @@ mod tests {
             ReplyScan::new().scan(&b"250-x\r\n".repeat(LINES)),
             Err(ProtocolError::AnswerTooLong)
         );
+        // A buffer that is full brings no more, so waiting for more would be for ever.
+        let full = [b"250-".as_slice(), &[b'x'; 8000], b"\r\n"].concat().repeat(9);
+        assert_eq!(ReplyScan::new().scan(&full[..OCTETS]), Err(ProtocolError::AnswerTooLong));
         let wide = [b"250-".as_slice(), &[b'x'; 2000], b"\r\n"].concat().repeat(100);
         assert_eq!(ReplyScan::new().scan(&wide), Err(ProtocolError::AnswerTooLong));
     }
