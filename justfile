@@ -19,6 +19,10 @@ test *ARGS:
 transcripts:
     cargo test --locked --test transcripts
 
+# Every fault of a client module at every place of a session, with what became of it.
+fault-matrix:
+    cargo test --locked --test fault_matrix -- --nocapture
+
 # A message of 1 GiB in each direction through the release build.
 large:
     .ci/large.sh

@@ -38,6 +38,7 @@ pub(crate) async fn accept(
     shared: Arc<Shared>,
     sessions: TaskTracker,
 ) {
+    let mut is_failing = false;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -46,13 +47,20 @@ pub(crate) async fn accept(
         };
         match accepted {
             Ok((tcp, peer)) => {
+                if std::mem::take(&mut is_failing) {
+                    tracing::info!(listener = %listener.name, "accepts connections again");
+                }
                 let prepared = Stream::prepare(&tcp).map(|()| tcp);
                 let Ok(tcp) = prepared else { continue };
                 welcome(tcp, peer, &listener, &shared, &sessions);
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(listener = %listener.name, %error, "cannot accept connections");
+                shared.observer.accept_failed();
+                // Once for each time of need: somebody reads the log, and the disk is finite.
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!(listener = %listener.name, %error, "cannot accept connections");
+                }
                 sleep(PAUSE).await;
             }
         }

@@ -111,7 +111,7 @@ impl Pair {
         };
         match heard {
             Err(_) => Err(Stop::Say(Reason::Timeout)),
-            Ok(Side::Module(Filled::More)) => Err(Stop::Say(Reason::ClientModuleProtocolError)),
+            Ok(Side::Module(Filled::More)) => Err(Stop::Say(self.unasked())),
             Ok(Side::Module(Filled::Ended(_))) => Err(Stop::Say(Reason::ClientModuleUnreachable)),
             Ok(Side::Client(Filled::More)) => Ok(()),
             Ok(Side::Client(Filled::Ended(_))) => Err(Stop::Done),
@@ -125,8 +125,21 @@ impl Pair {
             unconstrained(poll_fn(|cx| Poll::Ready(self.module.poll_fill(cx).is_pending()))).await;
         match (silent, self.module.bytes().is_empty()) {
             (true, true) => Ok(()),
-            (_, false) => Err(Stop::Say(Reason::ClientModuleProtocolError)),
+            (_, false) => Err(Stop::Say(self.unasked())),
             (false, true) => Err(Stop::Say(Reason::ClientModuleUnreachable)),
+        }
+    }
+
+    /// What it means that the client module speaks unasked. A goodbye is no fault: servers say it
+    /// when a session was idle for longer than they like, and close (RFC 5321 section 3.8).
+    fn unasked(&self) -> Reason {
+        let goodbye: &[u8] = match self.facts.protocol {
+            Protocol::Pop3 => b"-ERR",
+            Protocol::Smtp => b"421",
+        };
+        match self.module.bytes().starts_with(goodbye) {
+            true => Reason::ClientModuleUnreachable,
+            false => Reason::ClientModuleProtocolError,
         }
     }
 

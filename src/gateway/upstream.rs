@@ -15,7 +15,7 @@ use crate::observe::{ClientModuleState, Event, Observer};
 use crate::policy::Permit;
 use crate::proto::back::{Answer, BackStep};
 use crate::proto::sasl::Credentials;
-use crate::trust::{MaterialError, UpstreamTls, Verdict, verdict_of};
+use crate::trust::{Class, MaterialError, UpstreamTls, Verdict, verdict_of};
 use crate::words::{Language, Protocol, Reason, Security};
 
 /// How long a TCP connection may take; a machine that is there answers within a second.
@@ -207,7 +207,14 @@ impl Module {
     fn untrusted(&self, error: &io::Error, observer: &Observer) -> DialError {
         match verdict_of(error) {
             Some(verdict) => {
-                DialError::new(Reason::ClientModuleUntrusted, self.report(&verdict, observer))
+                // A connection that breaks says nothing about the certificate, and a standby may
+                // do better.
+                let reason = if verdict.class == Class::Reset {
+                    Reason::ClientModuleUnreachable
+                } else {
+                    Reason::ClientModuleUntrusted
+                };
+                DialError::new(reason, self.report(&verdict, observer))
             }
             None => {
                 DialError::new(Reason::ClientModuleUnreachable, format!("{}: {error}", self.name))
@@ -341,7 +348,7 @@ impl Upstream {
             }
             Ok(Err(error)) => Err(self.module.fault(error, observer)),
             Err(_) => Err(DialError::new(
-                Reason::Timeout,
+                Reason::ClientModuleUnreachable,
                 format!("{}: the login was not answered in time", self.module.name),
             )),
         }

@@ -53,7 +53,10 @@ impl Drop for LiveSession {
     fn drop(&mut self) {
         let Some(entry) = self.observer.inner.sessions.close(self.id) else { return };
         let close = match thread::panicking() {
-            true => Close::Internal,
+            true => {
+                self.observer.panicked();
+                Close::Internal
+            }
             false => Close::Because(Reason::ShuttingDown),
         };
         self.observer.emit(Event::Closed {

@@ -194,6 +194,11 @@ impl Observer {
         self.inner.metrics.connection_refused(reason);
     }
 
+    /// A listener could take no connection.
+    pub fn accept_failed(&self) {
+        self.inner.metrics.accept_failed();
+    }
+
     /// A task of kimgate's own panicked.
     pub fn panicked(&self) {
         self.inner.metrics.panicked();

@@ -41,7 +41,8 @@ pub enum Point {
     StartTls,
     /// The answer to complete credentials, right or wrong.
     Login,
-    /// After an accepted login, before anything else is read.
+    /// Between two commands after the login: behind the answer to the login, and at once on every
+    /// session that waits for its next command when the faults change.
     Idle,
     /// The answer to MAIL.
     Mail,
@@ -60,6 +61,10 @@ pub enum Point {
     /// Within a message that is fetched, after so many percent of it. At 0 stands between `+OK`
     /// and the first byte, where a real client module decrypts.
     InRetr(u8),
+    /// Within the line that ends a fetched message, behind its dot.
+    RetrEnd,
+    /// After the end of a fetched message.
+    AfterRetr,
     /// The answer to DELE.
     Dele,
     /// The answer to QUIT; deletions are committed before it.
@@ -90,6 +95,8 @@ pub enum Effect {
     Endless,
     /// The answer holds NUL, a control sequence and bytes above 127.
     Garbage,
+    /// The answer has several lines where one is due.
+    MultiLine,
     /// The answer comes twice.
     Double,
     /// The answer is followed by a line that nobody asked for.
@@ -101,6 +108,8 @@ pub enum Effect {
 pub enum Manner {
     /// Every byte is sent by itself.
     OneByte,
+    /// The same, and so long after the one before it.
+    Dribble(Duration),
     /// CR and LF are sent apart.
     SplitCrlf,
     /// Every line of a reply is sent by itself.

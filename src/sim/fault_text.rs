@@ -8,7 +8,7 @@ use crate::words::Protocol;
 
 use super::fault::{Effect, Fault, FaultError, Manner, Point, What};
 
-const POINTS: [(&str, Point); 16] = [
+const POINTS: [(&str, Point); 18] = [
     ("handshake", Point::Handshake),
     ("greeting", Point::Greeting),
     ("hello", Point::Hello),
@@ -23,12 +23,15 @@ const POINTS: [(&str, Point); 16] = [
     ("after-data", Point::AfterData),
     ("retr", Point::Retr),
     ("in-retr", Point::InRetr(0)),
+    ("retr-end", Point::RetrEnd),
+    ("after-retr", Point::AfterRetr),
     ("dele", Point::Dele),
     ("quit", Point::Quit),
 ];
 
-const MANNERS: [(&str, Manner); 9] = [
+const MANNERS: [(&str, Manner); 10] = [
     ("one-byte", Manner::OneByte),
+    ("dribble", Manner::Dribble(PACE)),
     ("split-crlf", Manner::SplitCrlf),
     ("line-by-line", Manner::LineByLine),
     ("packed", Manner::Packed),
@@ -40,11 +43,12 @@ const MANNERS: [(&str, Manner); 9] = [
 ];
 
 const LONG_LINE: usize = 1 << 20;
+const PACE: Duration = Duration::from_secs(1);
 
 impl Fault {
     /// Every point, effect and manner in at least one fault that can be written as it stands here,
     /// with its meaning. Points and effects combine freely.
-    pub const ALL: [(&str, &str); 34] = [
+    pub const ALL: [(&str, &str); 38] = [
         ("handshake-drop", "the connection ends before the TLS handshake"),
         ("handshake-refuse", "a greeting in clear where TLS belongs"),
         ("greeting-delay=5s", "the greeting comes late"),
@@ -56,6 +60,7 @@ impl Fault {
         ("login-refuse=454 4.7.0 Konnektor nicht erreichbar", "the login is refused like this"),
         ("login-long-line=1048576", "the answer to the login is a line of so many bytes"),
         ("login-garbage", "the answer to the login holds NUL and bytes above 127"),
+        ("login-multi-line", "the answer to the login has several lines"),
         ("idle-unasked", "a line that nobody asked for, after the login"),
         ("mail-refuse", "MAIL is refused"),
         ("rcpt-refuse=550 5.1.1 Unbekannt", "RCPT is refused like this"),
@@ -68,9 +73,12 @@ impl Fault {
         ("in-retr-delay@0=10s", "decrypting takes so long: the pause after +OK"),
         ("in-retr-drop@50", "FIN after so many percent of a message"),
         ("in-retr-stall@99", "silence after so many percent of a message"),
+        ("retr-end-reset", "RST between the dot that ends a message and its CRLF"),
+        ("after-retr-unasked", "a line that nobody asked for, behind a message"),
         ("dele-refuse", "DELE is refused"),
         ("quit-drop", "no answer to QUIT; deletions are committed"),
         ("one-byte", "every byte is sent by itself"),
+        ("dribble=1s", "every byte is sent by itself, one a second"),
         ("split-crlf", "CR and LF are sent apart"),
         ("packed", "answers wait for each other, +OK for its message"),
         ("undecryptable", "RETR gives the error mail with code 4009"),
@@ -107,6 +115,10 @@ fn what(text: &str) -> Result<What, FaultError> {
     if let Some((_, manner)) = MANNERS.iter().find(|(name, _)| *name == text) {
         return Ok(What::Always(*manner));
     }
+    if let Some(pace) = text.strip_prefix("dribble=") {
+        let pace = duration(pace).ok_or_else(|| FaultError::Value("dribble".to_owned()))?;
+        return Ok(What::Always(Manner::Dribble(pace)));
+    }
     let (rest, value) = match text.split_once('=') {
         Some((rest, value)) => (rest, Some(value)),
         None => (text, None),
@@ -142,6 +154,7 @@ fn effect_kind(name: &str) -> Option<Effect> {
         "long-line" => Effect::LongLine(LONG_LINE),
         "endless" => Effect::Endless,
         "garbage" => Effect::Garbage,
+        "multi-line" => Effect::MultiLine,
         "double" => Effect::Double,
         "unasked" => Effect::Unasked,
         _ => return None,
@@ -181,6 +194,13 @@ fn duration(text: &str) -> Option<Duration> {
         .or_else(|| number("m").and_then(|m: u64| m.checked_mul(60)).map(Duration::from_secs))
 }
 
+fn written(duration: Duration) -> String {
+    match duration.subsec_millis() {
+        0 => format!("{}s", duration.as_secs()),
+        _ => format!("{}ms", duration.as_millis()),
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(times) = self.times {
@@ -190,6 +210,7 @@ impl fmt::Display for Fault {
             write!(f, "{protocol}:")?;
         }
         match &self.what {
+            What::Always(Manner::Dribble(pace)) => write!(f, "dribble={}", written(*pace)),
             What::Always(manner) => {
                 let name = MANNERS.iter().find(|(_, known)| known == manner);
                 f.write_str(name.map_or("", |(name, _)| name))
@@ -209,10 +230,7 @@ fn write_at(f: &mut fmt::Formatter<'_>, point: Point, effect: &Effect) -> fmt::R
     };
     let point = POINTS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| name);
     let (effect, value) = match effect {
-        Effect::Delay(delay) if delay.subsec_millis() > 0 => {
-            ("delay", Some(format!("{}ms", delay.as_millis())))
-        }
-        Effect::Delay(delay) => ("delay", Some(format!("{}s", delay.as_secs()))),
+        Effect::Delay(delay) => ("delay", Some(written(*delay))),
         Effect::Refuse(text) => ("refuse", text.clone()),
         Effect::Close => ("close", None),
         Effect::Drop => ("drop", None),
@@ -222,6 +240,7 @@ fn write_at(f: &mut fmt::Formatter<'_>, point: Point, effect: &Effect) -> fmt::R
         Effect::LongLine(bytes) => ("long-line", Some(bytes.to_string())),
         Effect::Endless => ("endless", None),
         Effect::Garbage => ("garbage", None),
+        Effect::MultiLine => ("multi-line", None),
         Effect::Double => ("double", None),
         Effect::Unasked => ("unasked", None),
     };
@@ -247,8 +266,10 @@ mod tests {
     #[test]
     fn every_point_and_every_manner_has_a_name_that_is_read_again() {
         for (name, manner) in MANNERS {
-            assert_eq!(name.parse(), Ok(Fault::always(manner)));
-            assert_eq!(Fault::always(manner).to_string(), name);
+            let fault = Fault::always(manner);
+            assert_eq!(name.parse(), Ok(fault.clone()));
+            assert!(fault.to_string().starts_with(name), "{fault}");
+            assert_eq!(fault.to_string().parse(), Ok(fault));
         }
         for (name, point) in POINTS {
             let fault = Fault::at(point, Effect::Reset).only(Protocol::Smtp).times(2);
@@ -282,6 +303,7 @@ mod tests {
             ("in-retr-drop@101", FaultError::Offset("in-retr-drop".into())),
             ("login-delay=soon", FaultError::Value("login-delay".into())),
             ("login-drop=1", FaultError::Value("login-drop".into())),
+            ("dribble=soon", FaultError::Value("dribble".into())),
             ("login-refuse=a\r\nb", FaultError::Value("login-refuse".into())),
         ];
         for (text, error) in table {

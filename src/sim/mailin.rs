@@ -40,7 +40,7 @@ impl Mailin {
     pub fn start(sim: &Sim) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let addr = listener.local_addr()?;
-        let files = PemFiles::write(&sim.world.material)?;
+        let files = PemFiles::write(&sim.world.material())?;
         let world = Arc::downgrade(&sim.world);
         let (report, ready) = mpsc::channel();
         // Neither its server nor its error may cross threads once made, so all happens in there.

@@ -29,6 +29,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -49,6 +50,9 @@ pub struct Sim {
     world: Arc<World>,
     pop3: SocketAddr,
     smtp: SocketAddr,
+    names: Vec<String>,
+    listening: CancellationToken,
+    accepting: Vec<JoinHandle<()>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -60,11 +64,15 @@ impl Sim {
         let pop3_listener = TcpListener::bind(config.pop3).await?;
         let smtp_listener = TcpListener::bind(config.smtp).await?;
         let (pop3, smtp) = (pop3_listener.local_addr()?, smtp_listener.local_addr()?);
-        let sim = Self {
+        let stop = CancellationToken::new();
+        let mut sim = Self {
+            names: config.names.clone(),
             world: Arc::new(World::new(config, material)),
             pop3,
             smtp,
-            stop: CancellationToken::new(),
+            listening: stop.child_token(),
+            accepting: Vec::new(),
+            stop,
             tasks: TaskTracker::new(),
         };
         sim.listen(pop3_listener, Protocol::Pop3);
@@ -84,12 +92,12 @@ impl Sim {
 
     /// The root that a client must trust, as PEM: the certificate itself, or its authority.
     pub fn ca_pem(&self) -> String {
-        self.world.material.root_pem.clone()
+        self.world.material().root_pem.clone()
     }
 
     /// `sha256:<hex>` of the certificate.
     pub fn fingerprint(&self) -> String {
-        self.world.material.fingerprint.clone()
+        self.world.material().fingerprint.clone()
     }
 
     /// Puts exactly these bytes into a maildrop, or a stand-in where there is no room for them.
@@ -127,6 +135,22 @@ impl Sim {
         self.world.script.set(&faults.into());
     }
 
+    /// Shows a new certificate from now on, signed by itself; open connections keep theirs.
+    pub fn renew_certificate(&self) -> io::Result<()> {
+        let material = Material::new(&SimCertificate::SelfSigned, &self.names)?;
+        self.world.set_material(material);
+        Ok(())
+    }
+
+    /// Closes both ports and waits until they are; open connections go on.
+    pub async fn refuse_connections(&mut self) {
+        self.listening.cancel();
+        for accepting in self.accepting.drain(..) {
+            // It ended, which is all that is wanted.
+            let _ = accepting.await;
+        }
+    }
+
     /// From now on these are announced.
     pub fn set_capabilities(&self, capabilities: Capabilities) {
         self.world.set_capabilities(capabilities);
@@ -144,12 +168,13 @@ impl Sim {
         self.tasks.wait().await;
     }
 
-    fn listen(&self, listener: TcpListener, protocol: Protocol) {
+    fn listen(&mut self, listener: TcpListener, protocol: Protocol) {
         let (world, stop, tasks) = (self.world.clone(), self.stop.clone(), self.tasks.clone());
-        self.tasks.spawn(async move {
+        let listening = self.listening.clone();
+        self.accepting.push(self.tasks.spawn(async move {
             let accepting = accept(listener, protocol, world, &tasks, &stop);
-            stop.run_until_cancelled(accepting).await;
-        });
+            listening.run_until_cancelled(accepting).await;
+        }));
     }
 }
 

@@ -43,7 +43,7 @@ struct Mailbox {
 
 impl Pop3 {
     async fn command(mut self) -> Talk<Self> {
-        let line = self.session.wire.read_line().await?;
+        let line = self.session.next_line(self.mailbox.is_some()).await?;
         let (verb, argument) = match line.iter().position(|byte| *byte == b' ') {
             Some(at) => (&line[..at], line[at + 1..].to_vec()),
             None => (&line[..], Vec::new()),
@@ -173,10 +173,7 @@ impl Pop3 {
         let messages = world.store.maildrop(&address);
         self.mailbox = Some(Mailbox { address, messages, deleted: BTreeSet::new(), _lock: lock });
         self.session.wire.reply(&reply).await?;
-        for effect in self.session.world.script.due(self.session.protocol, Point::Idle) {
-            self.session.suffer(&effect).await?;
-        }
-        Ok(())
+        self.session.strike().await
     }
 
     async fn stat(&mut self) -> Talk<()> {
@@ -233,6 +230,9 @@ impl Pop3 {
         let reply = format!("+OK {} octets", message.octets());
         if self.session.answer(Point::Retr, &reply).await? {
             retrieve::send(&mut self.session, number, &message).await?;
+            for effect in self.session.world.script.due(self.session.protocol, Point::AfterRetr) {
+                self.session.suffer(&effect).await?;
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A message on its way out: dot-stuffed piece by piece, with faults at their place in it.
 
 use super::digest::Digest;
-use super::fault::Manner;
+use super::fault::{Manner, Point};
 use super::journal::Seen;
 use super::message::{self, Message};
 use super::session::Session;
@@ -46,7 +46,16 @@ async fn send_pieces(session: &mut Session, message: &Message, digest: &mut Dige
     for (_, effect) in effects {
         session.suffer(&effect).await?;
     }
-    session.wire.reply(if stuffing.at_line_start() { b"." } else { b"\r\n." }).await
+    let end: &[u8] = if stuffing.at_line_start() { b"." } else { b"\r\n." };
+    let effects = session.world.script.due(session.protocol, Point::RetrEnd);
+    if effects.is_empty() {
+        return session.wire.reply(end).await;
+    }
+    session.wire.send(end).await?;
+    for effect in effects {
+        session.suffer(&effect).await?;
+    }
+    session.wire.reply(b"").await
 }
 
 /// Dot-stuffing (RFC 1939 section 3) of a message that is here whole.

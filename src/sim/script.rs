@@ -1,29 +1,52 @@
 //! The faults that are in force: who asks is told what happens here and now, and counts run down.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::words::Protocol;
 
 use super::fault::{Effect, Fault, Faults, Manner, Point, What};
 
+/// Tells that the faults are others now.
+pub(crate) type Changes = watch::Receiver<()>;
+
 #[derive(Debug)]
 pub(crate) struct Script {
     faults: Mutex<Vec<Fault>>,
+    changed: watch::Sender<()>,
 }
 
 impl Script {
     pub(crate) fn new(faults: &Faults) -> Self {
-        Self { faults: Mutex::new(faults.iter().cloned().collect()) }
+        let (changed, _) = watch::channel(());
+        Self { faults: Mutex::new(faults.iter().cloned().collect()), changed }
     }
 
     pub(crate) fn set(&self, faults: &Faults) {
         *self.faults() = faults.iter().cloned().collect();
+        self.changed.send_replace(());
+    }
+
+    /// Changes from now on.
+    pub(crate) fn changes(&self) -> Changes {
+        self.changed.subscribe()
     }
 
     pub(crate) fn has(&self, protocol: Protocol, manner: Manner) -> bool {
         let faults = self.faults();
         let mut here = faults.iter().filter(|fault| fault.protocol.is_none_or(|p| p == protocol));
         here.any(|fault| fault.what == What::Always(manner))
+    }
+
+    /// Between two bytes, where they are to dribble.
+    pub(crate) fn pace(&self, protocol: Protocol) -> Option<Duration> {
+        let faults = self.faults();
+        let mut here = faults.iter().filter(|fault| fault.protocol.is_none_or(|p| p == protocol));
+        here.find_map(|fault| {
+            if let What::Always(Manner::Dribble(pace)) = fault.what { Some(pace) } else { None }
+        })
     }
 
     /// The effects at this point, in the order of the list.

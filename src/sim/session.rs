@@ -15,7 +15,7 @@ use super::config::{Accounts, Capabilities, SimConfig};
 use super::fault::{Effect, Point};
 use super::journal::{Ending, Journal, Seen};
 use super::sasl::Credentials;
-use super::script::Script;
+use super::script::{Changes, Script};
 use super::store::Store;
 use super::wire::{Talk, Wire};
 use super::{pop3, smtp};
@@ -27,12 +27,12 @@ pub(crate) struct World {
     pub(crate) strict_logins: bool,
     pub(crate) raw_delivery: bool,
     pub(crate) mailbox_in_use: Option<String>,
-    pub(crate) material: Material,
     pub(crate) store: Arc<Store>,
     pub(crate) script: Arc<Script>,
     pub(crate) journal: Journal,
     pub(crate) open: AtomicUsize,
     capabilities: Mutex<Capabilities>,
+    material: Mutex<Arc<Material>>,
     last_connection: AtomicU64,
 }
 
@@ -44,12 +44,12 @@ impl World {
             strict_logins: config.strict_logins,
             raw_delivery: config.raw_delivery,
             mailbox_in_use: config.mailbox_in_use,
-            material,
             store: Arc::new(Store::new(config.maildrop_limit, config.total_limit)),
             script: Arc::new(Script::new(&config.faults)),
             journal: Journal::new(config.record),
             open: AtomicUsize::new(0),
             capabilities: Mutex::new(config.capabilities),
+            material: Mutex::new(Arc::new(material)),
             last_connection: AtomicU64::new(0),
         }
     }
@@ -76,6 +76,15 @@ impl World {
         self.capabilities.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What is shown in handshakes now.
+    pub(crate) fn material(&self) -> Arc<Material> {
+        self.material.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_material(&self, material: Material) {
+        *self.material.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(material);
+    }
+
     pub(crate) fn set_capabilities(&self, capabilities: Capabilities) {
         *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner) = capabilities;
     }
@@ -93,7 +102,10 @@ pub(crate) async fn serve(
     world.open.fetch_add(1, Ordering::Relaxed);
     world.journal.write(|| Seen::Opened { connection, protocol, peer });
     let wire = Wire::new(stream, Arc::clone(&world.script), protocol);
-    let session = Session { world: Arc::clone(&world), protocol, connection, secured: false, wire };
+    let changes = world.script.changes();
+    let world_of_session = Arc::clone(&world);
+    let session =
+        Session { world: world_of_session, protocol, connection, secured: false, wire, changes };
     let ended = tokio::select! {
         ended = session.run() => ended,
         () = stop.cancelled() => Err(Ending::Simulator),
@@ -110,6 +122,7 @@ pub(crate) struct Session {
     pub(crate) connection: u64,
     pub(crate) secured: bool,
     pub(crate) wire: Wire,
+    changes: Changes,
 }
 
 impl Session {
@@ -145,7 +158,8 @@ impl Session {
             }
             self.suffer(&effect).await?;
         }
-        self.wire = self.wire.secure(&self.world.material.acceptor).await?;
+        let material = self.world.material();
+        self.wire = self.wire.secure(&material.acceptor).await?;
         self.secured = true;
         self.world.journal.write(|| Seen::Secured { connection: self.connection });
         Ok(self)
@@ -154,6 +168,29 @@ impl Session {
     /// Whether a login has to wait for STARTTLS or STLS.
     pub(crate) fn needs_tls(&self) -> bool {
         !self.secured && self.world.security == Security::StartTls
+    }
+
+    /// The next command line. What strikes between two commands of a session that is logged in does
+    /// so here.
+    pub(crate) async fn next_line(&mut self, logged_in: bool) -> Talk<Vec<u8>> {
+        loop {
+            tokio::select! {
+                line = self.wire.read_line() => return line,
+                // The sender lives as long as the world, so this is a change.
+                _ = self.changes.changed() => {}
+            }
+            if logged_in {
+                self.strike().await?;
+            }
+        }
+    }
+
+    /// Lets the faults between two commands strike.
+    pub(crate) async fn strike(&mut self) -> Talk<()> {
+        for effect in self.world.script.due(self.protocol, Point::Idle) {
+            self.suffer(&effect).await?;
+        }
+        Ok(())
     }
 
     /// Answers, unless a fault does. False: what was asked must not be done.
@@ -184,6 +221,7 @@ impl Session {
                     reply.resize(octets.max(code.len()), b'x');
                 }
                 Effect::Garbage => reply = [&code[..], b"\0\x07\x1b[31m\xff\xfe\xc3"].concat(),
+                Effect::MultiLine => reply = self.multi_line(&reply),
                 Effect::Double => reply = [&reply[..], b"\r\n", &reply].concat(),
                 Effect::Unasked => {
                     reply = [&reply[..], b"\r\n", self.unasked().as_bytes()].concat();
@@ -225,7 +263,20 @@ impl Session {
             }
             Effect::LongLine(octets) => self.wire.reply(&vec![b'x'; *octets]).await,
             Effect::Garbage => self.wire.reply(b"\0\x07\x1b[31m\xff\xfe\xc3").await,
-            Effect::Double | Effect::Unasked => self.wire.reply(self.unasked().as_bytes()).await,
+            Effect::MultiLine | Effect::Double | Effect::Unasked => {
+                self.wire.reply(self.unasked().as_bytes()).await
+            }
+        }
+    }
+
+    /// The answer as the first of several lines.
+    fn multi_line(&self, reply: &[u8]) -> Vec<u8> {
+        match (self.protocol, reply.split_at_checked(3)) {
+            (Protocol::Smtp, Some((code, text))) => {
+                let text = text.get(1..).unwrap_or_default();
+                [code, b"-", text, b"\r\n", code, b" X-MORE"].concat()
+            }
+            _ => [reply, b"\r\nX-MORE\r\n."].concat(),
         }
     }
 

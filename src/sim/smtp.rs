@@ -37,7 +37,7 @@ struct Smtp {
 
 impl Smtp {
     async fn command(mut self) -> Talk<Self> {
-        let line = self.session.wire.read_line().await?;
+        let line = self.session.next_line(self.logged_in).await?;
         let text = String::from_utf8_lossy(&line).into_owned();
         let (verb, arguments) = text.split_once(' ').unwrap_or((&text, ""));
         let verb = verb.to_ascii_uppercase();
@@ -141,9 +141,7 @@ impl Smtp {
         };
         if self.session.answer(Point::Login, reply).await? && right {
             self.logged_in = true;
-            for effect in self.session.world.script.due(self.session.protocol, Point::Idle) {
-                self.session.suffer(&effect).await?;
-            }
+            self.session.strike().await?;
         }
         Ok(())
     }

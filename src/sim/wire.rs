@@ -112,7 +112,12 @@ impl Wire {
     /// Sends bytes as they are.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> Talk<()> {
         self.flush().await?;
-        if self.has(Manner::OneByte) {
+        if let Some(pace) = self.script.pace(self.protocol) {
+            for byte in bytes {
+                self.write(&[*byte]).await?;
+                tokio::time::sleep(pace).await;
+            }
+        } else if self.has(Manner::OneByte) {
             for byte in bytes {
                 self.write(&[*byte]).await?;
             }

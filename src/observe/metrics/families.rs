@@ -55,6 +55,7 @@ pub(super) struct Families {
     pub(super) config_loaded: Gauge,
     pub(super) config_problems: IntGauge,
     pub(super) panics: IntCounter,
+    pub(super) accept_errors: IntCounter,
     /// Audit lines that could not be written; the sink counts them.
     pub(super) audit_lost: IntCounter,
 }
@@ -213,6 +214,10 @@ impl Families {
             )?,
             panics: register
                 .counter("kimgate_panics_total", "Tasks of kimgate's own that panicked: bugs.")?,
+            accept_errors: register.counter(
+                "kimgate_accept_errors_total",
+                "Times that a listener could take no connection: out of file descriptors or memory.",
+            )?,
             audit_lost: register.counter(
                 "kimgate_audit_lost_total",
                 "Audit lines that could not be written: disk full, or slower than events.",

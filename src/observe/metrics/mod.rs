@@ -151,6 +151,10 @@ impl Metrics {
         self.0.panics.inc();
     }
 
+    pub(super) fn accept_failed(&self) {
+        self.0.accept_errors.inc();
+    }
+
     /// Shows series for names in the configuration before anything has happened to them.
     fn expect(&self, labels: &Labels) {
         for account in labels.accounts() {

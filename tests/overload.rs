@@ -1,0 +1,273 @@
+//! What is scarce or broken around kimgate: a bug in one session, a user without rights, too few file
+//! descriptors, a full disk, far too many connections.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+
+mod support;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use kimgate::sim::{Sim, SimConfig};
+use kimgate::words::{Protocol, Security};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+use support::daemon::{give_to, running_as_root};
+use support::dialogue::{Client, PATIENCE};
+use support::kimgate::{ADDRESS, Kimgate, client_module};
+use support::world::World;
+
+const SECRET: &str = "Befund Erika Mustermann";
+
+/// A log that panics where a session says this: the only place where a test can put a bug into the
+/// middle of a session without one being there.
+struct Bug(&'static str);
+
+impl<S: tracing::Subscriber> Layer<S> for Bug {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut text = Text::default();
+        event.record(&mut text);
+        assert!(!text.0.contains(self.0), "{SECRET}");
+    }
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl tracing::field::Visit for Text {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_own_session_and_gives_back_what_it_held() {
+    let lines =
+        ["contexts.mode = \"enforce\"", "contexts.linger = \"0s\"", "mailboxes.wait = \"20s\""];
+    let world = World::start(&lines).await;
+    world.sim.deliver(support::dialogue::ADDRESS, format!("Subject: {SECRET}\r\n\r\n").as_bytes());
+    let mut other = world.smtp().await;
+    other.begin_message().await;
+    other.send_bytes(b"Subject: x\r\n\r\none half, ").await;
+
+    let mut victim = world.pop3().await;
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let subscriber = tracing_subscriber::registry().with(Bug("message received"));
+    let bug = tracing::subscriber::set_default(subscriber);
+    victim.send("RETR 1").await;
+    victim.rest().await;
+    drop(bug);
+
+    other.send_bytes(b"the other half\r\n").await;
+    other.ask(".", "250 <any>").await;
+    other.ask("QUIT", "221 <any>").await;
+    // The mailbox and the context are free, so the next session gets them without waiting.
+    let mut next = world.pop3().await;
+    next.ask("RETR 1", "+OK<any>").await;
+    next.until_dot().await;
+    next.ask("QUIT", "+OK<any>").await;
+
+    let audit = world.audit().await;
+    let reasons: Vec<&str> = audit
+        .iter()
+        .filter(|line| line["event"] == "closed")
+        .filter_map(|line| line["reason"].as_str())
+        .collect();
+    assert_eq!(reasons, ["internal-error", "ok", "ok"]);
+    assert!(!serde_json::to_string(&audit).unwrap().contains("Mustermann"));
+    assert_eq!(world.metric("kimgate_panics_total"), 1.0);
+    let ended = "kimgate_sessions_total{protocol=\"pop3\",reason=\"internal-error\"}";
+    assert_eq!(world.metric(ended), 1.0);
+    assert_eq!(world.observer.status().sessions.len(), 0);
+    assert_eq!(world.metric("kimgate_contexts_active"), 0.0);
+    let left = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    assert!(left <= tasks, "{left} tasks after {tasks}");
+}
+
+/// The binary as `nobody`, in a folder where only `state` and the audit are its own.
+#[tokio::test]
+async fn it_runs_without_any_right_but_to_write_its_state_and_its_audit() {
+    if !running_as_root() {
+        println!("skipped: only root can become somebody else");
+        return;
+    }
+    let sim = Sim::start(SimConfig { record: true, ..SimConfig::default() }).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("kimgate");
+    fs::copy(env!("CARGO_BIN_EXE_kimgate"), &binary).unwrap();
+    open(folder.path());
+    let more = client_module("main", &sim, Security::Implicit);
+    let kimgate = Kimgate::start_by(&[Protocol::Pop3, Protocol::Smtp], &more, |folder, _| {
+        for name in ["state", "audit.jsonl"] {
+            let path = folder.join(name);
+            if name == "state" { fs::create_dir(&path) } else { fs::write(&path, "") }.unwrap();
+            give_to("65534:65534", &[path]);
+        }
+        let mut command = Command::new(&binary);
+        command.uid(65534).gid(65534);
+        command
+    })
+    .await
+    .ready()
+    .await;
+    let status = fs::read_to_string(format!("/proc/{}/status", kimgate.pid())).unwrap();
+    assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
+    let mut client = pop3(&kimgate).await;
+    client.ask("NOOP", "+OK<any>").await;
+    client.ask("QUIT", "+OK<any>").await;
+    let left = kimgate.stop().await;
+    assert!(left.ok, "{}", left.log);
+    assert_eq!(left.events("login").len(), 1, "{}", left.audit);
+}
+
+#[tokio::test]
+async fn out_of_file_descriptors_it_waits_and_goes_on() {
+    let sim = Sim::start(SimConfig::default()).await.unwrap();
+    let more = client_module("main", &sim, Security::Implicit);
+    let kimgate = Kimgate::start_by(&[Protocol::Pop3], &more, |_, binary| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\""]).arg(binary);
+        command
+    })
+    .await
+    .ready()
+    .await;
+    let mut before = pop3(&kimgate).await;
+    let mut greedy = Vec::new();
+    let address = (Ipv4Addr::LOCALHOST, kimgate.port(Protocol::Pop3, Security::None));
+    for _ in 0..60 {
+        greedy.push(TcpStream::connect(address).await.unwrap());
+    }
+    // It says so, and whom it has it keeps.
+    until(|| kimgate.log().contains("cannot accept connections")).await;
+    before.ask("NOOP", "+OK<any>").await;
+    drop(greedy);
+    until(|| kimgate.log().contains("accepts connections again")).await;
+    before.ask("QUIT", "+OK<any>").await;
+    let mut after = pop3(&kimgate).await;
+    after.ask("NOOP", "+OK<any>").await;
+    let (_, metrics) = kimgate.get("/metrics").await;
+    let errors = metrics.lines().find_map(|line| line.strip_prefix("kimgate_accept_errors_total "));
+    assert!(errors.unwrap().parse::<f64>().unwrap() >= 1.0);
+    let said = kimgate.log().matches("cannot accept connections").count();
+    assert!(said <= 5, "said {said} times");
+}
+
+/// A disk without room, as `ulimit -f 0` makes one, while the certificate is to be written.
+#[test]
+fn a_full_disk_at_the_first_start_is_named_and_leaves_nothing_half_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kimgate.toml");
+    fs::write(
+        &file,
+        "[listeners.pop3s]\nprotocol = \"pop3\"\naddress = \"127.0.0.1:0\"\n\
+         [client_modules.main]\nhost = \"127.0.0.1\"\n[admin]\naddress = \"off\"\n",
+    )
+    .unwrap();
+    let run = |before: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{before} exec timeout 2 \"$0\" run --config \"$1\"")]);
+        command.arg(env!("CARGO_BIN_EXE_kimgate")).arg(&file);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    // A shell that ignores the signal hands that down, and writing fails as on a full disk.
+    let (code, said) = run("trap '' XFSZ; ulimit -f 0;");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("state"), "{said}");
+    let left = fs::read_dir(folder.path().join("state")).map_or(0, |files| files.count());
+    println!("{said}{left} files left");
+    // It runs until `timeout` ends it.
+    let (code, said) = run("");
+    assert_eq!(code, Some(124), "{said}");
+}
+
+/// `KIMGATE_HOSTILE=2000` for the figure of the closing note; few by default.
+#[tokio::test]
+async fn hostile_connections_take_bounded_memory_and_nobody_elses_place() {
+    let wanted = std::env::var("KIMGATE_HOSTILE").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let sim = Sim::start(SimConfig::default()).await.unwrap();
+    let more = format!(
+        "{}[limits]\nconnections = {}\nconnections_per_workstation = 50\n\
+         [policy]\nunknown_workstations = \"allow\"\n",
+        client_module("main", &sim, Security::Implicit),
+        wanted + 50,
+    );
+    let kimgate = Kimgate::start(&[Protocol::Pop3, Protocol::Smtp], &more).await.ready().await;
+    let before = memory(&kimgate);
+    let mut hostile = Vec::new();
+    for at in 0..wanted {
+        // Fifty from each address, half of them on a port with TLS.
+        let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 0)) + at / 50);
+        let protocol = if at % 2 == 0 { Protocol::Pop3 } else { Protocol::Smtp };
+        let security = if at % 4 < 2 { Security::Implicit } else { Security::None };
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let port = kimgate.port(protocol, security);
+        let mut tcp = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await.unwrap();
+        let bytes = match (security, at % 8) {
+            (Security::Implicit, 0 | 1) => Vec::new(),
+            // The beginning of a ClientHello of 16 KiB.
+            (Security::Implicit, _) => [&b"\x16\x03\x01\x3f\xff\x01"[..], &[0; 8000]].concat(),
+            // As much of a login as there may be, and no end of it.
+            _ => [&b"USER "[..], &[b'x'; 16_000]].concat(),
+        };
+        // It may be cut off, which is a way to be bounded.
+        let _ = tcp.write_all(&bytes).await;
+        hostile.push(tcp);
+    }
+    let mut client = pop3(&kimgate).await;
+    client.ask("NOOP", "+OK<any>").await;
+    let during = memory(&kimgate);
+    client.ask("QUIT", "+OK<any>").await;
+    let (_, metrics) = kimgate.get("/metrics").await;
+    let sessions: f64 = metrics
+        .lines()
+        .filter(|line| line.starts_with("kimgate_sessions_active"))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum();
+    println!(
+        "{wanted} hostile connections, {sessions} of them open: {before} KiB before, {during} KiB with them"
+    );
+    // 64 KiB is what one side of a session may buffer; nobody of these may have more than that.
+    let allowed = before + u64::from(wanted) * 64 + 8 * 1024;
+    assert!(during <= allowed, "{during} KiB where {allowed} are allowed");
+    drop(hostile);
+}
+
+/// A POP3 session through the listener without TLS.
+async fn pop3(kimgate: &Kimgate) -> Client {
+    let address = (Ipv4Addr::LOCALHOST, kimgate.port(Protocol::Pop3, Security::None));
+    let mut client = Client::new(Box::new(TcpStream::connect(address).await.unwrap()));
+    client.expect("+OK <any>").await;
+    client.pop3_login(&format!("{ADDRESS}#mail.tm.kim.telematik:995#M#C#PC1")).await;
+    client
+}
+
+/// Resident memory of the process in KiB.
+fn memory(kimgate: &Kimgate) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", kimgate.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+async fn until(mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "it did not come");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn open(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+}
