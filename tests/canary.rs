@@ -1,5 +1,5 @@
 //! Secrets go through every path that kimgate has, and none of them may be found in what it says:
-//! log, audit, metrics, status, console.
+//! log, audit, metrics, status, console, support bundle.
 //!
 //! Every secret here holds one word, which `support/hidden.rs` finds in any form.
 
@@ -365,6 +365,7 @@ impl Lab {
         ] {
             self.kimgate.reload(&good.replace(&list, &bad)).await;
             self.look().await;
+            self.support(&[]);
         }
         let observed = format!("{good}[policy]\nmode = \"observe\"\n");
         self.kimgate.reload(&observed).await;
@@ -380,6 +381,13 @@ impl Lab {
         let mut idle = self.talk(PC1, Protocol::Pop3).await;
         self.log_in(&mut idle, Protocol::Pop3, &login(10), PASSWORD).await;
         self.look().await;
+        let bundle = self.support(&[]);
+        for held in
+            ["\"readiness\"", "kimgate_logins_total", "account-1", "workstations", "not-allowed"]
+        {
+            assert!(bundle.contains(held), "no {held} in the support bundle");
+        }
+        assert!(self.support(&["--with-addresses"]).contains(ADDRESS));
         let left = self.kimgate.stop().await;
         assert!(left.ok, "{}", left.log);
         assert_eq!(leak(&left.log), None, "in the log");
@@ -443,6 +451,28 @@ impl Lab {
             }
         }
         self.look().await;
+    }
+
+    /// What `kimgate support` writes; without mail addresses unless they were asked for.
+    fn support(&self, more: &[&str]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("support.tar.gz");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kimgate"));
+        command.arg("support").arg("--config").arg(self.kimgate.configuration());
+        command.args(["--address", &self.kimgate.admin()]).arg("--output").arg(&file);
+        let output = command.args(more).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{said}");
+        let packed = flate2::read::GzDecoder::new(fs::File::open(&file).unwrap());
+        let mut bundle = said;
+        for entry in tar::Archive::new(packed).entries().unwrap() {
+            std::io::Read::read_to_string(&mut entry.unwrap(), &mut bundle).unwrap();
+        }
+        assert_eq!(leak(&bundle), None, "in the support bundle");
+        if more.is_empty() {
+            assert!(!bundle.contains('@'), "{bundle}");
+        }
+        bundle
     }
 
     async fn look(&self) {

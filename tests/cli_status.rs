@@ -118,3 +118,60 @@ fn a_gateway_without_admin_pages_and_a_broken_file_are_explained() {
     let ran = kimgate(&["status", "--config", &broken]);
     assert!(ran.code == 1 && ran.stderr.contains("--address ADDR asks without it"), "{ran:?}");
 }
+
+#[test]
+fn a_support_bundle_holds_what_helps_and_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = world();
+    when_ready(&["status", "--config", &world.config]).expect(0);
+    let folder = tempfile::tempdir().unwrap();
+    let output = text(&folder.path().join("bundle.tar.gz"));
+    let arguments = ["support", "--config", &world.config, "--output", &output];
+    let said = kimgate(&arguments).expect(0);
+    assert!(said.contains("status.json") && said.contains("Look into it"), "{said}");
+    assert_eq!(std::fs::metadata(&output).unwrap().permissions().mode() & 0o777, 0o600);
+    let parts = unpack(&output);
+    for (name, held) in [
+        ("about.txt", concat!("kimgate ", env!("CARGO_PKG_VERSION"))),
+        ("configuration.json", "\"account-1\""),
+        ("configuration.json", "\"login_timeout\": \"3m\""),
+        ("check.txt", "warning"),
+        ("status.json", "\"class\": \"pinned\""),
+        ("status.json", "SIZE "),
+        ("metrics.txt", "kimgate_client_module_up{"),
+        ("metrics.txt", "account=\"account-1\""),
+        ("faults.jsonl", "\"config-loaded\""),
+    ] {
+        assert!(parts[name].contains(held), "no {held} in {name}:\n{}", parts[name]);
+    }
+    assert!(parts.values().all(|text| !text.contains('@')), "{parts:#?}");
+    let ran = kimgate(&arguments);
+    assert!(ran.code == 1 && ran.stderr.contains("bundle.tar.gz"), "{ran:?}");
+}
+
+#[test]
+fn a_support_bundle_needs_no_running_gateway_and_no_good_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken =
+        text(&write(folder.path(), "broken.toml", "[accounts.\"a@b.de\"]\npassword = \"x\"\n"));
+    let output = text(&folder.path().join("bundle.tar.gz"));
+    kimgate(&["support", "--config", &broken, "--output", &output]).expect(0);
+    let parts = unpack(&output);
+    assert!(parts["check.txt"].contains("error: accounts.\"account-1\".password"), "{parts:#?}");
+    assert!(parts["status.json"].contains("has errors"), "{parts:#?}");
+    assert!(!parts["configuration.json"].contains("password"), "{parts:#?}");
+}
+
+/// The files of a bundle.
+fn unpack(path: &str) -> std::collections::BTreeMap<String, String> {
+    let packed = flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap());
+    let mut archive = tar::Archive::new(packed);
+    let parts = archive.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut entry, &mut text).unwrap();
+        (name, text)
+    });
+    parts.collect()
+}

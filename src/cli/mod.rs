@@ -14,6 +14,7 @@ mod run;
 mod screen;
 mod simulate;
 mod status;
+mod support;
 mod table;
 mod trust;
 
@@ -45,6 +46,7 @@ enum Command {
     Simulate(simulate::Simulate),
     Status(status::StatusCommand),
     Audit(audit::Audit),
+    Support(support::Support),
 }
 
 /// Where the configuration is.
@@ -115,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(simulate) => simulate.execute(&mut screen),
         Command::Status(status) => status.execute(&mut screen),
         Command::Audit(audit) => audit.execute(&mut screen),
+        Command::Support(support) => support.execute(&mut screen),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

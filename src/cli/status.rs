@@ -45,8 +45,8 @@ const LARGEST: u64 = 16 << 20;
 
 impl StatusCommand {
     pub(super) fn execute(self, screen: &mut Screen) -> Result<(), Failure> {
-        let address = self.address()?;
-        let body = fetch(address)?;
+        let address = admin_address(self.address, &self.file)?;
+        let body = fetch(address, "/status")?;
         let status: Status = serde_json::from_slice(&body)
             .map_err(|_| Failure::error(format!("{address} answers, but is no kimgate")))?;
         if self.json {
@@ -57,25 +57,29 @@ impl StatusCommand {
         }
         if status.readiness.ready { Ok(()) } else { Err(Failure::no()) }
     }
+}
 
-    fn address(&self) -> Result<SocketAddr, Failure> {
-        let path = match (self.address, self.file.path()) {
-            (Some(address), _) => return Ok(address),
-            (None, Ok(path)) => path,
-            // A gateway without a file, as `demo` runs one, has its pages where they usually are.
-            (None, Err(_)) => return Ok(USUAL),
-        };
-        let loaded = load(&path, std::env::vars()).map_err(|_| {
-            Failure::error(format!(
-                "{} has errors, which `kimgate check` names; --address ADDR asks without it",
-                path.display()
-            ))
-        })?;
-        let admin = loaded.config.admin.ok_or_else(|| {
-            Failure::error("admin.address is \"off\": this gateway has no status to ask for")
-        })?;
-        Ok(reachable(admin.address))
-    }
+/// Where to ask: as it was typed, as the file says, or where the pages usually are.
+pub(super) fn admin_address(
+    typed: Option<SocketAddr>,
+    file: &ConfigFile,
+) -> Result<SocketAddr, Failure> {
+    let path = match (typed, file.path()) {
+        (Some(address), _) => return Ok(address),
+        (None, Ok(path)) => path,
+        // A gateway without a file, as `demo` runs one, has its pages where they usually are.
+        (None, Err(_)) => return Ok(USUAL),
+    };
+    let loaded = load(&path, std::env::vars()).map_err(|_| {
+        Failure::error(format!(
+            "{} has errors, which `kimgate check` names; --address ADDR asks without it",
+            path.display()
+        ))
+    })?;
+    let admin = loaded.config.admin.ok_or_else(|| {
+        Failure::error("admin.address is \"off\": this gateway has no status to ask for")
+    })?;
+    Ok(reachable(admin.address))
 }
 
 /// "Every address" is no address to ask; this machine's own is one of them.
@@ -88,14 +92,14 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// GET /status, by HTTP/1.0 so that the answer comes whole and the connection ends.
-fn fetch(address: SocketAddr) -> Result<Vec<u8>, Failure> {
+/// GET by HTTP/1.0, so that the answer comes whole and the connection ends.
+pub(super) fn fetch(address: SocketAddr, path: &str) -> Result<Vec<u8>, Failure> {
     let unreachable =
         |error: std::io::Error| Failure::error(format!("no gateway answers at {address}: {error}"));
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(unreachable)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(unreachable)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(unreachable)?;
-    let request = format!("GET /status HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(unreachable)?;
     let mut answer = Vec::new();
     stream.take(LARGEST).read_to_end(&mut answer).map_err(unreachable)?;

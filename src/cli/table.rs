@@ -18,21 +18,24 @@ pub(super) fn lines(rows: &[Vec<String>]) -> Vec<String> {
 /// The same, for a screen of this width: where a row does not fit, its last cell stands on lines of
 /// its own below it.
 pub(super) fn fitting(rows: &[Vec<String>], width: Option<usize>) -> Vec<String> {
-    let Some(width) = width else { return lines(rows) };
     let whole = lines(rows);
-    if whole.iter().all(|line| line.chars().count() <= width) {
+    let fits = |line: &String| width.is_none_or(|width| line.chars().count() <= width);
+    if whole.iter().all(fits) {
         return whole;
     }
+    let width = width.unwrap_or(usize::MAX).saturating_sub(BELOW.len()).max(20);
     let (mut heads, mut tails) = (rows.to_vec(), Vec::new());
     for row in &mut heads {
         tails.push(row.pop().unwrap_or_default());
     }
-    let below = |tail: String| wrapped(&tail, width.saturating_sub(BELOW.len()).max(20));
-    let below = tails.into_iter().map(below);
     let mut all = Vec::new();
-    for (head, below) in lines(&heads).into_iter().zip(below) {
-        all.push(head);
-        all.extend(below.into_iter().map(|line| format!("{BELOW}{line}")));
+    for ((whole, head), tail) in whole.into_iter().zip(lines(&heads)).zip(tails) {
+        if fits(&whole) {
+            all.push(whole);
+        } else {
+            all.push(head);
+            all.extend(wrapped(&tail, width).into_iter().map(|line| format!("{BELOW}{line}")));
+        }
     }
     all
 }
@@ -76,7 +79,7 @@ mod tests {
         assert_eq!(fitting(&rows, None), lines(&rows));
         assert_eq!(
             fitting(&rows, Some(24)),
-            ["10:03  PC1", "    eins zwei drei vier", "    fuenf", "10:04  PC22", "    sechs"]
+            ["10:03  PC1", "    eins zwei drei vier", "    fuenf", "10:04  PC22  sechs"]
         );
     }
 }

@@ -127,6 +127,18 @@ pub fn load(
     }
 }
 
+/// What holds, as JSON: what was written, and the defaults for the rest, as far as it can be read.
+/// Keys that kimgate does not know are not in it.
+pub fn effective(
+    path: &Path,
+    env: impl Iterator<Item = (String, String)>,
+) -> Option<serde_json::Value> {
+    let mut source = Source::read(path).ok()?;
+    let layers = layers::merge(&mut source, env).ok()?;
+    let mut report = Report::new(&source, layers.findings);
+    serde_json::to_value(read::settings(layers.merged, layers.raw, &mut report)).ok()
+}
+
 /// The machine's name, as far as it can be had without asking the network.
 fn host_name(env: &[(String, String)]) -> String {
     let variable = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());

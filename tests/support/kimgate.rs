@@ -113,6 +113,11 @@ impl Kimgate {
         (status.unwrap_or(0), answer)
     }
 
+    /// Its admin address.
+    pub(crate) fn admin(&self) -> String {
+        format!("127.0.0.1:{}", self.daemon.ports.last().unwrap())
+    }
+
     /// The configuration file, `state` and `audit.jsonl` are in here.
     pub(crate) fn folder(&self) -> &Path {
         self.daemon.folder()

@@ -59,16 +59,19 @@ impl View<'_> {
                 self.refusal(),
                 self.reply(),
             ],
-            Some("denied" | "context-conflict") => vec![
-                self.word("{}:", "action"),
+            Some("denied") => vec![self.word("{}:", "action"), self.refusal()],
+            Some("context-conflict") => vec![
                 self.refusal(),
                 self.word("{} has it", "holder"),
-                self.text("workplace_id").map(|id| format!("(WorkplaceId {id})")),
+                self.word("(WorkplaceId {})", "workplace_id"),
             ],
             Some("message-sent") => vec![
                 Some(if self.is("accepted") { "accepted:" } else { "refused:" }.into()),
                 self.message(),
-                self.word("to {} recipients", "recipients"),
+                match self.0.get("recipients").and_then(Value::as_u64) {
+                    Some(1) => Some("to 1 recipient".into()),
+                    _ => self.word("to {} recipients", "recipients"),
+                },
                 self.took("answered after", "seconds"),
                 self.reply(),
             ],
@@ -163,9 +166,10 @@ impl View<'_> {
 
     fn took(&self, frame: &str, name: &str) -> Option<String> {
         let seconds = self.0.get(name).and_then(Value::as_f64)?;
-        Some(match seconds < 10.0 {
-            true => format!("{frame} {seconds:.1} s"),
-            false => format!("{frame} {}", duration(seconds)),
+        Some(match seconds {
+            ..0.1 => format!("{frame} {:.0} ms", seconds * 1000.0),
+            ..10.0 => format!("{frame} {seconds:.1} s"),
+            _ => format!("{frame} {}", duration(seconds)),
         })
     }
 }
