@@ -135,7 +135,7 @@ fn a_support_bundle_holds_what_helps_and_is_for_its_owner_only() {
         ("about.txt", concat!("kimgate ", env!("CARGO_PKG_VERSION"))),
         ("configuration.json", "\"account-1\""),
         ("configuration.json", "\"login_timeout\": \"3m\""),
-        ("check.txt", "warning"),
+        ("check.txt", "no findings"),
         ("status.json", "\"class\": \"pinned\""),
         ("status.json", "SIZE "),
         ("metrics.txt", "kimgate_client_module_up{"),

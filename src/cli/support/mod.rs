@@ -110,7 +110,8 @@ fn configuration(path: &Path, mask: &mut Mask) -> Vec<Part> {
         Err(findings) => (findings, None),
     };
     let findings: Vec<_> = findings.iter().map(Finding::to_string).collect();
-    parts.push(("check.txt", mask.text(&findings.join("\n"))));
+    let findings = if findings.is_empty() { "no findings".into() } else { findings.join("\n") };
+    parts.push(("check.txt", mask.text(&findings) + "\n"));
     if let Some(file) = audit {
         let faults = match faults(&file, mask) {
             Ok(faults) => faults,
