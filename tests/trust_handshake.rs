@@ -166,7 +166,7 @@ async fn a_second_connection_resumes_and_still_knows_both_certificates() {
         assert_eq!(names.unwrap(), ["PC1"]);
         let verdict = upstream.verdict(connection);
         assert!(verdict.accepted);
-        assert_eq!(verdict.certificate.unwrap().names, ["kim.test"]);
+        assert_eq!(verdict.certificate.as_ref().unwrap().names, ["kim.test"]);
     }
 }
 
@@ -269,7 +269,7 @@ async fn what_openssl_servers_refuse_has_a_name() {
 }
 
 /// Connects, and asks for a page, since in TLS 1.3 a refusal comes behind the handshake.
-async fn visit(server: &Server, ca: &Path) -> Verdict {
+async fn visit(server: &Server, ca: &Path) -> Arc<Verdict> {
     let trust = ClientModuleTrust { ca: vec![ca.to_path_buf()], ..Default::default() };
     let upstream = UpstreamTls::load(&trust, "kim.test").unwrap();
     let stream = TcpStream::connect(server.address).await.unwrap();
@@ -280,7 +280,7 @@ async fn visit(server: &Server, ca: &Path) -> Verdict {
         stream.read_u8().await?;
         Ok(upstream.verdict(stream.get_ref().1))
     };
-    visited.await.unwrap_or_else(|error| verdict_of(&error).unwrap())
+    visited.await.unwrap_or_else(|error| Arc::new(verdict_of(&error).unwrap()))
 }
 
 fn fingerprint(issued: &Issued) -> kimgate::trust::Pin {

@@ -133,7 +133,7 @@ async fn verdict(
     };
     let stream = TcpStream::connect(server.address).await.unwrap();
     match tls.connector().connect(tls.server_name(), stream).await {
-        Ok(stream) => tls.verdict(stream.get_ref().1),
+        Ok(stream) => Verdict::clone(&tls.verdict(stream.get_ref().1)),
         Err(error) => verdict_of(&error).unwrap_or_else(|| panic!("{host}: {error}")),
     }
 }

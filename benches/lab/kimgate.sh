@@ -44,8 +44,10 @@ CFG
         for n in $(seq 2 50); do
             printf '[workstations.PC%d]\naddresses = ["192.168.0.%d"]\nworkplaces = ["WP%d"]\n' "$n" "$n" "$n"
         done
-        for n in $(seq 20); do
-            printf '[accounts."praxis%d@bench.kim.telematik"]\nallow = ["workstation:PC1", "workstation:PC%d"]\n' "$n" "$((n + 1))"
+        for n in $(seq 0 19); do
+            printf '[accounts."praxis%d@bench.kim.telematik"]\nallow = ["workstation:PC1", "workstation:PC%d"]\n' "$n" "$((n + 2))"
+            # What the laboratory writes as MAIL FROM, whoever has logged in.
+            printf 'send.senders = ["sender@bench.kim.telematik"]\n'
         done
     } >"$RUN/kimgate.toml"
     bg "$KIMGATE" run --config "$RUN/kimgate.toml"

@@ -57,7 +57,7 @@ pub struct Listener {
 /// One KIM client module.
 #[derive(Clone, Debug)]
 pub struct ClientModule {
-    /// Name or address; resolved at each dial.
+    /// Name or address. A name is resolved each minute, and anew where none of its addresses answers.
     pub host: String,
     /// Its POP3 port.
     pub pop3_port: u16,

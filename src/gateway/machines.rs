@@ -27,6 +27,14 @@ impl Capabilities {
         Self { pop3: Pop3Capabilities::conservative(), smtp: SmtpCapabilities::conservative() }
     }
 
+    /// The protocol's own, as they were announced.
+    pub(crate) fn lines(&self, protocol: Protocol) -> &[String] {
+        match protocol {
+            Protocol::Pop3 => self.pop3.lines(),
+            Protocol::Smtp => self.smtp.lines(),
+        }
+    }
+
     /// What both offer.
     pub(crate) fn intersect(&self, other: &Self) -> Self {
         Self { pop3: self.pop3.intersect(&other.pop3), smtp: self.smtp.intersect(&other.smtp) }

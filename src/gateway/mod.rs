@@ -15,6 +15,7 @@ mod pair;
 mod pop3;
 mod proxy;
 mod reply;
+mod resolve;
 mod session;
 mod shared;
 mod smtp;

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::config::ClientModule;
 use super::machines::{Back, BackError, Capabilities, StartTls};
+use super::resolve::Resolver;
 use super::stream::Stream;
 use super::wire::Wire;
 use crate::observe::{ClientModuleState, Event, Observer};
@@ -26,12 +27,15 @@ pub(crate) struct Module {
     pub(crate) name: Arc<str>,
     pub(crate) config: ClientModule,
     tls: Option<UpstreamTls>,
+    resolver: Resolver,
     /// Our own name, for EHLO.
     gateway: String,
     language: Language,
     /// How long TLS and greeting, or a login, may take.
     patience: Duration,
     learned: Mutex<Option<Capabilities>>,
+    /// The verdict that was reported last.
+    reported: Mutex<Option<Arc<Verdict>>>,
 }
 
 /// A connection to a client module that waits for a login.
@@ -82,10 +86,12 @@ impl Module {
             name: name.into(),
             config: config.clone(),
             tls,
+            resolver: Resolver::new(&config.host),
             gateway: gateway.into(),
             language,
             patience,
             learned: Mutex::new(None),
+            reported: Mutex::new(None),
         })
     }
 
@@ -121,27 +127,19 @@ impl Module {
         seconds: f64,
         observer: &Observer,
     ) {
+        let known = self.capabilities();
         let state = match outcome {
             Ok(_) => ClientModuleState {
                 up: true,
-                capabilities: self.announced(protocol),
+                capabilities: known.as_ref().map_or(&[], |known| known.lines(protocol)),
                 error: None,
                 connect_seconds: Some(seconds),
             },
-            Err(error) => ClientModuleState {
-                error: Some(error.detail.clone()),
-                ..ClientModuleState::default()
-            },
+            Err(error) => {
+                ClientModuleState { error: Some(&error.detail), ..ClientModuleState::default() }
+            }
         };
         observer.client_module_state(&self.name, protocol, state);
-    }
-
-    fn announced(&self, protocol: Protocol) -> Vec<String> {
-        let Some(known) = self.capabilities() else { return Vec::new() };
-        match protocol {
-            Protocol::Pop3 => known.pop3.lines().to_vec(),
-            Protocol::Smtp => known.smtp.lines().to_vec(),
-        }
     }
 
     async fn greet(
@@ -177,7 +175,7 @@ impl Module {
         let unreachable = |why: &dyn std::fmt::Display| {
             DialError::new(Reason::ClientModuleUnreachable, format!("{host}:{port}: {why}"))
         };
-        let tcp = match timeout(CONNECT, TcpStream::connect((host, port))).await {
+        let tcp = match timeout(CONNECT, self.resolver.connect(port)).await {
             Ok(connected) => connected.map_err(|error| unreachable(&error))?,
             Err(_) => return Err(unreachable(&"no answer within 10 s")),
         };
@@ -197,6 +195,13 @@ impl Module {
             return Ok(());
         };
         let verdict = tls.verdict(stream.get_ref().1);
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if verdict.accepted && reported.as_ref().is_some_and(|last| Arc::ptr_eq(last, &verdict)) {
+            observer.certificate_judged_again(&self.name, verdict.class.as_str());
+            return Ok(());
+        }
+        *reported = Some(verdict.clone());
+        drop(reported);
         let sentence = self.report(&verdict, observer);
         if verdict.accepted {
             return Ok(());
@@ -287,6 +292,8 @@ pub(crate) async fn probe(
     protocol: Protocol,
     observer: &Observer,
 ) -> Result<(), DialError> {
+    // What it says is for the logins to come; what it cannot say, dialling will.
+    let _ = timeout(CONNECT, module.resolver.ask(module.config.port(protocol))).await;
     let started = Instant::now();
     let connected = module.connect(protocol, observer).await;
     let seconds = started.elapsed().as_secs_f64();

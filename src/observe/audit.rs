@@ -17,6 +17,9 @@ use super::record::Record;
 
 /// Lines that wait for the disk. At a hundred events a second, forty seconds.
 const QUEUE: usize = 4096;
+/// How long lines gather before they are written in one go. A busy gateway says thousands of them
+/// in a second, and waking this thread for each one costs more than writing it.
+const GATHER: Duration = Duration::from_millis(10);
 /// Between two complaints about the same sink.
 const QUIET: Duration = Duration::from_secs(60);
 /// How long [`Audit::flush`] waits.
@@ -65,10 +68,10 @@ impl Audit {
         match serde_json::to_string(record) {
             Ok(line) => {
                 if queue.try_send(Job::Line(line)).is_err() {
-                    self.losses.add(&"the queue is full");
+                    self.losses.add(1, &"the queue is full");
                 }
             }
-            Err(error) => self.losses.add(&error),
+            Err(error) => self.losses.add(1, &error),
         }
     }
 
@@ -93,34 +96,45 @@ impl Audit {
 }
 
 fn write_all(jobs: &Receiver<Job>, mut output: Output, losses: &Losses) {
-    for job in jobs {
-        match job {
-            Job::Line(line) => {
-                match output.write(&line) {
-                    Ok(()) => losses.over(),
-                    Err(error) => losses.add(&error),
-                }
-                if let Some(error) = output.trouble() {
-                    losses.complain(error);
-                }
+    while let Ok(first) = jobs.recv() {
+        if matches!(first, Job::Line(_)) {
+            thread::sleep(GATHER);
+        }
+        let mut lines = Vec::new();
+        let mut flushes = Vec::new();
+        for job in std::iter::once(first).chain(jobs.try_iter()).take(QUEUE) {
+            match job {
+                Job::Line(line) => lines.push(line),
+                Job::Flush(done) => flushes.push(done),
             }
-            Job::Flush(done) => {
-                let _ = done.send(());
+        }
+        if !lines.is_empty() {
+            match output.write(&lines.join("\n")) {
+                Ok(()) => losses.over(),
+                Err(error) => losses.add(lines.len(), &error),
             }
+            if let Some(error) = output.trouble() {
+                losses.complain(error);
+            }
+        }
+        for done in flushes {
+            let _ = done.send(());
         }
     }
 }
 
 impl Output {
-    fn write(&mut self, line: &str) -> io::Result<()> {
+    /// Writes whole lines; the last one's end is added here. After an error all of them count as
+    /// lost, though some may be there.
+    fn write(&mut self, lines: &str) -> io::Result<()> {
         match self {
             Self::Stdout => {
                 let mut stdout = io::stdout().lock();
-                stdout.write_all(line.as_bytes())?;
+                stdout.write_all(lines.as_bytes())?;
                 stdout.write_all(b"\n")?;
                 stdout.flush()
             }
-            Self::File(file) => file.write(line, OffsetDateTime::now_utc()),
+            Self::File(file) => file.write(lines, OffsetDateTime::now_utc()),
         }
     }
 
@@ -145,8 +159,8 @@ impl Losses {
         Self { lost, said: Mutex::new(None), losing: AtomicBool::new(false) }
     }
 
-    fn add(&self, why: &dyn std::fmt::Display) {
-        self.lost.inc();
+    fn add(&self, lines: usize, why: &dyn std::fmt::Display) {
+        self.lost.inc_by(lines as u64);
         if self.complain(why) {
             self.losing.store(true, Ordering::Relaxed);
         }

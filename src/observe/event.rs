@@ -248,14 +248,14 @@ impl fmt::Display for SessionId {
 }
 
 /// How a client module answered the last time that somebody asked.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ClientModuleState {
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ClientModuleState<'a> {
     /// It greeted us.
     pub up: bool,
     /// What it announced, in its own words.
-    pub capabilities: Vec<String>,
+    pub capabilities: &'a [String],
     /// Why it is not up.
-    pub error: Option<String>,
+    pub error: Option<&'a str>,
     /// From dialling to its greeting.
     pub connect_seconds: Option<f64>,
 }

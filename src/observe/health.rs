@@ -1,6 +1,7 @@
 //! What is known of the gateway itself: listeners, client modules, certificates, configuration,
 //! latest refusals.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +13,7 @@ use super::status::{
     AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ErrorStatus, ListenerStatus,
     Missing, RefusalStatus, Status, VerdictStatus,
 };
-use super::{ClientModuleState, Event, Readiness};
+use super::{ClientModuleState, Event, Readiness, printable};
 use crate::words::Protocol;
 
 /// Refusals that the console shows.
@@ -72,7 +73,7 @@ impl Health {
         &self,
         name: &str,
         protocol: Protocol,
-        answer: &ClientModuleState,
+        answer: &ClientModuleState<'_>,
         now: OffsetDateTime,
     ) -> bool {
         let mut state = self.state();
@@ -81,18 +82,19 @@ impl Health {
             Protocol::Pop3 => &mut client_module.pop3,
             Protocol::Smtp => &mut client_module.smtp,
         };
-        let at = rfc3339(now);
-        let error = answer.error.as_deref().map(shown);
-        let failed = error.clone().map(|error| ErrorStatus { at: at.clone(), error });
-        let before = side.take().and_then(|side| side.last_error);
-        *side = Some(AnswerStatus {
-            up: answer.up,
-            at,
-            capabilities: answer.capabilities.iter().take(CAPABILITIES).map(|c| shown(c)).collect(),
-            error,
-            last_error: failed.or(before),
-            connect_seconds: answer.connect_seconds.map(milliseconds),
-        });
+        let side = side.get_or_insert_default();
+        side.up = answer.up;
+        side.at = rfc3339(now);
+        // Each login asks, and seldom is there anything new.
+        let announced = || answer.capabilities.iter().take(CAPABILITIES).map(|c| printable(c));
+        if !side.capabilities.iter().map(String::as_str).eq(announced()) {
+            side.capabilities = announced().map(Cow::into_owned).collect();
+        }
+        side.error = answer.error.map(shown);
+        if let Some(error) = side.error.clone() {
+            side.last_error = Some(ErrorStatus { at: side.at.clone(), error });
+        }
+        side.connect_seconds = answer.connect_seconds.map(milliseconds);
         true
     }
 

@@ -157,10 +157,21 @@ impl Observer {
     }
 
     /// How a client module answered.
-    pub fn client_module_state(&self, name: &str, protocol: Protocol, state: ClientModuleState) {
+    pub fn client_module_state(
+        &self,
+        name: &str,
+        protocol: Protocol,
+        state: ClientModuleState<'_>,
+    ) {
         if self.inner.health.answered(name, protocol, &state, OffsetDateTime::now_utc()) {
             self.inner.metrics.client_module(name, protocol, &state);
         }
+    }
+
+    /// A configured client module's certificate was judged as the time before: counted, and nothing
+    /// more to say than [`Event::Certificate`] has said then.
+    pub fn certificate_judged_again(&self, client_module: &str, class: &'static str) {
+        self.inner.metrics.verdict(client_module, class);
     }
 
     /// Octets went through. [`LiveSession::relayed`] calls this.

@@ -139,13 +139,14 @@ fn say_everything(observer: &Observer, session: &SessionFacts, text: &str) {
     for event in events {
         observer.emit(event);
     }
+    let capabilities = vec![text.into(); 100];
     let state = ClientModuleState {
         up: true,
-        capabilities: vec![text.into(); 100],
-        error: Some(text.into()),
+        capabilities: &capabilities,
+        error: Some(text),
         connect_seconds: Some(f64::INFINITY),
     };
-    observer.client_module_state("main", session.protocol, state.clone());
+    observer.client_module_state("main", session.protocol, state);
     observer.client_module_state(text, session.protocol, state);
     observer.emit(Event::Closed {
         session,

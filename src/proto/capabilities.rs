@@ -4,6 +4,7 @@
 //! messages out of DATA, STARTTLS starts anew), so an unknown one is not announced.
 
 use std::fmt::Write;
+use std::sync::{Arc, LazyLock};
 
 /// `ENCHANCEDSTATUSCODES` is how the client module specification spells it (gemSpec_CM_KOMLE).
 const SMTP: [&str; 10] = [
@@ -33,16 +34,18 @@ const POP3: [&str; 9] = [
 ];
 const POP3_MECHANISMS: [&str; 1] = ["PLAIN"];
 
-/// Of an SMTP server, without the line of its name.
+/// Of an SMTP server, without the line of its name. A clone is the same list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmtpCapabilities {
-    lines: Vec<String>,
+    lines: Arc<[String]>,
 }
 
 impl SmtpCapabilities {
     /// What can be promised before any client module has been asked.
     pub fn conservative() -> Self {
-        Self::from_lines(["8BITMIME", "AUTH PLAIN LOGIN"])
+        static KNOWN: LazyLock<SmtpCapabilities> =
+            LazyLock::new(|| SmtpCapabilities::from_lines(["8BITMIME", "AUTH PLAIN LOGIN"]));
+        KNOWN.clone()
     }
 
     /// Of the lines of an EHLO reply, without code and without the first one.
@@ -91,16 +94,18 @@ impl SmtpCapabilities {
     }
 }
 
-/// Of a POP3 server.
+/// Of a POP3 server. A clone is the same list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pop3Capabilities {
-    lines: Vec<String>,
+    lines: Arc<[String]>,
 }
 
 impl Pop3Capabilities {
     /// What every client module has (KOM-LE-A_2031) before it has been asked.
     pub fn conservative() -> Self {
-        Self::from_lines(["TOP", "USER", "UIDL", "SASL PLAIN"])
+        static KNOWN: LazyLock<Pop3Capabilities> =
+            LazyLock::new(|| Pop3Capabilities::from_lines(["TOP", "USER", "UIDL", "SASL PLAIN"]));
+        KNOWN.clone()
     }
 
     /// Of the lines of a CAPA answer, without status and without the final dot.
@@ -139,7 +144,7 @@ fn known<'a>(
     words: &[&str],
     auth: &str,
     mechanisms: &[&str],
-) -> Vec<String> {
+) -> Arc<[String]> {
     let mut kept: Vec<String> = Vec::new();
     for line in lines {
         let line = line.trim_ascii();
@@ -156,7 +161,7 @@ fn known<'a>(
             kept.push(String::from(line));
         }
     }
-    kept
+    kept.into()
 }
 
 fn common(line: &str, theirs: &str) -> Option<String> {

@@ -8,7 +8,6 @@
 use rustls::RootCertStore;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use time::OffsetDateTime;
 use webpki::{EndEntityCert, Error, KeyUsage};
 use x509_parser::x509::X509Version;
 
@@ -256,7 +255,7 @@ fn is_tolerable(class: Class) -> bool {
 }
 
 fn check_dates(certificate: &Certificate<'_>, now: UnixTime) -> Result<(), Fault> {
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let now = unix_seconds(now);
     if now < certificate.not_before().unix_timestamp() {
         Err(Fault::Leaf(Class::NotYetValid))
     } else if now > certificate.not_after().unix_timestamp() {
@@ -264,6 +263,11 @@ fn check_dates(certificate: &Certificate<'_>, now: UnixTime) -> Result<(), Fault
     } else {
         Ok(())
     }
+}
+
+/// In the unit that certificates' dates are compared in.
+pub(super) fn unix_seconds(now: UnixTime) -> i64 {
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// RFC 5280 section 4.2.1.3 and 4.2.1.12: extensions that are absent allow everything. Of the key
@@ -283,11 +287,4 @@ fn check_usage(certificate: &Certificate<'_>) -> Result<(), Fault> {
         return Err(Fault::Leaf(Class::WrongUsage));
     }
     Ok(())
-}
-
-/// Whether a certificate's dates still hold, for sessions that resumed without showing it again.
-pub(super) fn holds(facts: &CertificateFacts, now: UnixTime) -> bool {
-    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let Ok(now) = OffsetDateTime::from_unix_timestamp(seconds) else { return false };
-    facts.not_before <= now && now <= facts.not_after
 }

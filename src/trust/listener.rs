@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
 use time::OffsetDateTime;
@@ -18,6 +18,9 @@ use super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
 use super::provider::for_workstations;
 use super::self_made;
 use super::x509::Certificate;
+
+/// Workstations that can resume their session; less than a kilobyte each.
+const SESSIONS: usize = 1024;
 
 /// TLS towards workstations: TLS 1.2 with forward secrecy, or TLS 1.3.
 #[derive(Clone)]
@@ -45,12 +48,15 @@ impl ListenerTls {
             .ok_or_else(|| MaterialProblem::NotACertificate.of(identity.certificate.clone()))?;
         let provider = for_workstations();
         let clients = client_verifier(config, &provider, &mut warnings)?;
-        let server = ServerConfig::builder_with_provider(provider)
+        let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(config.min_version))
             .map_err(|error| MaterialProblem::Tls(error).of(identity.certificate.clone()))?
             .with_client_cert_verifier(clients)
             .with_single_cert(chain, key)
             .map_err(|error| material::key_error(&identity, error))?;
+        // A mail program that resumes gets a new ticket each time; a second one is never used.
+        server.send_tls13_tickets = 1;
+        server.session_storage = ServerSessionMemoryCache::new(SESSIONS);
         Ok(Self {
             config: Arc::new(server),
             certificate: Arc::new(certificate),

@@ -76,13 +76,13 @@ impl UpstreamTls {
 
     /// What was found in a handshake that succeeded. A resumed one shows no certificate again, so
     /// this looks at the dates anew: the caller hangs up unless `accepted`.
-    pub fn verdict(&self, connection: &ClientConnection) -> Verdict {
-        self.verifier.recall(connection.peer_certificates().unwrap_or_default(), UnixTime::now())
+    pub fn verdict(&self, connection: &ClientConnection) -> Arc<Verdict> {
+        self.verifier.judge(connection.peer_certificates().unwrap_or_default(), UnixTime::now())
     }
 
     /// Judges a chain, leaf first, as a handshake would.
     pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Verdict {
-        self.verifier.judge(chain, now)
+        Arc::unwrap_or_clone(self.verifier.judge(chain, now))
     }
 }
 

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 
-use super::judge::{Judge, holds};
+use super::judge::{Judge, unix_seconds};
 use super::verdict::Verdict;
-use super::x509::fingerprint;
+use super::x509::Certificate;
 
 /// Verdicts kept; a client module has one certificate, and a new one once a year.
 const KEPT: usize = 16;
@@ -21,8 +23,17 @@ const KEPT: usize = 16;
 pub(super) struct Verifier {
     judge: Judge,
     name: ServerName<'static>,
-    /// By the leaf's fingerprint, since resumed sessions ask for the same one again and again.
-    accepted: Mutex<HashMap<[u8; 32], Verdict>>,
+    /// By a digest of the whole chain: a verdict depends on nothing else but the time, and each
+    /// login shows the same chain again.
+    accepted: Mutex<HashMap<[u8; 32], Kept>>,
+}
+
+/// The verdict on an accepted chain, and the time in which every certificate of it holds, in Unix
+/// seconds.
+#[derive(Debug)]
+struct Kept {
+    verdict: Arc<Verdict>,
+    holds: RangeInclusive<i64>,
 }
 
 impl Verifier {
@@ -34,31 +45,58 @@ impl Verifier {
         &self.name
     }
 
-    pub(super) fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Verdict {
-        let verdict = self.judge.judge(chain, &self.name, now);
+    /// Judges a chain, or recalls what was found when the same one was accepted before, as long as
+    /// its dates hold.
+    pub(super) fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Arc<Verdict> {
+        let key = digest_of(chain);
+        if let Some(verdict) = self.recall(&key, now) {
+            return verdict;
+        }
+        let verdict = Arc::new(self.judge.judge(chain, &self.name, now));
         if verdict.accepted
-            && let Some(leaf) = chain.first()
+            && let Some(holds) = validity(chain)
         {
-            let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut accepted = self.accepted();
             if accepted.len() >= KEPT {
                 accepted.clear();
             }
-            accepted.insert(fingerprint(leaf), verdict.clone());
+            accepted.insert(key, Kept { verdict: verdict.clone(), holds });
         }
         verdict
     }
 
-    /// What was found when this certificate was judged, as long as its dates hold.
-    pub(super) fn recall(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Verdict {
-        let kept = chain.first().and_then(|leaf| {
-            let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-            accepted.get(&fingerprint(leaf)).cloned()
-        });
-        match kept {
-            Some(verdict) if verdict.certificate.as_ref().is_some_and(|c| holds(c, now)) => verdict,
-            _ => self.judge(chain, now),
-        }
+    fn recall(&self, key: &[u8; 32], now: UnixTime) -> Option<Arc<Verdict>> {
+        let accepted = self.accepted();
+        let kept = accepted.get(key)?;
+        kept.holds.contains(&unix_seconds(now)).then(|| kept.verdict.clone())
     }
+
+    fn accepted(&self) -> MutexGuard<'_, HashMap<[u8; 32], Kept>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The time in which all of them hold; `None` where one cannot be read.
+fn validity(chain: &[CertificateDer<'_>]) -> Option<RangeInclusive<i64>> {
+    let (mut from, mut to) = (i64::MIN, i64::MAX);
+    for der in chain {
+        let certificate = Certificate::parse(der)?;
+        from = from.max(certificate.not_before().unix_timestamp());
+        to = to.min(certificate.not_after().unix_timestamp());
+    }
+    Some(from..=to)
+}
+
+/// Of each certificate behind its length, so that no two chains are the same octets.
+fn digest_of(chain: &[CertificateDer<'_>]) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for certificate in chain {
+        context.update(&(certificate.len() as u64).to_be_bytes());
+        context.update(certificate);
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
 }
 
 impl ServerCertVerifier for Verifier {
@@ -76,7 +114,7 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         let chain = chain.into_iter().map(CertificateDer::into_owned).collect();
-        let refused = Refused { verdict, chain };
+        let refused = Refused { verdict: Verdict::clone(&verdict), chain };
         Err(CertificateError::Other(OtherError(Arc::new(refused))).into())
     }
 
@@ -118,3 +156,61 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+    use rustls::RootCertStore;
+
+    use super::*;
+    use crate::trust::class::Class;
+    use crate::trust::provider::for_client_modules;
+
+    fn verifier() -> Verifier {
+        let judge = Judge {
+            roots: RootCertStore::empty(),
+            listed: vec![],
+            pins: vec![],
+            ignore_self_signed: true,
+            ignore_name_mismatch: false,
+            algorithms: for_client_modules().signature_verification_algorithms,
+        };
+        Verifier::new(judge, "kim.local".try_into().unwrap())
+    }
+
+    fn self_signed(until: i32) -> CertificateDer<'static> {
+        let mut params = CertificateParams::new(vec!["kim.local".to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2026, 1, 1);
+        params.not_after = date_time_ymd(until, 1, 1);
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+    }
+
+    fn at(year: i32) -> UnixTime {
+        let seconds = date_time_ymd(year, 6, 1).unix_timestamp() as u64;
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn an_accepted_chain_is_judged_once_and_again_when_its_dates_are_over() {
+        let verifier = verifier();
+        let chain = [self_signed(2028)];
+        let first = verifier.judge(&chain, at(2026));
+        assert!(first.accepted);
+        assert!(Arc::ptr_eq(&first, &verifier.judge(&chain, at(2027))));
+        assert_eq!(verifier.judge(&chain, at(2028)).class, Class::Expired);
+        assert_eq!(verifier.judge(&chain, at(2025)).class, Class::NotYetValid);
+    }
+
+    #[test]
+    fn a_chain_is_known_as_a_whole_and_ends_with_its_shortest_certificate() {
+        let verifier = verifier();
+        let (leaf, short, long) = (self_signed(2030), self_signed(2027), self_signed(2029));
+        let with_short = [leaf.clone(), short];
+        let first = verifier.judge(&with_short, at(2026));
+        assert!(Arc::ptr_eq(&first, &verifier.judge(&with_short, at(2026))));
+        assert!(!Arc::ptr_eq(&first, &verifier.judge(&with_short, at(2028))));
+        assert!(!Arc::ptr_eq(&first, &verifier.judge(&[leaf, long], at(2026))));
+    }
+}

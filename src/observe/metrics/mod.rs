@@ -81,7 +81,7 @@ impl Metrics {
             }
             Event::Certificate { client_module, class, not_after, .. } => {
                 if labels.has_client_module(client_module) {
-                    self.0.certificate_verdicts.with_label_values(&[client_module, class]).inc();
+                    self.verdict(client_module, class);
                     if let Some(not_after) = not_after {
                         self.not_after(&certificate_role(client_module), not_after);
                     }
@@ -117,7 +117,12 @@ impl Metrics {
         }
     }
 
-    pub(super) fn client_module(&self, name: &str, protocol: Protocol, state: &ClientModuleState) {
+    pub(super) fn client_module(
+        &self,
+        name: &str,
+        protocol: Protocol,
+        state: &ClientModuleState<'_>,
+    ) {
         self.0
             .client_module_up
             .with_label_values(&[name, protocol.as_str()])
@@ -125,6 +130,10 @@ impl Metrics {
         if let Some(seconds) = state.connect_seconds {
             self.0.connect_seconds.observe(sane(seconds));
         }
+    }
+
+    pub(super) fn verdict(&self, client_module: &str, class: &'static str) {
+        self.0.certificate_verdicts.with_label_values(&[client_module, class]).inc();
     }
 
     pub(super) fn not_after(&self, role: &str, unix_seconds: i64) {
