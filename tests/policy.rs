@@ -7,6 +7,8 @@
 mod agreement;
 #[path = "support/cli.rs"]
 mod cli;
+#[path = "policy/learning.rs"]
+mod learning;
 #[path = "policy/model.rs"]
 mod model;
 #[path = "policy/random.rs"]

@@ -60,6 +60,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// The file as it was read.
+    pub fn text(&self) -> &str {
+        self.source.text()
+    }
+
     /// The line in which `key` stands, or else the table around it.
     pub fn line_of(&self, key: &[String]) -> Option<usize> {
         self.source.place(&Key::from(key.to_vec())).line
@@ -108,9 +113,25 @@ pub fn load(
     path: &Path,
     env: impl Iterator<Item = (String, String)>,
 ) -> Result<Loaded, Vec<Finding>> {
+    build_from(Source::read(path).map_err(|finding| vec![*finding])?, path, env)
+}
+
+/// The same of a text that is not at `path` yet.
+pub fn load_text(
+    path: &Path,
+    text: String,
+    env: impl Iterator<Item = (String, String)>,
+) -> Result<Loaded, Vec<Finding>> {
+    build_from(Source::parse(path, text).map_err(|finding| vec![*finding])?, path, env)
+}
+
+fn build_from(
+    mut source: Source,
+    path: &Path,
+    env: impl Iterator<Item = (String, String)>,
+) -> Result<Loaded, Vec<Finding>> {
     let env: Vec<_> = env.collect();
     let host_name = host_name(&env);
-    let mut source = Source::read(path).map_err(|finding| vec![*finding])?;
     let layers = layers::merge(&mut source, env.into_iter())
         .map_err(|error| vec![source.unreadable(&error.to_string())])?;
     let place =

@@ -34,15 +34,16 @@ pub(super) struct Place {
 impl Source {
     /// Reads and parses the file at `path`.
     pub(super) fn read(path: &Path) -> Result<Self, Box<Finding>> {
-        let mut source = Self {
-            path: path.to_owned(),
-            text: String::new(),
-            spans: HashMap::new(),
-            line_starts: vec![0],
-            variables: BTreeMap::new(),
-        };
+        let mut source = Self::empty(path);
         let bytes = source.bytes()?;
-        source.text = source.decode(bytes)?;
+        let text = source.decode(bytes)?;
+        Self::parse(path, text)
+    }
+
+    /// Parses the text that stands at `path`, or is to stand there.
+    pub(super) fn parse(path: &Path, text: String) -> Result<Self, Box<Finding>> {
+        let mut source = Self::empty(path);
+        source.text = text;
         let line_ends = source.text.bytes().enumerate().filter(|(_, b)| *b == b'\n');
         source.line_starts.extend(line_ends.map(|(at, _)| at + 1));
         let document = match ImDocument::parse(source.text.clone()) {
@@ -56,6 +57,16 @@ impl Source {
         };
         collect_table(document.as_table(), &mut Vec::new(), &mut source.spans);
         Ok(source)
+    }
+
+    fn empty(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            text: String::new(),
+            spans: HashMap::new(),
+            line_starts: vec![0],
+            variables: BTreeMap::new(),
+        }
     }
 
     /// The file.

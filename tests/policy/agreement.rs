@@ -520,7 +520,7 @@ impl Visit {
 /// `kimgate explain` as it is typed, about the file that the gateway has in force.
 fn ask_the_command(world: &World, model: &Model<'_>) {
     let asked = model.asked;
-    let config = world.folder.path().join("kimgate.toml");
+    let config = world.file();
     let (peer, protocol) = (asked.peer.to_string(), asked.protocol.as_str());
     let mut arguments = vec!["explain", "--json", "--config", config.to_str().unwrap()];
     arguments.extend(["--from", &peer, "--login", &asked.login, "--protocol", protocol]);

@@ -210,8 +210,17 @@ impl World {
 
     /// Puts a whole configuration in force, but for what the world itself has to say.
     pub(crate) fn put_in_force(&self, toml: &str) -> Result<(), Vec<String>> {
-        let file = self.folder.path().join("kimgate.toml");
-        std::fs::write(&file, [&self.own_lines.join("\n"), toml].join("\n")).unwrap();
+        std::fs::write(self.file(), [&self.own_lines.join("\n"), toml].join("\n")).unwrap();
+        self.reloader.reload()
+    }
+
+    /// Where the configuration stands.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("kimgate.toml")
+    }
+
+    /// Puts in force what somebody has changed in the file.
+    pub(crate) fn reload_file(&self) -> Result<(), Vec<String>> {
         self.reloader.reload()
     }
 

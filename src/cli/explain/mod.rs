@@ -1,9 +1,11 @@
 //! `kimgate explain`: the decision that `run` would take, the rule that took it, and the way there.
 
+mod learn;
 mod remedy;
 mod steps;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -24,16 +26,17 @@ use crate::words::{Action, Protocol};
 #[command(after_help = "Examples:\n  \
     kimgate explain --from 192.168.0.31 --login 'prx@praxis.kim.telematik#…:995#Mandant1#…#PC1'\n  \
     kimgate explain --from 192.168.0.31 --login prx@praxis.kim.telematik --action send \\\n      \
-    --recipient arzt@andere-praxis.kim.telematik --service 'eAU;Lieferung;V1.0'")]
+    --recipient arzt@andere-praxis.kim.telematik --service 'eAU;Lieferung;V1.0'\n  \
+    kimgate explain --learn audit.jsonl > learned.diff; patch kimgate.toml learned.diff")]
 pub(super) struct Explain {
     #[command(flatten)]
     file: ConfigFile,
     /// The workstation's address
-    #[arg(long, value_name = "ADDR")]
-    from: IpAddr,
+    #[arg(long, value_name = "ADDR", required_unless_present = "learn")]
+    from: Option<IpAddr>,
     /// The user name that its mail client sends
-    #[arg(long)]
-    login: String,
+    #[arg(long, required_unless_present = "learn")]
+    login: Option<String>,
     /// A name in the client certificate that it shows; may be given several times
     #[arg(long = "certificate", value_name = "NAME")]
     certificates: Vec<String>,
@@ -55,6 +58,12 @@ pub(super) struct Explain {
     /// Print everything as one JSON object
     #[arg(long)]
     json: bool,
+    /// Propose, as a diff to the configuration, the rules that admit exactly the traffic in these
+    /// audit files, and nothing else where no list stands yet
+    #[arg(long, value_name = "AUDITFILE", num_args = 1.., conflicts_with_all = [
+        "from", "login", "certificates", "protocol", "action", "sender", "recipient", "service", "json",
+    ])]
+    learn: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -73,12 +82,16 @@ enum Wants {
 
 impl Explain {
     pub(super) fn execute(self, screen: &mut Screen) -> Result<(), Failure> {
+        let (Some(from), Some(login)) = (self.from, &self.login) else {
+            return learn::learn(screen, &self.file.path()?, &self.learn);
+        };
         let (protocol, action) = self.question()?;
         let path = self.file.path()?;
         let loaded = load(&path, std::env::vars()).map_err(|f| check::refuse(screen, &f))?;
         let policy = Policy::compile(loaded.config.rules.clone())
             .map_err(|_| Failure::error("the rules cannot be used; `kimgate check` says why"))?;
-        let case = self.judge(&loaded, &policy, protocol, action);
+        let login = Login::parse(login.as_bytes());
+        let case = self.judge(&loaded, &policy, from, login, (protocol, action));
         if self.json {
             let json = serde_json::to_string_pretty(&case.told()).map_err(Failure::error)?;
             screen.say(&json);
@@ -125,12 +138,12 @@ impl Explain {
         &'a self,
         loaded: &'a Loaded,
         policy: &Policy,
-        protocol: Protocol,
-        action: Action,
+        from: IpAddr,
+        login: Login,
+        (protocol, action): (Protocol, Action),
     ) -> Case<'a> {
         let (shown, mut notes) = self.certificate_names(&loaded.config, protocol);
-        let station = policy.station(self.from, shown);
-        let login = Login::parse(self.login.as_bytes());
+        let station = policy.station(from, shown);
         let configured = policy.configured(login.account());
         let doubts = Doubt::all(&login, Some(protocol), configured);
         notes.extend(doubts.iter().map(|doubt| format!("the login {doubt}")));
@@ -142,7 +155,7 @@ impl Explain {
         };
         let request = Request { station: &station, login: &login, protocol };
         let explanation = policy.explain(&request, &wish);
-        Case { asked: self, loaded, station, login, protocol, action, explanation, notes }
+        Case { asked: self, from, loaded, station, login, protocol, action, explanation, notes }
     }
 
     /// The certificate's names as far as `run` would come to see them, and what is to be said.
@@ -177,6 +190,7 @@ impl Explain {
 /// A question and its answer.
 struct Case<'a> {
     asked: &'a Explain,
+    from: IpAddr,
     loaded: &'a Loaded,
     station: Station,
     login: Login,
@@ -361,8 +375,8 @@ impl Case<'_> {
 
     fn who(&self) -> String {
         match &self.explanation.workstation {
-            Some(name) => format!("{name} ({})", self.asked.from),
-            None => self.asked.from.to_string(),
+            Some(name) => format!("{name} ({})", self.from),
+            None => self.from.to_string(),
         }
     }
 

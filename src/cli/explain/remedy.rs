@@ -15,7 +15,7 @@ impl Case<'_> {
             Reason::UnknownWorkstation => format!(
                 "write [workstations.NAME] with addresses = [\"{}\"], or set \
                  policy.unknown_workstations = \"allow\"",
-                self.asked.from.to_canonical()
+                self.from.to_canonical()
             ),
             Reason::LoginMalformed => "copy the login again from the client module".into(),
             Reason::AccountUnknown => format!(

@@ -62,7 +62,7 @@ impl Case<'_> {
     }
 
     fn about_the_workstation(&self, outcome: Outcome) -> String {
-        let from = self.asked.from;
+        let from = self.from;
         match (&self.explanation.workstation, outcome) {
             (Some(name), _) => match self.certificate_of(name) {
                 Some(shown) => format!("{name} is known by its certificate {}", printable(shown)),
