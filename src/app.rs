@@ -2,24 +2,27 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Finding, Severity, load};
-use crate::gateway::{Gateway, Handle, StartError};
+use crate::gateway::{
+    ExposedError, Gateway, Handle, Listener, Sockets, StartError, exposure, own_addresses,
+};
 use crate::observe::{Event, Observer};
-use crate::policy::Policy;
-use crate::{admin, observe};
+use crate::policy::{Changes, Policy};
+use crate::{admin, observe, service};
 
 /// A gateway with its admin pages, bound and not yet serving.
 pub struct App {
     gateway: Gateway,
-    admin: Option<(TcpListener, admin::Config)>,
-    observer: Observer,
-    source: PathBuf,
+    admin: Option<TcpListener>,
+    reloader: Reloader,
 }
 
 /// Why kimgate does not start.
@@ -36,6 +39,9 @@ pub enum AppError {
         /// What the operating system says.
         error: io::Error,
     },
+    /// The admin pages would be on the internet.
+    #[error(transparent)]
+    Exposed(#[from] ExposedError),
     /// The audit file or the state folder.
     #[error("audit: {0}")]
     Observe(io::Error),
@@ -47,20 +53,44 @@ pub enum AppError {
 impl App {
     /// Binds every address and loads every file that the configuration names.
     pub async fn bind(config: Config) -> Result<Self, AppError> {
+        Self::open(config, Sockets::new()).await
+    }
+
+    /// The same, where some addresses are bound already: by the listener's name, or "admin".
+    pub async fn open(config: Config, mut sockets: Sockets) -> Result<Self, AppError> {
         let observer = Observer::new(config.observe.clone()).map_err(AppError::Observe)?;
         let policy = compile(&config)?;
-        let gateway = Gateway::bind(config.gateway, policy, observer.clone())?;
-        let admin = match config.admin {
-            None => None,
-            Some(admin) => {
+        let handed = sockets.remove(ADMIN).and_then(|mut sockets| sockets.pop());
+        let gateway = Gateway::open(config.gateway.clone(), policy, observer.clone(), sockets)?;
+        let admin = match (&config.admin, handed) {
+            (None, _) => None,
+            (Some(admin), handed) => {
                 let address = admin.address;
-                let bound = TcpListener::bind(address).await;
-                Some((bound.map_err(|error| AppError::Admin { address, error })?, admin))
+                let bound = match handed {
+                    Some(socket) => {
+                        socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket))
+                    }
+                    None => TcpListener::bind(address).await,
+                };
+                let bound = bound.map_err(|error| AppError::Admin { address, error })?;
+                let address = bound.local_addr().unwrap_or(address);
+                let exposed = exposure(address, &own_addresses(), false);
+                if let Some(exposure) = exposed.filter(|_| !config.gateway.public) {
+                    let what = "admin pages".into();
+                    return Err(ExposedError { what, address, exposure }.into());
+                }
+                Some(bound)
             }
         };
         let hash = &config.hash;
         observer.emit(Event::ConfigLoaded { reload: false, accepted: true, hash, problems: 0 });
-        Ok(Self { gateway, admin, observer, source: config.source })
+        let reloader = Reloader(Arc::new(Running {
+            gateway: gateway.handle(),
+            observer,
+            may_look: Arc::new(ArcSwap::from_pointee(allowed(&config))),
+            in_force: Mutex::new(config),
+        }));
+        Ok(Self { gateway, admin, reloader })
     }
 
     /// The gateway, for its addresses.
@@ -70,30 +100,30 @@ impl App {
 
     /// Where the admin pages are.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+        self.admin.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// What everything is told to.
     pub fn observer(&self) -> &Observer {
-        &self.observer
+        &self.reloader.0.observer
     }
 
     /// A handle for reloading while the app serves.
     pub fn reloader(&self) -> Reloader {
-        Reloader {
-            gateway: self.gateway.handle(),
-            observer: self.observer.clone(),
-            source: self.source.clone(),
-        }
+        self.reloader.clone()
     }
 
     /// Serves until `shutdown`, then lets messages in flight finish.
     pub async fn serve(self, shutdown: CancellationToken) {
-        let Self { gateway, admin, observer, .. } = self;
+        let Self { gateway, admin, reloader } = self;
+        let observer = reloader.0.observer.clone();
         // The admin pages stay until the last session is over: that is when people look.
         let drained = CancellationToken::new();
-        let pages: Option<JoinHandle<io::Result<()>>> = admin.map(|(listener, config)| {
-            tokio::spawn(admin::serve(listener, config, observer.clone(), drained.clone()))
+        let pages: Option<JoinHandle<io::Result<()>>> = admin.map(|listener| {
+            let may_look = reloader.0.may_look.clone();
+            let reload = Arc::new(move || reloader.answer());
+            let pages = admin::Pages { observer: observer.clone(), may_look, reload };
+            tokio::spawn(admin::serve(listener, pages, drained.clone()))
         });
         gateway.serve(shutdown).await;
         drained.cancel();
@@ -106,44 +136,137 @@ impl App {
     }
 }
 
+/// The name of the admin pages' socket, where a service manager brings it.
+const ADMIN: &str = "admin";
+
 /// Puts a changed configuration file in force.
 #[derive(Clone)]
-pub struct Reloader {
+pub struct Reloader(Arc<Running>);
+
+struct Running {
     gateway: Handle,
     observer: Observer,
-    source: PathBuf,
+    may_look: Arc<ArcSwap<Vec<IpNet>>>,
+    /// Locked for a whole reload: one comes after the other.
+    in_force: Mutex<Config>,
 }
 
 impl Reloader {
-    /// Reads the file again. On any error nothing changes and the errors say why; warnings are
-    /// `check`'s to tell.
-    pub fn reload(&self) -> Result<(), Vec<String>> {
-        let outcome = load(&self.source, std::env::vars())
+    /// Reads the file again and says, in lines for people, what is different now and for whom. On
+    /// any error nothing changes and the errors say why; warnings are `check`'s to tell. All of it
+    /// is logged. Reads files, so it is slow; must be called within a tokio runtime.
+    pub fn reload(&self) -> Result<Vec<String>, Vec<String>> {
+        service::reloading();
+        let Running { observer, .. } = &*self.0;
+        let mut in_force = self.in_force();
+        let outcome = load(&in_force.source, std::env::vars())
             .map_err(|findings| {
                 let errors = findings.iter().filter(|found| found.severity == Severity::Error);
                 errors.map(Finding::to_string).collect::<Vec<_>>()
             })
-            .and_then(|loaded| self.put_in_force(loaded.config).map_err(|error| vec![error]));
+            .and_then(|loaded| {
+                self.put_in_force(&mut in_force, loaded.config).map_err(|error| vec![error])
+            });
         let (accepted, hash, problems) = match &outcome {
-            Ok(hash) => (true, hash.as_str(), 0),
+            Ok(_) => (true, in_force.hash.as_str(), 0),
             Err(problems) => (false, "", problems.len() as u32),
         };
-        self.observer.emit(Event::ConfigLoaded { reload: true, accepted, hash, problems });
-        outcome.map(drop)
+        observer.emit(Event::ConfigLoaded { reload: true, accepted, hash, problems });
+        drop(in_force);
+        for problem in outcome.as_ref().err().into_iter().flatten() {
+            tracing::error!(problem, "configuration not reloaded");
+        }
+        service::ready();
+        outcome
     }
 
     /// Ends every session now.
     pub fn kill(&self) {
-        self.gateway.kill();
+        self.0.gateway.kill();
     }
 
-    fn put_in_force(&self, config: Config) -> Result<String, String> {
-        let policy = compile(&config).map_err(|error| error.to_string())?;
-        let names = config.observe.names;
-        self.gateway.reload(config.gateway, policy).map_err(|error| error.to_string())?;
-        self.observer.rename(names);
-        Ok(config.hash)
+    fn answer(&self) -> admin::Reloaded {
+        match self.reload() {
+            Ok(changes) => admin::Reloaded { accepted: true, lines: changes },
+            Err(problems) => admin::Reloaded { accepted: false, lines: problems },
+        }
     }
+
+    fn put_in_force(&self, in_force: &mut Config, config: Config) -> Result<Vec<String>, String> {
+        let Running { gateway, observer, may_look, .. } = &*self.0;
+        let (old, new) = (compile(in_force), compile(&config));
+        let new = new.map_err(|error| error.to_string())?;
+        let changes = old.map_or_else(
+            |_| Changes::default(),
+            |old| Changes::between((&in_force.rules, &old), (&config.rules, &new)),
+        );
+        gateway.reload(config.gateway.clone(), new).map_err(|error| error.to_string())?;
+        observer.rename(config.observe.names.clone());
+        may_look.store(Arc::new(allowed(&config)));
+        if in_force.log.level != config.log.level {
+            observe::set_log_level(config.log.level);
+        }
+        let further = further_changes(in_force, &config);
+        *in_force = config;
+        for change in changes.lines(|address| observer.named(address)).iter().chain(&further) {
+            tracing::warn!(change, "configuration changed");
+        }
+        Ok(changes.lines(str::to_owned).into_iter().chain(further).collect())
+    }
+
+    fn in_force(&self) -> MutexGuard<'_, Config> {
+        self.0.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is different besides permissions, and what of it waits for a restart.
+fn further_changes(old: &Config, new: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (before, after) = (&old.gateway.listeners, &new.gateway.listeners);
+    let named = |listeners: &[Listener], name: &str| {
+        listeners.iter().find(|listener| *listener.name == *name).cloned()
+    };
+    for listener in after {
+        let (name, address) = (&listener.name, listener.address);
+        match named(before, name) {
+            None => lines.push(format!("listener {name}: opened at {address}")),
+            Some(old) if old.address != address => {
+                lines.push(format!("listener {name}: moved from {} to {address}", old.address));
+            }
+            Some(old) if old != *listener => {
+                lines.push(format!("listener {name}: changed for new connections"));
+            }
+            Some(_) => {}
+        }
+    }
+    for listener in before.iter().filter(|listener| named(after, &listener.name).is_none()) {
+        lines.push(format!("listener {}: closed; its sessions go on", listener.name));
+    }
+    if old.log.level != new.log.level {
+        lines.push("log.level: applied".into());
+    }
+    if allowed(old) != allowed(new) {
+        lines.push("admin.allow: applied".into());
+    }
+    let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
+    let audit = |config: &Config| {
+        let audit = &config.observe.audit;
+        (audit.file.clone(), audit.keep, audit.pseudonymize)
+    };
+    let waits = [
+        ("admin.address", address(old) != address(new)),
+        ("audit", audit(old) != audit(new)),
+        ("log.format", old.log.format != new.log.format),
+        ("gateway.state_dir", old.state_dir != new.state_dir),
+    ];
+    let waits = waits.into_iter().filter(|(_, changed)| *changed);
+    lines.extend(waits.map(|(key, _)| format!("{key}: waits for a restart")));
+    lines
+}
+
+/// Who may see the admin pages.
+fn allowed(config: &Config) -> Vec<IpNet> {
+    config.admin.as_ref().map(|admin| admin.allow.clone()).unwrap_or_default()
 }
 
 fn compile(config: &Config) -> Result<Policy, AppError> {

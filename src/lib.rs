@@ -3,7 +3,7 @@
 //! ```text
 //!                  main ── cli                          words in, exit code out
 //!                           │
-//!         config ───────── app                          builds everything, once
+//!         config ───────── app ── service               builds everything, once; systemd
 //!                  ┌────────┼─────────┐
 //!               gateway   admin      sim                sockets, tasks, time
 //!                  │  └──────┤         │
@@ -32,6 +32,7 @@ pub mod observe;
 pub mod policy;
 pub mod proto;
 pub mod secret;
+pub mod service;
 pub mod sim;
 pub mod trust;
 pub mod words;

@@ -35,6 +35,7 @@ const LAYERS: &[Layer] = &[
         never: &[],
     },
     Layer { name: "admin", may_use: &["observe", "words"], never: &[] },
+    Layer { name: "service", may_use: &["gateway"], never: &["tokio", "rustls"] },
     Layer { name: "sim", may_use: &["secret", "kim", "proto", "words"], never: &[] },
 ];
 

@@ -430,6 +430,7 @@ impl World {
         let mut config = Config {
             name: "gw".into(),
             language: Language::En,
+            public: false,
             listeners: vec![Listener {
                 name: "test".into(),
                 protocol,

@@ -284,6 +284,85 @@ impl std::io::Write for Log {
     }
 }
 
+/// A v2 header with this command and family, and so many octets after the addresses.
+fn v2(command: u8, family: u8, addresses: &[u8], extensions: usize) -> Vec<u8> {
+    // One extension of a type that nobody knows.
+    let value = extensions.saturating_sub(3);
+    let mut rest = addresses.to_vec();
+    if extensions > 0 {
+        rest.extend([0xe0, (value >> 8) as u8, value as u8]);
+        rest.resize(addresses.len() + extensions, b'x');
+    }
+    let length = (rest.len() as u16).to_be_bytes();
+    [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[0x20 | command, family], &length, &rest].concat()
+}
+
+const FROM_PC2: &[u8] = &[127, 0, 0, 2, 127, 0, 0, 1, 0x30, 0x39, 0x03, 0xe3];
+
+#[tokio::test]
+async fn a_header_that_names_nobody_makes_the_proxy_the_workstation() {
+    let world =
+        World::start(&[r#"listeners.pop3-plain.proxy_protocol_from = ["127.0.0.5"]"#]).await;
+    let local = v2(0, 0x11, FROM_PC2, 0);
+    let udp_of_unix = v2(1, 0x31, &[0; 216], 0);
+    for header in [b"PROXY UNKNOWN 127.0.0.2 127.0.0.1 1 2\r\n", &local[..], &udp_of_unix] {
+        let mut client = behind_proxy(&world, Listener::Plain, header).await;
+        client.expect("+OK <any>").await;
+        client.ask(format!("USER {AT_PC2}"), "+OK<any>").await;
+        client.ask(format!("PASS {PASSWORD}"), "-ERR [SYS/PERM] <any>(unknown-workstation)").await;
+    }
+    // Extensions of any kind are read over; the header may come in pieces.
+    let header = v2(1, 0x11, FROM_PC2, 2000);
+    let mut client = behind_proxy(&world, Listener::Plain, &header[..20]).await;
+    for piece in header[20..].chunks(7) {
+        client.send_bytes(piece).await;
+    }
+    client.expect("+OK <any>").await;
+    client.pop3_login(AT_PC2).await;
+}
+
+#[tokio::test]
+async fn headers_that_are_none_end_the_connection_without_a_word() {
+    let world =
+        World::start(&[r#"listeners.pop3-plain.proxy_protocol_from = ["127.0.0.5"]"#]).await;
+    let mut version_3 = v2(1, 0x11, FROM_PC2, 0);
+    version_3[12] = 0x31;
+    let mut endless = v2(1, 0x11, FROM_PC2, 0);
+    endless[14..16].copy_from_slice(&[0xff, 0xff]);
+    let table = [
+        b"PROXY TCP4 127.0.0.2 127.0.0.1 12345\r\n".to_vec(),
+        b"PROXY TCP4 127.0.0.2 127.0.0.1 12345 995 \r\n".to_vec(),
+        b"PROXY TCP4 127.0.0.002 127.0.0.1 12345 995\r\n".to_vec(),
+        b"PROXY TCP4 ::1 ::1 12345 995\r\n".to_vec(),
+        b"PROXY TCP4 127.0.0.2 127.0.0.1 12345 99999\r\n".to_vec(),
+        b"PROXY TCP4 127.0.0.2 127.0.0.1 12345 995\nUSER x\r\n".to_vec(),
+        b"proxy TCP4 127.0.0.2 127.0.0.1 12345 995\r\n".to_vec(),
+        [b"PROXY TCP4 ", &[b'1'; 200][..]].concat(),
+        version_3,
+        v2(7, 0x11, FROM_PC2, 0),
+        v2(1, 0x11, &FROM_PC2[..11], 0),
+        v2(1, 0x21, FROM_PC2, 0),
+        // Nobody needs so much, and it is not even waited for.
+        endless,
+    ];
+    for (at, header) in table.iter().enumerate() {
+        let mut client = behind_proxy(&world, Listener::Plain, header).await;
+        let (rest, _) = client.rest().await;
+        assert!(rest.is_empty(), "{}: {}", header.escape_ascii(), rest.escape_ascii());
+        let refused = r#"kimgate_connections_refused_total{reason="bad-command"}"#;
+        assert_eq!(world.metric(refused), (at + 1) as f64, "{}", header.escape_ascii());
+    }
+    // From everybody else a header of the second version is no command either.
+    let mut client = world.client_from(Protocol::Pop3, Listener::Plain, PC1).await;
+    client.expect("+OK <any>").await;
+    client.send_bytes(&v2(1, 0x11, FROM_PC2, 0)).await;
+    client.send("QUIT").await;
+    let (rest, _) = client.rest().await;
+    let text = String::from_utf8_lossy(&rest).into_owned();
+    assert!(text.starts_with("-ERR"), "{text}");
+    assert!(world.audit().await.iter().all(|line| line["peer"] != "127.0.0.2:12345"));
+}
+
 async fn behind_proxy(world: &World, listener: Listener, header: &[u8]) -> Client {
     let mut tcp = world.tcp(Protocol::Pop3, listener, PROXY).await;
     tokio::io::AsyncWriteExt::write_all(&mut tcp, header).await.unwrap();

@@ -123,16 +123,51 @@ async fn a_client_module_without_tls_gets_no_login_where_tls_is_wanted() {
     }
 }
 
-#[tokio::test]
-async fn the_standby_is_dialled_where_the_first_one_does_not_answer() {
+/// A second client module, and the lines that make it the standby of the first.
+async fn standby() -> (Sim, [String; 5]) {
     let standby = Sim::start(SimConfig { record: true, ..SimConfig::default() }).await.unwrap();
-    let second = [
+    let lines = [
         r#"client_modules.second.host = "127.0.0.1""#.to_owned(),
         format!("client_modules.second.pop3_port = {}", standby.pop3_addr().port()),
         format!("client_modules.second.smtp_port = {}", standby.smtp_addr().port()),
         format!("client_modules.second.trust.pins = [\"{}\"]", standby.fingerprint()),
         r#"client_modules.main.standby = "second""#.to_owned(),
     ];
+    (standby, lines)
+}
+
+#[tokio::test]
+async fn a_session_stays_at_the_standby_and_new_ones_go_back_to_the_first() {
+    let (_standby, lines) = standby().await;
+    let world = World::start(&lines.each_ref().map(String::as_str)).await;
+    world.faults(&["greeting-drop"]);
+    let mut client = world.pop3().await;
+    client.ask("QUIT", "+OK<any>").await;
+    assert_eq!(world.metric("kimgate_failovers_total{client_module=\"main\"}"), 1.0);
+    let is_up = || {
+        let status = world.observer.status();
+        let main = status.client_modules.into_iter().find(|module| module.name == "main");
+        main.unwrap().pop3.unwrap().up
+    };
+    assert!(!is_up());
+    // A session stays where it is, and the next one goes back as soon as the first answers again.
+    let mut stays = world.pop3().await;
+    world.faults(&[""; 0]);
+    while !is_up() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    world.pop3().await.ask("QUIT", "+OK<any>").await;
+    stays.ask("STAT", "+OK<any>").await;
+    stays.ask("QUIT", "+OK<any>").await;
+    let audit = world.audit().await;
+    let logins = audit.iter().filter(|line| line["event"] == "login");
+    let modules: Vec<_> = logins.map(|line| line["client_module"].as_str().unwrap()).collect();
+    assert_eq!(modules, ["second", "second", "main"]);
+}
+
+#[tokio::test]
+async fn the_standby_is_dialled_where_the_first_one_does_not_answer() {
+    let (standby, second) = standby().await;
     let mut lines: Vec<&str> = second.iter().map(String::as_str).collect();
     let world = World::start(&lines).await;
     world.faults(&["greeting-drop"]);

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::HOST;
@@ -12,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -44,15 +46,35 @@ pub struct Config {
     pub allow: Vec<IpNet>,
 }
 
+/// What the pages are made from, and who may see them.
+#[derive(Clone)]
+pub struct Pages {
+    /// What they show.
+    pub observer: Observer,
+    /// Who may look; a reload replaces it.
+    pub may_look: Arc<ArcSwap<Vec<IpNet>>>,
+    /// Reads the configuration again; may block.
+    pub reload: Arc<dyn Fn() -> Reloaded + Send + Sync>,
+}
+
+/// What became of a reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Whether the new configuration is in force.
+    pub accepted: bool,
+    /// What it changed and for whom; or every problem, with file and line.
+    pub lines: Vec<String>,
+}
+
 /// Answers requests until `shutdown`.
 pub async fn serve(
     listener: TcpListener,
-    config: Config,
-    observer: Observer,
+    pages: Pages,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let loopback = listener.local_addr()?.ip().to_canonical().is_loopback();
-    let routes = routes(observer, loopback);
+    let may_look = pages.may_look.clone();
+    let routes = routes(pages, loopback);
     let [guests, strangers] = [CONNECTIONS, STRANGERS].map(|count| Arc::new(Semaphore::new(count)));
     let mut tasks = JoinSet::new();
     loop {
@@ -70,11 +92,11 @@ pub async fn serve(
                 continue;
             }
         };
-        let may_look = config.allow.iter().any(|net| net.contains(&peer.ip().to_canonical()));
-        let place = if may_look { &guests } else { &strangers };
+        let peer_may = may_look.load().iter().any(|net| net.contains(&peer.ip().to_canonical()));
+        let place = if peer_may { &guests } else { &strangers };
         // No place: closed at once, by dropping the stream.
         let Ok(place) = Arc::clone(place).try_acquire_owned() else { continue };
-        if may_look {
+        if peer_may {
             tasks.spawn(answer(stream, routes.clone(), place));
         } else {
             tracing::warn!(%peer, "admin address: not in admin.allow");

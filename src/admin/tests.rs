@@ -1,21 +1,26 @@
 //! The admin address as a client meets it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, serve};
+use super::{Pages, Reloaded, serve};
 use crate::observe::{
-    AuditConfig, ClientModuleState, KnownNames, ObserveConfig, Observer, SessionFacts, Status,
+    AuditConfig, ClientModuleState, KnownNames, ListenerStatus, ObserveConfig, Observer,
+    SessionFacts, Status,
 };
 use crate::words::{Protocol, Security};
 
 struct World {
     address: SocketAddr,
     observer: Observer,
+    reloads: Arc<AtomicUsize>,
     shutdown: CancellationToken,
     server: JoinHandle<std::io::Result<()>>,
 }
@@ -28,9 +33,16 @@ impl World {
         let names = KnownNames { client_modules: vec!["main".into()], ..KnownNames::default() };
         let observer = Observer::new(ObserveConfig { audit, names }).unwrap();
         let shutdown = CancellationToken::new();
-        let config = Config { address, allow: vec![allow.parse().unwrap()] };
-        let server = tokio::spawn(serve(listener, config, observer.clone(), shutdown.clone()));
-        Self { address, observer, shutdown, server }
+        let reloads = Arc::new(AtomicUsize::new(0));
+        let count = reloads.clone();
+        let reload = Arc::new(move || {
+            let accepted = count.fetch_add(1, Ordering::Relaxed) == 0;
+            Reloaded { accepted, lines: vec!["x".into()] }
+        });
+        let may_look = Arc::new(ArcSwap::from_pointee(vec![allow.parse().unwrap()]));
+        let pages = Pages { observer: observer.clone(), may_look, reload };
+        let server = tokio::spawn(serve(listener, pages, shutdown.clone()));
+        Self { address, observer, reloads, shutdown, server }
     }
 
     async fn get(&self, path: &str) -> String {
@@ -76,7 +88,9 @@ async fn ready_says_what_is_missing_until_nothing_is() {
     let world = World::start("127.0.0.1/32").await;
     let answer = world.get("/ready").await;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("listeners:"), "{answer}");
-    world.observer.listener_bound("pop3s", Protocol::Pop3, world.address, Security::Implicit);
+    let (name, protocol, security) = ("pop3s".into(), Protocol::Pop3, Security::Implicit);
+    let listener = ListenerStatus { name, protocol, address: world.address, security };
+    world.observer.listeners(vec![listener]);
     world.observer.ready(true);
     let answer = world.get("/ready").await;
     assert!(answer.contains("POP3") && !answer.contains("listeners:"), "{answer}");
@@ -109,6 +123,40 @@ async fn a_foreign_host_name_on_loopback_is_refused() {
     let world = World::start("127.0.0.1/32").await;
     let answer = world.ask("GET /status HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 403 ") && !answer.contains("version"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_reload_is_for_the_command_and_not_for_a_page_in_a_browser() {
+    let world = World::start("127.0.0.1/32").await;
+    let ask = async |method: &str, headers: &str| {
+        let host = world.address;
+        let request = format!("{method} /reload HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
+        world.ask(&request).await
+    };
+    let command = "kimgate-command: reload\r\n";
+    for (method, headers, code) in [
+        ("GET", command.to_owned(), 405),
+        ("POST", String::new(), 403),
+        ("POST", "kimgate-command: status\r\n".into(), 403),
+        ("POST", format!("{command}Origin: http://evil.example\r\n"), 403),
+        ("POST", format!("{command}Origin: null\r\n"), 403),
+        ("POST", format!("{command}Sec-Fetch-Site: same-origin\r\n"), 403),
+        ("OPTIONS", "Access-Control-Request-Headers: kimgate-command\r\n".into(), 405),
+    ] {
+        let answer = ask(method, &headers).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{headers}: {answer}");
+        assert!(!answer.to_lowercase().contains("access-control-allow"), "{answer}");
+    }
+    assert_eq!(world.reloads.load(Ordering::Relaxed), 0);
+    let answer = ask("POST", command).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(body(&answer), "{\"accepted\":true,\"lines\":[\"x\"]}");
+    assert!(ask("POST", command).await.starts_with("HTTP/1.1 422 "));
+    assert_eq!(world.reloads.load(Ordering::Relaxed), 2);
+    let stranger = World::start("10.0.0.0/8").await;
+    let request = format!("POST /reload HTTP/1.1\r\nHost: localhost\r\n{command}\r\n");
+    assert!(stranger.ask(&request).await.starts_with("HTTP/1.1 403 "));
+    assert_eq!(stranger.reloads.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]

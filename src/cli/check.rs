@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{ConfigFile, Failure, Screen};
 use crate::config::{Finding, Loaded, Severity, load};
+use crate::gateway::{Exposure, exposure, own_addresses};
 use crate::trust::{ListenerTls, MaterialError, MaterialWarning, UpstreamTls};
 use crate::words::Security;
 
@@ -65,7 +66,7 @@ pub(super) fn refuse(screen: &mut Screen, findings: &[Finding]) -> Failure {
 /// whether it could.
 fn with_material(loaded: &Loaded) -> (bool, Vec<Finding>) {
     let mut findings = loaded.warnings.clone();
-    for finding in material(loaded) {
+    for finding in exposed(loaded).into_iter().chain(material(loaded)) {
         // The configuration's own look at a file has found the same, in its own words.
         let is_known =
             |known: &Finding| (&known.key, known.severity) == (&finding.key, Severity::Warning);
@@ -75,6 +76,36 @@ fn with_material(loaded: &Loaded) -> (bool, Vec<Finding>) {
     }
     findings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     (findings.iter().all(|finding| finding.severity != Severity::Error), findings)
+}
+
+/// Listeners that `run` would refuse to open on this machine.
+fn exposed(loaded: &Loaded) -> Vec<Finding> {
+    let config = &loaded.config.gateway;
+    let mut findings = Vec::new();
+    if config.public {
+        return findings;
+    }
+    let own = own_addresses();
+    let listeners = config.listeners.iter();
+    let listeners = listeners.map(|l| (vec!["listeners", &*l.name, "address"], l.address, true));
+    let admin = loaded.config.admin.iter();
+    let admin = admin.map(|admin| (vec!["admin", "address"], admin.address, false));
+    for (key, address, is_listener) in listeners.chain(admin) {
+        let lets_in = is_listener && loaded.config.rules.lets_strangers_in();
+        let Some(exposure) = exposure(address, &own, lets_in) else { continue };
+        let (Exposure::Public(ip) | Exposure::Strangers(ip)) = exposure;
+        let problem = match exposure {
+            Exposure::Public(_) => format!("{address} includes this machine's public address {ip}"),
+            Exposure::Strangers(_) => format!(
+                "{address} includes {ip}, which is in no private network, and the rules let \
+                 unknown workstations in"
+            ),
+        };
+        let remedy = "name an address of the practice's own network; public = true under [gateway] \
+                      says that it is meant";
+        findings.push(loaded.finding(Severity::Error, &key, problem, remedy));
+    }
+    findings
 }
 
 fn material(loaded: &Loaded) -> Vec<Finding> {

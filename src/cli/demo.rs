@@ -265,6 +265,7 @@ fn configuration(module: ClientModule, folder: &Path, ports: Ports) -> Config {
         gateway: gateway::Config {
             name: "localhost".into(),
             language: Language::De,
+            public: false,
             listeners: vec![
                 listener("pop3s", Protocol::Pop3, ports.pop3),
                 listener("smtps", Protocol::Smtp, ports.smtp),

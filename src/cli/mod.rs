@@ -1,5 +1,6 @@
 //! The commands: what was typed, what happens, what is printed, and with which code it ends.
 
+mod admin;
 mod amounts;
 mod audit;
 mod certs;
@@ -9,7 +10,9 @@ mod demo;
 mod dial;
 mod doctor;
 mod explain;
+mod package_files;
 mod profile;
+mod reload;
 mod run;
 mod screen;
 mod simulate;
@@ -47,6 +50,9 @@ enum Command {
     Status(status::StatusCommand),
     Audit(audit::Audit),
     Support(support::Support),
+    Reload(reload::Reload),
+    #[command(hide = true)]
+    PackageFiles(package_files::PackageFiles),
 }
 
 /// Where the configuration is.
@@ -118,6 +124,8 @@ pub fn main() -> ExitCode {
         Command::Status(status) => status.execute(&mut screen),
         Command::Audit(audit) => audit.execute(&mut screen),
         Command::Support(support) => support.execute(&mut screen),
+        Command::Reload(reload) => reload.execute(&mut screen),
+        Command::PackageFiles(files) => files.execute(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -136,20 +144,43 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// Resolves at the first Ctrl-C or SIGTERM.
 async fn interrupted() {
+    Interrupts::listen().next().await;
+}
+
+/// Ctrl-C and SIGTERM from now on; none is lost between two looks.
+struct Interrupts {
     #[cfg(unix)]
-    {
+    signals: Vec<tokio::signal::unix::Signal>,
+}
+
+impl Interrupts {
+    #[cfg(unix)]
+    fn listen() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
+        Self { signals: kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect() }
     }
-    // Without signals there is nothing to wait for but the end of the process.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        // Without signals there is nothing to wait for but the end of the process.
+        std::future::poll_fn(|cx| {
+            let came = self.signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
+            if came { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+    }
+
+    #[cfg(not(unix))]
+    fn listen() -> Self {
+        Self {}
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

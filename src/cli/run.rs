@@ -1,11 +1,15 @@
 //! `kimgate run`: the gateway.
 
+use std::time::Duration;
+
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConfigFile, Failure, Screen, check, interrupted, runtime};
+use super::{ConfigFile, Failure, Interrupts, Screen, check, runtime};
 use crate::app::{App, Reloader, silence_panics, start_log};
 use crate::config::load;
+use crate::observe::{Observer, Status};
+use crate::service;
 
 /// Run the gateway
 ///
@@ -20,6 +24,8 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn execute(self, screen: &mut Screen) -> Result<(), Failure> {
+        // Before there are other threads, see there.
+        let sockets = service::sockets()?;
         let path = self.file.path()?;
         let loaded = load(&path, std::env::vars()).map_err(|f| check::refuse(screen, &f))?;
         start_log(loaded.config.log)?;
@@ -30,7 +36,7 @@ impl Run {
         }
         let runtime = runtime()?;
         runtime.block_on(async {
-            let app = App::bind(loaded.config).await.map_err(Failure::error)?;
+            let app = App::open(loaded.config, sockets).await.map_err(Failure::error)?;
             for (name, address) in app.gateway().addresses() {
                 tracing::info!(listener = %name, %address, "listening");
             }
@@ -38,7 +44,9 @@ impl Run {
                 tracing::info!(%address, "admin pages");
             }
             let shutdown = CancellationToken::new();
-            tokio::spawn(obey_signals(shutdown.clone(), app.reloader()));
+            tokio::spawn(obey_signals(Interrupts::listen(), shutdown.clone(), app.reloader()));
+            tokio::spawn(report(app.observer().clone(), shutdown.clone()));
+            service::ready();
             app.serve(shutdown).await;
             tracing::info!("stopped");
             Ok(())
@@ -46,13 +54,56 @@ impl Run {
     }
 }
 
-async fn obey_signals(shutdown: CancellationToken, reloader: Reloader) {
+async fn obey_signals(mut signals: Interrupts, shutdown: CancellationToken, reloader: Reloader) {
     tokio::spawn(reload_on_hangup(reloader.clone()));
-    interrupted().await;
+    signals.next().await;
     tracing::info!("stopping; messages in flight may finish, a second signal ends them");
+    service::stopping("stopping: messages in flight may finish");
     shutdown.cancel();
-    interrupted().await;
+    signals.next().await;
+    tracing::warn!("a second signal: everything ends now");
     reloader.kill();
+}
+
+/// Between two lines for the service manager, where it wants no signs of life more often.
+const REPORT: Duration = Duration::from_secs(10);
+
+/// Tells the service manager how things stand, for as long as kimgate runs. Each line is put
+/// together by a task of its own, so that it stands for a runtime that still runs tasks and for locks
+/// that are still given back.
+async fn report(observer: Observer, shutdown: CancellationToken) {
+    let pace = service::watchdog().map_or(REPORT, |limit| REPORT.min(limit / 3));
+    let mut ticks = tokio::time::interval(pace);
+    loop {
+        ticks.tick().await;
+        let (observer, stopping) = (observer.clone(), shutdown.is_cancelled());
+        let Ok(line) =
+            tokio::spawn(async move { how_it_stands(&observer.status(), stopping) }).await
+        else {
+            continue;
+        };
+        service::status(&line);
+    }
+}
+
+fn how_it_stands(status: &Status, stopping: bool) -> String {
+    let sessions = match status.sessions.len() {
+        1 => "1 session".to_owned(),
+        count => format!("{count} sessions"),
+    };
+    let silent: Vec<&str> = status
+        .client_modules
+        .iter()
+        .filter(|module| [&module.pop3, &module.smtp].into_iter().flatten().any(|side| !side.up))
+        .map(|module| module.name.as_str())
+        .collect();
+    let modules = match (silent.is_empty(), status.readiness.ready) {
+        (true, true) => "client modules answer".to_owned(),
+        (true, false) => "client modules not asked yet".to_owned(),
+        (false, _) => format!("no answer from client module {}", silent.join(", ")),
+    };
+    let begin = if stopping { "stopping: " } else { "" };
+    format!("{begin}{sessions}; {modules}")
 }
 
 #[cfg(unix)]
@@ -62,16 +113,8 @@ async fn reload_on_hangup(reloader: Reloader) {
     while hangup.recv().await.is_some() {
         // Reading files and certificates is slow work for a thread that serves sessions.
         let reloader = reloader.clone();
-        let outcome = tokio::task::spawn_blocking(move || reloader.reload()).await;
-        match outcome {
-            Ok(Ok(())) => tracing::info!("configuration reloaded"),
-            Ok(Err(problems)) => {
-                for problem in problems {
-                    tracing::error!(problem, "configuration not reloaded");
-                }
-            }
-            Err(_) => tracing::error!("configuration not reloaded"),
-        }
+        // What comes of it is in the log.
+        let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
     }
 }
 

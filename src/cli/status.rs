@@ -1,16 +1,14 @@
 //! `kimgate status`: one look at a running gateway, from its admin address.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use clap::Args;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::admin::{Admin, get, no_kimgate};
 use super::amounts::{duration, octets};
-use super::{ConfigFile, Failure, Screen, table};
-use crate::config::load;
+use super::{Failure, Screen, table};
 use crate::observe::{
     AnswerStatus, ClientModuleStatus, RefusalStatus, SessionStatus, Status, printable,
 };
@@ -25,30 +23,17 @@ use crate::words::{Protocol, Security};
 )]
 pub(super) struct StatusCommand {
     #[command(flatten)]
-    file: ConfigFile,
-    /// The admin address, whatever the configuration says; default: admin.address, 127.0.0.1:9465
-    #[arg(long, value_name = "ADDR")]
-    address: Option<SocketAddr>,
+    admin: Admin,
     /// Print the status as one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// Where the admin pages are unless the configuration says something else.
-const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9465);
-
-/// The gateway answers from memory; whoever takes longer is no gateway.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Thousands of sessions fit.
-const LARGEST: u64 = 16 << 20;
-
 impl StatusCommand {
     pub(super) fn execute(self, screen: &mut Screen) -> Result<(), Failure> {
-        let address = admin_address(self.address, &self.file)?;
-        let body = fetch(address, "/status")?;
-        let status: Status = serde_json::from_slice(&body)
-            .map_err(|_| Failure::error(format!("{address} answers, but is no kimgate")))?;
+        let address = self.admin.address()?;
+        let body = get(address, "/status")?;
+        let status: Status = serde_json::from_slice(&body).map_err(|_| no_kimgate(address))?;
         if self.json {
             let json = serde_json::to_string_pretty(&status).map_err(Failure::error)?;
             screen.say(&json);
@@ -56,62 +41,6 @@ impl StatusCommand {
             View { screen, status: &status, now: OffsetDateTime::now_utc() }.show(address);
         }
         if status.readiness.ready { Ok(()) } else { Err(Failure::no()) }
-    }
-}
-
-/// Where to ask: as it was typed, as the file says, or where the pages usually are.
-pub(super) fn admin_address(
-    typed: Option<SocketAddr>,
-    file: &ConfigFile,
-) -> Result<SocketAddr, Failure> {
-    let path = match (typed, file.path()) {
-        (Some(address), _) => return Ok(address),
-        (None, Ok(path)) => path,
-        // A gateway without a file, as `demo` runs one, has its pages where they usually are.
-        (None, Err(_)) => return Ok(USUAL),
-    };
-    let loaded = load(&path, std::env::vars()).map_err(|_| {
-        Failure::error(format!(
-            "{} has errors, which `kimgate check` names; --address ADDR asks without it",
-            path.display()
-        ))
-    })?;
-    let admin = loaded.config.admin.ok_or_else(|| {
-        Failure::error("admin.address is \"off\": this gateway has no status to ask for")
-    })?;
-    Ok(reachable(admin.address))
-}
-
-/// "Every address" is no address to ask; this machine's own is one of them.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
-    };
-    SocketAddr::new(ip, address.port())
-}
-
-/// GET by HTTP/1.0, so that the answer comes whole and the connection ends.
-pub(super) fn fetch(address: SocketAddr, path: &str) -> Result<Vec<u8>, Failure> {
-    let unreachable =
-        |error: std::io::Error| Failure::error(format!("no gateway answers at {address}: {error}"));
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(unreachable)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(unreachable)?;
-    stream.set_write_timeout(Some(PATIENCE)).map_err(unreachable)?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).map_err(unreachable)?;
-    let mut answer = Vec::new();
-    stream.take(LARGEST).read_to_end(&mut answer).map_err(unreachable)?;
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").map(|at| at + 4);
-    let (head, body) = answer.split_at(end.unwrap_or(answer.len()));
-    let code = head.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
-    match code {
-        Some(b"200") => Ok(body.to_vec()),
-        Some(b"403") => Err(Failure::error(format!(
-            "{address} does not answer to this machine: it is not in admin.allow"
-        ))),
-        Some(_) | None => Err(Failure::error(format!("{address} answers, but is no kimgate"))),
     }
 }
 
@@ -400,22 +329,5 @@ fn spelled(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Pop3 => "POP3",
         Protocol::Smtp => "SMTP",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_address_is_asked_at_this_machine() {
-        let table = [
-            ("0.0.0.0:1", "127.0.0.1:1"),
-            ("[::]:1", "[::1]:1"),
-            ("192.168.0.5:1", "192.168.0.5:1"),
-        ];
-        for (configured, asked) in table {
-            assert_eq!(reachable(configured.parse().unwrap()), asked.parse().unwrap());
-        }
     }
 }

@@ -119,6 +119,7 @@ fn gateway(
     Some(gateway::Config {
         name,
         language: settings.gateway.language,
+        public: settings.gateway.public,
         listeners,
         tls,
         client_modules,

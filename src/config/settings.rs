@@ -71,11 +71,13 @@ pub struct Gateway {
     pub language: Language,
     /// Folder for what must survive a restart, never mail; default `state`.
     pub state_dir: PathBuf,
+    /// Addresses that the internet reaches may be listened on; default false.
+    pub public: bool,
 }
 
 impl Default for Gateway {
     fn default() -> Self {
-        Self { name: None, language: Language::De, state_dir: "state".into() }
+        Self { name: None, language: Language::De, state_dir: "state".into(), public: false }
     }
 }
 

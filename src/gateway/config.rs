@@ -17,6 +17,8 @@ pub struct Config {
     pub name: String,
     /// Of the texts that a mail client's user may see.
     pub language: Language,
+    /// Addresses that the internet reaches may be opened.
+    pub public: bool,
     /// At least one.
     pub listeners: Vec<Listener>,
     /// What workstations see; `None` where every listener is plain.

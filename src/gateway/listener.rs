@@ -1,17 +1,23 @@
-//! One address on which workstations connect: the accept loop.
+//! One address on which workstations connect: its socket and the accept loop.
 
+use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::Listener;
 use super::session::{Accepted, run};
 use super::shared::Shared;
 use super::stream::Stream;
+use crate::observe::ListenerStatus;
 use crate::words::Reason;
 
 /// Connections that the kernel keeps for us while we are busy.
@@ -21,41 +27,115 @@ const TOLD: usize = 64;
 /// After an error that does not pass by itself, as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds a listener's address.
-pub(crate) fn bind(listener: &Listener) -> io::Result<TcpListener> {
-    let address = listener.address;
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart must not wait for connections of the last run to time out.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+/// An open address. A reload may change what is spoken there, or close it, while its sessions go on.
+pub(crate) struct Door {
+    listener: ArcSwap<Listener>,
+    /// Where it really is.
+    address: SocketAddr,
+    /// `None` once it is closed.
+    socket: Mutex<Option<TcpListener>>,
+    closed: CancellationToken,
 }
 
-/// Accepts until the gateway stops.
-pub(crate) async fn accept(
-    socket: TcpListener,
-    listener: Arc<Listener>,
-    shared: Arc<Shared>,
-    sessions: TaskTracker,
-) {
+impl Door {
+    /// Binds the listener's address.
+    pub(crate) fn bind(listener: Listener) -> io::Result<Self> {
+        let address = listener.address;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart must not wait for connections of the last run to time out.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Self::new(listener, socket.listen(BACKLOG)?)
+    }
+
+    /// Uses a socket that somebody else has bound and listens on.
+    pub(crate) fn hand_over(listener: Listener, socket: std::net::TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Self::new(listener, TcpListener::from_std(socket)?)
+    }
+
+    fn new(listener: Listener, socket: TcpListener) -> io::Result<Self> {
+        Ok(Self {
+            address: socket.local_addr()?,
+            listener: ArcSwap::from_pointee(listener),
+            socket: Mutex::new(Some(socket)),
+            closed: CancellationToken::new(),
+        })
+    }
+
+    /// What is spoken here to whoever connects now.
+    pub(crate) fn listener(&self) -> Arc<Listener> {
+        self.listener.load_full()
+    }
+
+    /// Where it really is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// As `/status` shows it.
+    pub(crate) fn status(&self) -> ListenerStatus {
+        let listener = self.listener.load();
+        ListenerStatus {
+            name: listener.name.to_string(),
+            protocol: listener.protocol,
+            address: self.address,
+            security: listener.security,
+        }
+    }
+
+    /// From the next connection on this is spoken here.
+    pub(crate) fn change(&self, listener: Listener) {
+        self.listener.store(Arc::new(listener));
+    }
+
+    /// Gives the address free, at once.
+    pub(crate) fn close(&self) {
+        drop(self.socket().take());
+        self.closed.cancel();
+    }
+
+    /// `None` once it is closed.
+    async fn next(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+        let accepted = poll_fn(|cx| match &*self.socket() {
+            Some(socket) => socket.poll_accept(cx).map(Some),
+            None => Poll::Ready(None),
+        });
+        tokio::select! {
+            biased;
+            () = self.closed.cancelled() => None,
+            accepted = accepted => accepted,
+        }
+    }
+
+    fn socket(&self) -> MutexGuard<'_, Option<TcpListener>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Accepts until the gateway stops or a reload closes the address.
+pub(crate) async fn accept(door: Arc<Door>, shared: Arc<Shared>, sessions: TaskTracker) {
     let mut is_failing = false;
     loop {
         let accepted = tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return,
-            accepted = socket.accept() => accepted,
+            () = shared.stop.cancelled() => None,
+            accepted = door.next() => accepted,
         };
         match accepted {
-            Ok((tcp, peer)) => {
+            None => return door.close(),
+            Some(Ok((tcp, peer))) => {
+                let listener = door.listener();
                 if std::mem::take(&mut is_failing) {
                     tracing::info!(listener = %listener.name, "accepts connections again");
                 }
                 let prepared = Stream::prepare(&tcp).map(|()| tcp);
                 let Ok(tcp) = prepared else { continue };
-                welcome(tcp, peer, &listener, &shared, &sessions);
+                welcome(tcp, peer, listener, &shared, &sessions);
             }
-            Err(error) if concerns_one_connection(&error) => {}
-            Err(error) => {
+            Some(Err(error)) if concerns_one_connection(&error) => {}
+            Some(Err(error)) => {
+                let listener = door.listener();
                 shared.observer.accept_failed();
                 // Once for each time of need: somebody reads the log, and the disk is finite.
                 if !std::mem::replace(&mut is_failing, true) {
@@ -69,8 +149,8 @@ pub(crate) async fn accept(
 
 fn welcome(
     tcp: TcpStream,
-    peer: std::net::SocketAddr,
-    listener: &Arc<Listener>,
+    peer: SocketAddr,
+    listener: Arc<Listener>,
     shared: &Arc<Shared>,
     sessions: &TaskTracker,
 ) {
@@ -84,7 +164,7 @@ fn welcome(
             Some(place)
         }
     };
-    let accepted = Accepted { tcp, peer, listener: listener.clone(), place };
+    let accepted = Accepted { tcp, peer, listener, place };
     let shared = shared.clone();
     sessions.spawn(async move {
         let _to_be_told = to_be_told;

@@ -2,9 +2,12 @@
 //! they logged in under until they ask again.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::ExposedError;
 use super::config::Config;
+use super::exposure::{exposure, own_addresses};
 use super::machines::Capabilities;
 use super::upstream::Module;
 use crate::observe::Observer;
@@ -33,6 +36,25 @@ impl Live {
             modules.insert(loaded.name.clone(), Arc::new(loaded));
         }
         Ok(Self { config, policy, modules, tls })
+    }
+
+    /// Refuses addresses that strangers reach, unless the configuration says that it is meant.
+    pub(crate) fn guard(
+        &self,
+        listeners: impl Iterator<Item = (String, SocketAddr)>,
+    ) -> Result<(), ExposedError> {
+        if self.config.public {
+            return Ok(());
+        }
+        let own = own_addresses();
+        for (name, address) in listeners {
+            let exposure = exposure(address, &own, self.policy.lets_strangers_in());
+            if let Some(exposure) = exposure {
+                let what = format!("listener {name}");
+                return Err(ExposedError { what, address, exposure });
+            }
+        }
+        Ok(())
     }
 
     /// Keeps what was learned from client modules under the configuration before this one.

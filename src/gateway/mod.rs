@@ -6,8 +6,10 @@ mod config;
 mod connections;
 mod contexts;
 mod doubts;
+mod exposure;
 mod health;
 mod listener;
+mod listeners;
 mod live;
 mod machines;
 mod mailboxes;
@@ -25,32 +27,30 @@ mod turns;
 mod upstream;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub use config::{ClientModule, Config, ContextMode, Contexts, Limits, Listener, Protection};
+pub use exposure::{Exposure, exposure, own_addresses};
+pub use listeners::Sockets;
 
+use listeners::Listeners;
 use live::Live;
 use shared::Shared;
 
 use crate::observe::Observer;
 use crate::policy::Policy;
 use crate::trust::MaterialError;
-use crate::words::Protocol;
 
 /// A gateway whose listeners are bound.
 pub struct Gateway {
     shared: Arc<Shared>,
-    bound: Vec<(Arc<Listener>, TcpListener)>,
-    addresses: BTreeMap<String, SocketAddr>,
 }
 
 /// Why a gateway does not start.
@@ -69,40 +69,87 @@ pub enum StartError {
         /// What the operating system says.
         error: io::Error,
     },
+    /// A listener without TLS was handed a socket that others can reach.
+    #[error(
+        "listener {name} has tls = \"none\", but its socket is {address}, which is not loopback"
+    )]
+    Plain {
+        /// As in `[listeners.NAME]`.
+        name: String,
+        /// Where the socket is.
+        address: SocketAddr,
+    },
+    /// An address that strangers reach.
+    #[error(transparent)]
+    Exposed(#[from] ExposedError),
+    /// A socket was handed over that no listener is called after.
+    #[error(
+        "a socket was handed over for {name:?}, but there is no [listeners.{name}]; \
+         FileDescriptorName= in the socket unit must be a listener's name, or \"admin\""
+    )]
+    Stranger {
+        /// What it was handed over for.
+        name: String,
+    },
+}
+
+/// Why an address is not opened: nobody has said that it is meant.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{what} at {address} would be reached {}; name an address of the practice's own network, or \
+     write gateway.public = true if it is meant",
+    from_where(.exposure)
+)]
+pub struct ExposedError {
+    /// Which listener, or the admin pages.
+    pub what: String,
+    /// Where it was to be.
+    pub address: SocketAddr,
+    /// Why not.
+    pub exposure: Exposure,
+}
+
+fn from_where(exposure: &Exposure) -> String {
+    match exposure {
+        Exposure::Public(ip) => format!("from the internet, at this machine's address {ip}"),
+        Exposure::Strangers(ip) => format!(
+            "by strangers, at {ip}, which is in no private network, and the rules let unknown \
+             workstations in"
+        ),
+    }
 }
 
 impl Gateway {
     /// Loads certificates and binds every listener. Must be called within a tokio runtime.
     pub fn bind(config: Config, policy: Policy, observer: Observer) -> Result<Self, StartError> {
-        let listeners = config.listeners.clone();
+        Self::open(config, policy, observer, Sockets::new())
+    }
+
+    /// The same, where some addresses are bound already.
+    pub fn open(
+        config: Config,
+        policy: Policy,
+        observer: Observer,
+        sockets: Sockets,
+    ) -> Result<Self, StartError> {
+        let wanted = config.listeners.clone();
         let live = Live::load(config, policy)?;
         live.tell_certificate(&observer);
-        let mut bound = Vec::new();
-        let mut addresses = BTreeMap::new();
-        for listener in listeners {
-            let wanted = listener.address;
-            let name = listener.name.to_string();
-            let socket = listener::bind(&listener).and_then(|s| Ok((s.local_addr()?, s)));
-            let (address, socket) = socket.map_err(|error| StartError::Bind {
-                name: name.clone(),
-                address: wanted,
-                error,
-            })?;
-            observer.listener_bound(&name, listener.protocol, address, listener.security);
-            addresses.insert(name, address);
-            bound.push((Arc::new(listener), socket));
-        }
+        let listeners = Listeners::open(wanted, sockets)?;
+        let open = listeners.status().into_iter();
+        live.guard(open.map(|listener| (listener.name, listener.address)))?;
+        observer.listeners(listeners.status());
         observer.ready(true);
-        let shared = Arc::new(Shared::new(live, observer));
+        let shared = Arc::new(Shared::new(live, listeners, observer));
         let weak = Arc::downgrade(&shared);
         let turns = move || weak.upgrade().map(|shared| turns::now(&shared)).unwrap_or_default();
         shared.observer.turns_from(turns);
-        Ok(Self { shared, bound, addresses })
+        Ok(Self { shared })
     }
 
     /// Where each listener is, by name; with port 0 in the configuration this is the real port.
-    pub fn addresses(&self) -> &BTreeMap<String, SocketAddr> {
-        &self.addresses
+    pub fn addresses(&self) -> BTreeMap<String, SocketAddr> {
+        self.shared.listeners.addresses()
     }
 
     /// The PEM file with the chain that workstations see; `None` where every listener is plain.
@@ -117,17 +164,10 @@ impl Gateway {
 
     /// Serves until `shutdown`, then lets messages in flight finish within `limits.drain`.
     pub async fn serve(self, shutdown: CancellationToken) {
-        let Self { shared, bound, .. } = self;
-        let sessions = TaskTracker::new();
-        let listening = TaskTracker::new();
-        let protocols: BTreeSet<Protocol> = bound.iter().map(|(l, _)| l.protocol).collect();
-        for protocol in protocols {
-            listening.spawn(health::watch(shared.clone(), protocol));
-        }
-        for (listener, socket) in bound {
-            let (shared, sessions) = (shared.clone(), sessions.clone());
-            listening.spawn(listener::accept(socket, listener, shared, sessions));
-        }
+        let Self { shared } = self;
+        let Listeners { sessions, tasks, .. } = &shared.listeners;
+        health::watch(&shared);
+        shared.listeners.serve(&shared);
         shutdown.cancelled().await;
         shared.observer.ready(false);
         shared.stop.cancel();
@@ -141,9 +181,9 @@ impl Gateway {
             shared.kill.cancel();
             sessions.wait().await;
         }
-        listening.close();
+        tasks.close();
         // Probes may be waiting for a slow client module; nobody needs their result any more.
-        let _ = timeout(std::time::Duration::from_secs(1), listening.wait()).await;
+        let _ = timeout(std::time::Duration::from_secs(1), tasks.wait()).await;
     }
 }
 
@@ -155,15 +195,23 @@ pub struct Handle {
 
 impl Handle {
     /// Puts another configuration in force: for new logins at once, for live sessions at their next
-    /// command. Listeners stay as they are. On an error nothing changes.
-    pub fn reload(&self, config: Config, policy: Policy) -> Result<(), MaterialError> {
+    /// command. Listeners that are new, gone or changed are opened, closed or changed without
+    /// touching sessions. On an error nothing changes. Must be called within a tokio runtime.
+    pub fn reload(&self, config: Config, policy: Policy) -> Result<(), StartError> {
+        let Self { shared } = self;
+        let wanted = config.listeners.clone();
         let live = Live::load(config, policy)?;
-        live.inherit(&self.shared.live.load());
-        let protection = &live.config.protection;
-        self.shared.pauses().adjust(protection.login_failures, protection.login_pause);
-        live.tell_certificate(&self.shared.observer);
-        self.shared.live.store(Arc::new(live));
-        self.shared.reloaded.notify_waiters();
+        let listeners = wanted.iter().map(|listener| (listener.name.to_string(), listener.address));
+        live.guard(listeners)?;
+        live.inherit(&shared.live.load());
+        shared.listeners.replace(wanted, shared, || {
+            let protection = &live.config.protection;
+            shared.pauses().adjust(protection.login_failures, protection.login_pause);
+            live.tell_certificate(&shared.observer);
+            shared.live.store(Arc::new(live));
+        })?;
+        shared.observer.listeners(shared.listeners.status());
+        health::watch(shared);
         Ok(())
     }
 

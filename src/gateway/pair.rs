@@ -37,6 +37,8 @@ pub(crate) struct Pair {
     /// Names in the workstation's certificate, for finding it again after a reload.
     pub(crate) certificate_names: Vec<String>,
     pub(crate) bad_lines: u32,
+    /// When the workstation went away while the client module was still working.
+    pub(crate) left: Option<Instant>,
     pub(crate) told: Told,
     /// Given back when the session ends, however it does.
     pub(crate) held: Held,
@@ -247,8 +249,17 @@ impl Pair {
 
     /// The same, whether the workstation waits for it or not.
     pub(crate) async fn wait_for_module_alone(&mut self) -> Filled {
-        let filled = timeout(self.stall(), self.module.fill()).await;
-        filled.unwrap_or(Filled::Ended(End::Cut))
+        let deadline = Instant::now() + self.stall();
+        loop {
+            if self.client.end().is_some() {
+                self.left.get_or_insert_with(Instant::now);
+            }
+            match timeout_at(deadline, fill_either(&mut self.module, &mut self.client)).await {
+                Err(_) => return Filled::Ended(End::Cut),
+                Ok(Side::Module(filled)) => return filled,
+                Ok(Side::Client(_)) => {}
+            }
+        }
     }
 
     pub(crate) fn stall(&self) -> Duration {

@@ -109,6 +109,29 @@ pub(crate) async fn answer_plaintext(tcp: &TcpStream, protocol: Protocol) -> io:
 mod tests {
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn a_header_that_does_not_come_to_its_end_is_not_waited_for() {
+        use crate::words::Security;
+        for begun in
+            [&b""[..], b"PROXY TCP4 1", V2_SIGNATURE, b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"]
+        {
+            let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut client, begun).await.unwrap();
+            let (tcp, peer) = socket.accept().await.unwrap();
+            let listener = crate::gateway::Listener {
+                name: "pop3s".into(),
+                protocol: Protocol::Pop3,
+                address: peer,
+                security: Security::Implicit,
+                proxy_protocol_from: vec!["127.0.0.0/8".parse().unwrap()],
+            };
+            let mut accepted = Accepted { tcp, peer, listener: listener.into(), place: None };
+            let error = read(&mut accepted, Duration::from_secs(30)).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{}", begun.escape_ascii());
+        }
+    }
+
     #[test]
     fn headers_of_both_versions_give_the_workstations_address() {
         let v2 = |command: u8, family: u8, rest: &[u8]| {

@@ -67,7 +67,7 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
     let header = tokio::select! {
         biased;
         () = shared.stop.cancelled() => return,
-        header = proxy::read(&mut accepted, live.config.limits.login_timeout) => header,
+        header = proxy::read(&mut accepted, HANDSHAKE.min(live.config.limits.login_timeout)) => header,
     };
     let Ok(peer) = header else {
         shared.observer.connection_refused(Reason::BadCommand);
@@ -152,6 +152,7 @@ impl Session {
             tracked: self.tracked,
             certificate_names: self.certificate_names,
             bad_lines: 0,
+            left: None,
             told: Told::default(),
             held: Held { _place: origin, _context: context, _turn: turn },
         };

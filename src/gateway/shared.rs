@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::connections::Connections;
 use super::contexts::Contexts;
 use super::doubts::Doubts;
+use super::listeners::Listeners;
 use super::live::Live;
 use super::mailboxes::Mailboxes;
 use crate::observe::Observer;
@@ -16,6 +16,7 @@ use crate::policy::limits::{Fingerprints, Pauses};
 
 pub(crate) struct Shared {
     pub(crate) live: ArcSwap<Live>,
+    pub(crate) listeners: Listeners,
     pub(crate) observer: Observer,
     pub(crate) connections: Connections,
     pub(crate) contexts: Contexts,
@@ -23,8 +24,8 @@ pub(crate) struct Shared {
     pub(crate) fingerprints: Fingerprints,
     pauses: Mutex<Pauses>,
     pub(crate) doubts: Doubts,
-    /// There is a new configuration.
-    pub(crate) reloaded: Notify,
+    /// Questions to the client modules of the configuration in force.
+    probing: Mutex<CancellationToken>,
     /// No new connections; whoever is between two commands is told goodbye.
     pub(crate) stop: CancellationToken,
     /// Everything ends now.
@@ -32,22 +33,31 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(live: Live, observer: Observer) -> Self {
+    pub(crate) fn new(live: Live, listeners: Listeners, observer: Observer) -> Self {
         let protection = &live.config.protection;
         let pauses = Pauses::new(protection.login_failures, protection.login_pause);
         Self {
             pauses: Mutex::new(pauses),
             live: ArcSwap::new(Arc::new(live)),
+            listeners,
             observer,
             connections: Connections::default(),
             contexts: Contexts::default(),
             mailboxes: Mailboxes::default(),
             fingerprints: Fingerprints::new(),
             doubts: Doubts::default(),
-            reloaded: Notify::new(),
+            probing: Mutex::default(),
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
         }
+    }
+
+    /// Ends the questions that were asked so far, and gives the end of the next ones.
+    pub(crate) fn probe_anew(&self) -> CancellationToken {
+        let mut probing = self.probing.lock().unwrap_or_else(PoisonError::into_inner);
+        probing.cancel();
+        *probing = self.stop.child_token();
+        probing.clone()
     }
 
     /// Logins that the client module has refused too often.

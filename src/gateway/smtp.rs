@@ -119,7 +119,7 @@ pub(crate) async fn ask(pair: &mut Pair, line: &[u8]) -> Result<Reply, Stop> {
     let unreachable = Stop::Say(Reason::ClientModuleUnreachable);
     stalled(pair.stall(), pair.module.send(line)).await.ok_or(unreachable)?;
     loop {
-        if let Some(reply) = reply(pair)? {
+        if let Some(reply) = reply(pair).map_err(Stop::Say)? {
             return Ok(reply);
         }
         if let Filled::Ended(_) = pair.wait_for_module().await? {
@@ -130,24 +130,24 @@ pub(crate) async fn ask(pair: &mut Pair, line: &[u8]) -> Result<Reply, Stop> {
 
 /// The reply in the client module's buffer, if it is complete. An intermediate reply (3yz) answers
 /// DATA alone, and bytes behind a reply answer nothing.
-fn reply(pair: &Pair) -> Result<Option<Reply>, Stop> {
+fn reply(pair: &Pair) -> Result<Option<Reply>, Reason> {
     let bytes = pair.module.bytes();
     match ReplyScan::new().scan(bytes) {
         Ok(Some(reply)) if reply.len == bytes.len() => Ok(Some(reply)),
         Ok(None) => Ok(None),
-        Ok(Some(_)) | Err(_) => Err(Stop::Say(Reason::ClientModuleProtocolError)),
+        Ok(Some(_)) | Err(_) => Err(Reason::ClientModuleProtocolError),
     }
 }
 
 /// Waits for the answer to a message, whether the workstation waits for it or not: only then is it
 /// known what became of the message.
-pub(crate) async fn final_reply(pair: &mut Pair) -> Result<Reply, Stop> {
+pub(crate) async fn final_reply(pair: &mut Pair) -> Result<Reply, Reason> {
     loop {
         if let Some(reply) = reply(pair)? {
             return Ok(reply);
         }
         if let Filled::Ended(_) = pair.wait_for_module_alone().await {
-            return Err(Stop::Say(Reason::ClientModuleUnreachable));
+            return Err(Reason::ClientModuleUnreachable);
         }
     }
 }

@@ -24,7 +24,8 @@ const READ_RECEIPT: &str = "Disposition-Notification-To";
 const MIDDLEWARE: &str = "X-KIM-Middleware";
 /// Stands for what a header block says beyond the limit; only a list that takes anything takes it.
 const UNREAD: &str = "\u{2026}";
-const WANTED: &[&str] = &[SERVICE, READ_RECEIPT];
+const MESSAGE_ID: &str = "Message-ID";
+const WANTED: &[&str] = &[SERVICE, READ_RECEIPT, MESSAGE_ID];
 
 /// A message as it comes from the workstation.
 struct Intake {
@@ -192,22 +193,29 @@ async fn finish(
     added: &[&str],
 ) -> Result<(), Stop> {
     let ended = Instant::now();
-    let sent = stalled(pair.stall(), pair.module.send(END)).await;
-    sent.ok_or(Stop::Say(Reason::ClientModuleUnreachable))?;
-    pair.report_traffic();
-    let reply = final_reply(pair).await?;
-    let code = code_of(&pair.module.bytes()[..reply.len]).to_owned();
+    let answer = fate(pair).await;
+    let code = answer.map_or("", |reply| code_of(&pair.module.bytes()[..reply.len])).to_owned();
     pair.shared.observer.emit(Event::MessageSent {
         session: &pair.facts,
         bytes: intake.octets,
         seconds: seconds(ended),
         service: intake.header.values(SERVICE).next(),
+        message_id: intake.header.values(MESSAGE_ID).next(),
         recipients: envelope.recipients,
-        accepted: reply.is_positive(),
+        accepted: answer.map(|reply| reply.is_positive()),
+        left_after: pair.left.map(|left| left.duration_since(ended).as_secs_f64()),
         reply: &code,
         added,
     });
-    bring(pair, reply).await
+    bring(pair, answer.map_err(Stop::Say)?).await
+}
+
+/// The answer to a whole message, which is waited for whether the workstation does so or not.
+async fn fate(pair: &mut Pair) -> Result<Reply, Reason> {
+    let sent = stalled(pair.stall(), pair.module.send(END)).await;
+    sent.ok_or(Reason::ClientModuleUnreachable)?;
+    pair.report_traffic();
+    final_reply(pair).await
 }
 
 /// The refusal of a message, if its header block deserves one.

@@ -1,10 +1,12 @@
 //! Dialling a client module: TCP, TLS, verdict, greeting. Nobody logs in without a permit.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::config::ClientModule;
@@ -36,6 +38,10 @@ pub(crate) struct Module {
     learned: Mutex<Option<Capabilities>>,
     /// The verdict that was reported last.
     reported: Mutex<Option<Arc<Verdict>>>,
+    /// By protocol: it did not answer the last time that it was dialled.
+    silent: [AtomicBool; 2],
+    /// A login found it silent; whoever asks after it should begin to.
+    fell_silent: [Notify; 2],
 }
 
 /// A connection to a client module that waits for a login.
@@ -92,6 +98,8 @@ impl Module {
             patience,
             learned: Mutex::new(None),
             reported: Mutex::new(None),
+            silent: Default::default(),
+            fell_silent: Default::default(),
         })
     }
 
@@ -103,6 +111,15 @@ impl Module {
     /// Keeps what it offers.
     pub(crate) fn learn(&self, capabilities: Capabilities) {
         *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = Some(capabilities);
+    }
+
+    fn is_silent(&self, protocol: Protocol) -> bool {
+        self.silent[index(protocol)].load(Ordering::Relaxed)
+    }
+
+    /// Resolves when a login has found that it does not answer any more.
+    pub(crate) async fn fell_silent(&self, protocol: Protocol) {
+        self.fell_silent[index(protocol)].notified().await;
     }
 
     async fn connect(
@@ -139,6 +156,8 @@ impl Module {
                 ClientModuleState { error: Some(&error.detail), ..ClientModuleState::default() }
             }
         };
+        let silent = matches!(outcome, Err(e) if e.reason == Reason::ClientModuleUnreachable);
+        self.silent[index(protocol)].store(silent, Ordering::Relaxed);
         observer.client_module_state(&self.name, protocol, state);
     }
 
@@ -255,7 +274,8 @@ impl Module {
 }
 
 /// Dials the permit's client module, or its standby where it does not answer. No login has been
-/// sent when this returns.
+/// sent when this returns. Who did not answer the last time is dialled second, so that logins do not
+/// wait for a machine that is off; the probes notice when it is back.
 pub(crate) async fn dial(
     permit: &Permit,
     modules: &super::live::Modules,
@@ -265,13 +285,31 @@ pub(crate) async fn dial(
     let module = modules.get(permit.client_module()).ok_or_else(|| {
         DialError::new(Reason::ClientModuleUnreachable, "not in the configuration")
     })?;
-    let dialled = call(module, protocol, observer).await;
-    let standby = module.config.standby.as_deref().and_then(|name| modules.get(name));
-    match (dialled, standby) {
-        (Err(error), Some(standby)) if error.reason == Reason::ClientModuleUnreachable => {
-            call(standby, protocol, observer).await
+    let Some(standby) = module.config.standby.as_deref().and_then(|name| modules.get(name)) else {
+        return call(module, protocol, observer).await;
+    };
+    let (first, second) = match module.is_silent(protocol) && !standby.is_silent(protocol) {
+        true => (standby, module),
+        false => (module, standby),
+    };
+    let dialled = match call(first, protocol, observer).await {
+        Err(error) if error.reason == Reason::ClientModuleUnreachable => {
+            call(second, protocol, observer).await
         }
-        (dialled, _) => dialled,
+        dialled => dialled,
+    };
+    if let Ok(Dialled::Ready(upstream)) = &dialled
+        && Arc::ptr_eq(&upstream.module, standby)
+    {
+        observer.failed_over(&module.name, &standby.name);
+    }
+    dialled
+}
+
+fn index(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Pop3 => 0,
+        Protocol::Smtp => 1,
     }
 }
 
@@ -281,8 +319,12 @@ async fn call(
     observer: &Observer,
 ) -> Result<Dialled, DialError> {
     let started = Instant::now();
+    let was_silent = module.is_silent(protocol);
     let dialled = module.connect(protocol, observer).await;
     module.tell(protocol, &dialled, started.elapsed().as_secs_f64(), observer);
+    if module.is_silent(protocol) && !was_silent {
+        module.fell_silent[index(protocol)].notify_one();
+    }
     dialled
 }
 

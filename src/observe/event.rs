@@ -50,7 +50,7 @@ pub enum Event<'a> {
         /// False in observe mode: it passed all the same.
         enforced: bool,
     },
-    /// The client module answered the end of a message.
+    /// The client module answered the end of a message, or was lost before it did.
     MessageSent {
         /// Whose.
         session: &'a SessionFacts,
@@ -60,10 +60,15 @@ pub enum Event<'a> {
         seconds: f64,
         /// The value of X-KIM-Dienstkennung.
         service: Option<&'a str>,
+        /// The value of Message-ID, of which no more than a keyed hash is shown.
+        message_id: Option<&'a str>,
         /// How many.
         recipients: u32,
-        /// Whether the answer was a 2xx.
-        accepted: bool,
+        /// Whether the answer was a 2xx; `Err`: there was none, and nobody knows whether the message
+        /// went out.
+        accepted: Result<bool, Reason>,
+        /// After how many seconds of waiting the workstation left, where it left before the answer.
+        left_after: Option<f64>,
         /// Its code, no free text.
         reply: &'a str,
         /// Names of the header lines that kimgate added.

@@ -58,10 +58,8 @@ impl Health {
         self.state().bound = bound;
     }
 
-    pub(super) fn listener(&self, listener: ListenerStatus) {
-        let mut state = self.state();
-        state.listeners.retain(|known| known.name != listener.name);
-        state.listeners.push(listener);
+    pub(super) fn listeners(&self, listeners: Vec<ListenerStatus>) {
+        self.state().listeners = listeners;
     }
 
     pub(super) fn not_after(&self, role: &'static str, unix_seconds: i64) {

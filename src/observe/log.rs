@@ -4,14 +4,15 @@
 //! to the audit and to what commands print.
 
 use std::io::{self, IsTerminal as _};
+use std::sync::OnceLock;
 
 use tracing::{Level, Subscriber, debug, error, info, warn};
-use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, format};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, Registry, reload};
 
 use super::record::Record;
 use super::{Event, LogConfig, LogFormat, LogLevel};
@@ -38,10 +39,24 @@ pub fn init(config: LogConfig) -> io::Result<()> {
             }
         }
     };
+    let (filter, handle) = reload::Layer::new(targets(config.level));
     tracing_subscriber::registry()
-        .with(lines.with_filter(targets(config.level)))
+        .with(lines.with_filter(filter))
         .try_init()
-        .map_err(io::Error::other)
+        .map_err(io::Error::other)?;
+    // The log is the process's, and so is its level.
+    let _ = FILTER.set(handle);
+    Ok(())
+}
+
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// Another level from now on, where [`init`] has started the log.
+pub fn set_level(level: LogLevel) {
+    if let Some(filter) = FILTER.get() {
+        // It fails only where the subscriber is gone, and then nobody logs.
+        let _ = filter.reload(targets(level));
+    }
 }
 
 /// Whether standard error is what systemd says it has connected to the journal (systemd.exec(5)).
@@ -155,13 +170,29 @@ pub(super) fn say(event: &Event<'_>, r: &Record) {
             would_deny = r.would_deny,
             rule = rule,
         ),
-        Event::MessageSent { accepted: true, .. } => line!(
+        Event::MessageSent { accepted: Ok(true), left_after: Some(_), .. } => line!(
+            warn,
+            r,
+            "message sent, but the workstation left before it heard so; it may send it again",
+            message_id = r.message_id.as_deref(),
+            left_after = r.left_after,
+            seconds = seconds,
+        ),
+        Event::MessageSent { accepted: Ok(true), .. } => line!(
             info,
             r,
             "message sent",
             service = r.service.as_deref(),
             bytes = bytes,
             recipients = r.recipients,
+            seconds = seconds,
+        ),
+        Event::MessageSent { accepted: Err(_), .. } => line!(
+            warn,
+            r,
+            "the client module was lost before it answered: nobody knows whether the message went out",
+            message_id = r.message_id.as_deref(),
+            reason = reason,
             seconds = seconds,
         ),
         Event::MessageSent { .. } => line!(

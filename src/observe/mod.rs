@@ -22,7 +22,7 @@ pub use config::{
 };
 pub use event::{ClientModuleState, Direction, Event, Phase, SessionFacts, SessionId};
 pub use live::LiveSession;
-pub use log::init as init_log;
+pub use log::{init as init_log, set_level as set_log_level};
 pub use printable::printable;
 pub use pseudonym::Pseudonyms;
 pub use status::{
@@ -32,14 +32,13 @@ pub use status::{
 };
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use time::OffsetDateTime;
 
 use crate::kim::{Account, Doubt};
-use crate::words::{Protocol, Reason, Security};
+use crate::words::{Protocol, Reason};
 use audit::Audit;
 use health::Health;
 use labels::Labels;
@@ -61,6 +60,8 @@ struct Inner {
     labels: ArcSwap<Labels>,
     audit: Audit,
     names: Pseudonyms,
+    /// Always on: a Message-ID may name its sender's machine, and need only be told from another.
+    message_ids: Pseudonyms,
     sessions: Sessions,
     health: Health,
     turns: OnceLock<Box<dyn Fn() -> Turns + Send + Sync>>,
@@ -75,11 +76,20 @@ impl Observer {
             true => Pseudonyms::open(&config.audit.state_dir)?,
             false => Pseudonyms::Off,
         };
+        let message_ids = match config.audit.off {
+            true => Pseudonyms::passing(),
+            // Without its folder kimgate can do its work, as long as nobody asked for pseudonyms.
+            false => Pseudonyms::open(&config.audit.state_dir).unwrap_or_else(|error| {
+                tracing::warn!(%error, "hashes of Message-IDs will be others after a restart");
+                Pseudonyms::passing()
+            }),
+        };
         let inner = Inner {
             audit: Audit::start(&config.audit, metrics.audit_lost())?,
             health: Health::new(&labels, OffsetDateTime::now_utc()),
             labels: ArcSwap::from_pointee(labels),
             names,
+            message_ids,
             sessions: Sessions::default(),
             turns: OnceLock::new(),
             metrics,
@@ -89,7 +99,8 @@ impl Observer {
 
     /// Says that something happened.
     pub fn emit(&self, event: Event<'_>) {
-        let Inner { metrics, labels, audit, names, sessions, health, .. } = &*self.inner;
+        let Inner { metrics, labels, audit, names, message_ids, sessions, health, .. } =
+            &*self.inner;
         let now = OffsetDateTime::now_utc();
         match event {
             Event::Connected(session) => drop(sessions.open(session)),
@@ -105,7 +116,10 @@ impl Observer {
             | Event::ConfigLoaded { .. } => {}
         }
         metrics.count(&event, &labels.load(), unix_seconds(now));
-        let record = Record::new(&event, now, names);
+        let mut record = Record::new(&event, now, names);
+        if let Event::MessageSent { message_id: Some(id), .. } = event {
+            record.message_id = Some(message_ids.of(id).into_owned());
+        }
         if health.note(&event, &record) {
             audit.write(&record);
             log::say(&event, &record);
@@ -125,6 +139,11 @@ impl Observer {
         LiveSession::new(self.clone(), self.inner.sessions.open(session), session)
     }
 
+    /// An account as log lines show it.
+    pub fn named(&self, address: &str) -> String {
+        self.inner.names.of(address).into_owned()
+    }
+
     /// Replaces the names that may become labels, after a reload.
     pub fn rename(&self, names: KnownNames) {
         let new = Arc::new(Labels::new(names));
@@ -133,16 +152,9 @@ impl Observer {
         self.inner.health.rename(&new);
     }
 
-    /// A listener is bound.
-    pub fn listener_bound(
-        &self,
-        name: &str,
-        protocol: Protocol,
-        address: SocketAddr,
-        security: Security,
-    ) {
-        let listener = ListenerStatus { name: name.into(), protocol, address, security };
-        self.inner.health.listener(listener);
+    /// The addresses that are open now.
+    pub fn listeners(&self, listeners: Vec<ListenerStatus>) {
+        self.inner.health.listeners(listeners);
     }
 
     /// When a certificate of kimgate's own ends.
@@ -172,6 +184,18 @@ impl Observer {
     /// more to say than [`Event::Certificate`] has said then.
     pub fn certificate_judged_again(&self, client_module: &str, class: &'static str) {
         self.inner.metrics.verdict(client_module, class);
+    }
+
+    /// A login goes to the standby, because the client module does not answer.
+    pub fn failed_over(&self, client_module: &str, standby: &str) {
+        tracing::warn!(
+            client_module,
+            standby,
+            "client module does not answer, its standby is used"
+        );
+        if self.inner.labels.load().has_client_module(client_module) {
+            self.inner.metrics.failed_over(client_module);
+        }
     }
 
     /// Octets went through. [`LiveSession::relayed`] calls this.

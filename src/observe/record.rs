@@ -53,6 +53,9 @@ pub(super) struct Record {
     pub(super) rule: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) service: Option<String>,
+    /// A keyed hash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) message_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,6 +64,9 @@ pub(super) struct Record {
     pub(super) bytes_to_module: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) seconds: Option<f64>,
+    /// How long the workstation waited for the answer, where it left before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) left_after: Option<f64>,
     /// From RETR to the first octet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) wait: Option<f64>,
@@ -124,16 +130,19 @@ impl Record {
                 service,
                 recipients,
                 accepted,
+                left_after,
                 reply,
                 added,
                 ..
             } => Self {
                 action: Some(Action::Send.as_str()),
-                accepted: Some(accepted),
+                accepted: accepted.ok(),
+                reason: accepted.err().map(Reason::as_str),
+                left_after: left_after.map(milliseconds),
                 service: service.map(shown),
                 bytes: Some(bytes),
                 seconds: Some(milliseconds(seconds)),
-                reply: Some(shown(reply)),
+                reply: (!reply.is_empty()).then(|| shown(reply)),
                 recipients: Some(recipients),
                 added: added.iter().map(|name| shown(name)).collect(),
                 ..base

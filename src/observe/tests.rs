@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::kim::{Account, Login};
-use crate::words::{Action, Close};
+use crate::words::{Action, Close, Security};
 
 /// What no output may contain as it stands: line ends, an escape sequence, a reversed text.
 const HOSTILE: &str =
@@ -94,8 +94,10 @@ fn say_everything(observer: &Observer, session: &SessionFacts, text: &str) {
         bytes: 1000,
         seconds: 6.5,
         service: Some(text),
+        message_id: Some(text),
         recipients: 2,
-        accepted,
+        accepted: Ok(accepted),
+        left_after: None,
         reply: text,
         added: &["X-KIM-Middleware"],
     };
@@ -502,12 +504,13 @@ fn ready_needs_listeners_and_a_client_module_for_each_protocol_that_they_speak()
     let up = |up| ClientModuleState { up, ..ClientModuleState::default() };
     let missing = || observer.readiness().missing;
     assert_eq!(missing(), [Missing::Listeners]);
-    observer.listener_bound("pop3s", Protocol::Pop3, here, Security::Implicit);
+    observer.listeners(vec![listener("pop3s", Protocol::Pop3, here)]);
     observer.ready(true);
     assert_eq!(missing(), [Missing::ClientModulePop3]);
     observer.client_module_state("main", Protocol::Pop3, up(true));
     assert!(observer.readiness().ready);
-    observer.listener_bound("smtps", Protocol::Smtp, here, Security::Implicit);
+    let pop3s = listener("pop3s", Protocol::Pop3, here);
+    observer.listeners(vec![pop3s, listener("smtps", Protocol::Smtp, here)]);
     assert_eq!(missing(), [Missing::ClientModuleSmtp]);
     observer.client_module_state("main", Protocol::Smtp, up(true));
     assert!(observer.readiness().ready);
@@ -523,7 +526,7 @@ fn the_status_comes_back_from_its_json() {
     say_everything(&observer, &facts, "x");
     let _live = observer.track(&facts);
     let here = SocketAddr::from(([127, 0, 0, 1], 995));
-    observer.listener_bound("pop3s", Protocol::Pop3, here, Security::StartTls);
+    observer.listeners(vec![listener("pop3s", Protocol::Pop3, here)]);
     observer.listener_not_after("listener", 1_900_000_000);
     let status = observer.status();
     let json = serde_json::to_string(&status).unwrap();
@@ -559,4 +562,8 @@ fn promtool_has_nothing_to_say() {
     let output = promtool.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}
+
+fn listener(name: &str, protocol: Protocol, address: SocketAddr) -> ListenerStatus {
+    ListenerStatus { name: name.into(), protocol, address, security: Security::Implicit }
 }

@@ -50,8 +50,8 @@ pub(super) struct WorkstationTable {
 /// Who is at the other end of a connection, as far as address and certificate say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Station {
-    name: Option<Arc<str>>,
-    certificate_names: Arc<[String]>,
+    pub(super) name: Option<Arc<str>>,
+    pub(super) certificate_names: Arc<[String]>,
 }
 
 impl Station {
@@ -91,6 +91,11 @@ impl Policy {
     /// The account as the configuration spells it, if it is there.
     pub fn configured(&self, account: &Account) -> Option<&str> {
         self.accounts.get(account.as_str())?.written.as_deref()
+    }
+
+    /// Whether somebody at a workstation that no entry describes gets past that question.
+    pub fn lets_strangers_in(&self) -> bool {
+        self.unknown_workstations == Otherwise::Allow || self.mode == Mode::Observe
     }
 
     /// Decides about a login. While refusals are only recorded the answer is always a permit.

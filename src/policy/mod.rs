@@ -6,6 +6,7 @@
 //! and writes each step down.
 
 mod account;
+mod changes;
 mod compile;
 mod decide;
 mod error;
@@ -24,6 +25,7 @@ mod trace;
 #[cfg(test)]
 mod table;
 
+pub use changes::Changes;
 pub use decide::{Policy, Request, Station};
 pub use error::{Problem, RuleError};
 pub use explain::{Explanation, Outcome, Step, StepName, Wish};

@@ -54,6 +54,13 @@ impl Default for Rules {
     }
 }
 
+impl Rules {
+    /// Whether somebody at a workstation that no entry describes gets past that question.
+    pub fn lets_strangers_in(&self) -> bool {
+        self.unknown_workstations == Otherwise::Allow || self.mode == Mode::Observe
+    }
+}
+
 /// Whether refusals are carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -202,7 +202,7 @@ impl World {
     }
 
     /// Puts these lines in force, in place of those that the world was started with.
-    pub(crate) fn reload(&self, lines: &[&str]) -> Result<(), Vec<String>> {
+    pub(crate) fn reload(&self, lines: &[&str]) -> Result<Vec<String>, Vec<String>> {
         let file = self.folder.path().join("kimgate.toml");
         std::fs::write(file, laid_over(&self.own_lines, lines)).unwrap();
         self.reloader.reload()
@@ -211,7 +211,7 @@ impl World {
     /// Puts a whole configuration in force, but for what the world itself has to say.
     pub(crate) fn put_in_force(&self, toml: &str) -> Result<(), Vec<String>> {
         std::fs::write(self.file(), [&self.own_lines.join("\n"), toml].join("\n")).unwrap();
-        self.reloader.reload()
+        self.reloader.reload().map(drop)
     }
 
     /// Where the configuration stands.
@@ -221,7 +221,7 @@ impl World {
 
     /// Puts in force what somebody has changed in the file.
     pub(crate) fn reload_file(&self) -> Result<(), Vec<String>> {
-        self.reloader.reload()
+        self.reloader.reload().map(drop)
     }
 
     /// Tells the gateway to stop, as SIGTERM does.

@@ -5,7 +5,6 @@ mod mask;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -16,9 +15,9 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use super::admin::{Admin, get};
 use super::amounts::octets;
-use super::status::{admin_address, fetch};
-use super::{ConfigFile, Failure, Screen};
+use super::{Failure, Screen};
 use crate::config::{Finding, effective, load};
 use crate::observe::rotated_audit;
 use mask::Mask;
@@ -32,10 +31,7 @@ use mask::Mask;
     kimgate support --output ticket-4711.tar.gz --with-addresses")]
 pub(super) struct Support {
     #[command(flatten)]
-    file: ConfigFile,
-    /// The admin address, whatever the configuration says; default: admin.address, 127.0.0.1:9465
-    #[arg(long, value_name = "ADDR")]
-    address: Option<SocketAddr>,
+    admin: Admin,
     /// Where to; default: kimgate-support-TIME.tar.gz here. A file that is there is not overwritten
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -52,10 +48,10 @@ impl Support {
         let now = OffsetDateTime::now_utc();
         let mut mask = Mask::new(self.with_addresses);
         let mut parts = vec![("about.txt", about(now))];
-        if let Ok(path) = self.file.path() {
+        if let Ok(path) = self.admin.file().path() {
             parts.extend(configuration(&path, &mut mask));
         }
-        parts.extend(running(self.address, &self.file, &mut mask));
+        parts.extend(running(&self.admin, &mut mask));
         let path = match self.output {
             Some(path) => path,
             None => PathBuf::from(format!("kimgate-support-{}.tar.gz", stamp(now))),
@@ -167,9 +163,9 @@ fn is_fault(line: &Map<String, Value>) -> bool {
 }
 
 /// What the running gateway says of itself.
-fn running(address: Option<SocketAddr>, file: &ConfigFile, mask: &mut Mask) -> Vec<Part> {
+fn running(admin: &Admin, mask: &mut Mask) -> Vec<Part> {
     let page = |path: &str| {
-        let answer = admin_address(address, file).and_then(|address| fetch(address, path));
+        let answer = admin.address().and_then(|address| get(address, path));
         match answer {
             Ok(body) => String::from_utf8_lossy(&body).into_owned(),
             Err(failure) => failure.message.unwrap_or_default() + "\n",

@@ -8,6 +8,8 @@ use super::entry;
 use crate::config::build::network;
 use crate::config::finding::{Key, Report};
 use crate::config::settings::{ClientCertificates, Listener, Settings};
+use crate::gateway::{Exposure, exposure};
+use crate::policy::{Mode, Otherwise};
 use crate::words::{Protocol, Security};
 
 pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
@@ -27,6 +29,52 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
     same_address(settings, report);
     tls(settings, report);
     admin(settings, report);
+    exposed(settings, report);
+}
+
+/// What `run` refuses. Here only where an address is named: what 0.0.0.0 comes to is another thing
+/// at each machine, and `check` and `run` ask theirs.
+fn exposed(settings: &Settings, report: &mut Report<'_>) {
+    let listeners = settings.listeners.iter();
+    let listeners = listeners.filter_map(|(n, l)| Some((entry("listeners", n), l.address?.0)));
+    let admin = settings.admin.address.0.map(|address| (Key::of(&["admin"]), address.0));
+    let policy = &settings.policy;
+    let strangers = policy.unknown_workstations == Otherwise::Allow || policy.mode == Mode::Observe;
+    let mut is_public = false;
+    for (key, address) in listeners.chain(admin) {
+        let lets_in = strangers && key != Key::of(&["admin"]);
+        let Some(exposure) = exposure(address, &[], lets_in) else { continue };
+        is_public |= matches!(exposure, Exposure::Public(_));
+        if settings.gateway.public {
+            continue;
+        }
+        let problem = match exposure {
+            Exposure::Public(_) => format!("{address} can be reached from the internet"),
+            Exposure::Strangers(_) => format!(
+                "{address} is in no private network, and the rules let unknown workstations in"
+            ),
+        };
+        let remedy = "name an address of the practice's own network; public = true under [gateway] \
+                      says that it is meant";
+        report.error(&key.join("address"), problem, remedy);
+    }
+    if settings.gateway.public && is_public {
+        in_public(settings, strangers, report);
+    }
+}
+
+/// What is missing where the internet is let in on purpose.
+fn in_public(settings: &Settings, strangers: bool, report: &mut Report<'_>) {
+    if settings.tls.client_certificates != ClientCertificates::Required {
+        let problem = "on the internet an address says nothing about who is there";
+        let remedy = "write \"required\", and client_ca";
+        report.warning(&Key::of(&["tls", "client_certificates"]), problem, remedy);
+    }
+    if strangers {
+        let problem = "with a public address, anybody on the internet may try logins";
+        let remedy = "write unknown_workstations = \"deny\" and mode = \"enforce\"";
+        report.warning(&Key::of(&["policy"]), problem, remedy);
+    }
 }
 
 /// Each is compared with every other.

@@ -34,10 +34,13 @@ pub(super) struct Families {
     pub(super) login_seconds: HistogramVec,
     pub(super) client_module_up: IntGaugeVec,
     pub(super) connect_seconds: Histogram,
+    pub(super) failovers: IntCounterVec,
     pub(super) certificate_verdicts: IntCounterVec,
     pub(super) certificate_not_after: IntGaugeVec,
     pub(super) messages: IntCounterVec,
     pub(super) messages_rejected: IntCounter,
+    pub(super) messages_unanswered: IntCounter,
+    pub(super) messages_unheard: IntCounter,
     pub(super) message_bytes: IntCounterVec,
     /// By protocol and direction: moved with every piece that is relayed.
     pub(super) relay_bytes: [[IntCounter; 2]; 2],
@@ -123,6 +126,11 @@ impl Families {
                 "From dialling a client module to its greeting.",
                 CONNECT_BUCKETS,
             )?,
+            failovers: register.counters(
+                "kimgate_failovers_total",
+                "Logins that went to the standby, by the client module that did not answer.",
+                &["client_module"],
+            )?,
             certificate_verdicts: register.counters(
                 "kimgate_certificate_verdicts_total",
                 "Certificates of client modules, by how they were judged.",
@@ -141,6 +149,14 @@ impl Families {
             messages_rejected: register.counter(
                 "kimgate_messages_rejected_total",
                 "Sent messages that the client module refused at their end.",
+            )?,
+            messages_unanswered: register.counter(
+                "kimgate_messages_unanswered_total",
+                "Sent messages whose client module was lost before it answered.",
+            )?,
+            messages_unheard: register.counter(
+                "kimgate_messages_accepted_after_client_left_total",
+                "Sent messages that the client module accepted when the workstation had left.",
             )?,
             message_bytes: register.counters(
                 "kimgate_message_bytes_total",

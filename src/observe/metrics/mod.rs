@@ -53,12 +53,15 @@ impl Metrics {
                     self.0.would_deny.with_label_values(&[reason.as_str()]).inc();
                 }
             }
-            Event::MessageSent { bytes, seconds, service, accepted, .. } => {
+            Event::MessageSent { bytes, seconds, service, accepted, left_after, .. } => {
                 self.0.end_of_data_seconds.observe(sane(seconds));
-                if accepted {
-                    self.message("sent", labels.service(service), bytes);
-                } else {
-                    self.0.messages_rejected.inc();
+                match accepted {
+                    Ok(true) => self.message("sent", labels.service(service), bytes),
+                    Ok(false) => self.0.messages_rejected.inc(),
+                    Err(_) => self.0.messages_unanswered.inc(),
+                }
+                if accepted == Ok(true) && left_after.is_some() {
+                    self.0.messages_unheard.inc();
                 }
             }
             Event::MessageReceived { bytes, wait, service, decryption, integrity, .. } => {
@@ -134,6 +137,10 @@ impl Metrics {
 
     pub(super) fn verdict(&self, client_module: &str, class: &'static str) {
         self.0.certificate_verdicts.with_label_values(&[client_module, class]).inc();
+    }
+
+    pub(super) fn failed_over(&self, client_module: &str) {
+        self.0.failovers.with_label_values(&[client_module]).inc();
     }
 
     pub(super) fn not_after(&self, role: &str, unix_seconds: i64) {

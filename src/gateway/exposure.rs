@@ -1,0 +1,98 @@
+//! Guards against a gateway that can be reached from where nobody meant: it is made for the network
+//! of one practice, where an address says which PC it is.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Why an address is not opened unless the configuration says that it is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// The internet reaches it.
+    Public(IpAddr),
+    /// It is in no private network, and workstations that nobody described are let in.
+    Strangers(IpAddr),
+}
+
+/// What is wrong with listening at `address`, on a machine with these addresses of its own.
+pub fn exposure(address: SocketAddr, own: &[IpAddr], lets_strangers_in: bool) -> Option<Exposure> {
+    let reached: Vec<IpAddr> = match address.ip() {
+        ip if !ip.is_unspecified() => vec![ip.to_canonical()],
+        // A socket of IPv6 takes IPv4 as well, unless the system says otherwise.
+        IpAddr::V6(_) => own.iter().map(IpAddr::to_canonical).collect(),
+        IpAddr::V4(_) => own.iter().map(IpAddr::to_canonical).filter(IpAddr::is_ipv4).collect(),
+    };
+    let public = reached.iter().find(|ip| !is_private(**ip) && !is_shared(**ip));
+    let strange = reached.iter().find(|ip| lets_strangers_in && !is_private(**ip));
+    public.map(|ip| Exposure::Public(*ip)).or(strange.map(|ip| Exposure::Strangers(*ip)))
+}
+
+/// The addresses of this machine; none where the system does not tell.
+pub fn own_addresses() -> Vec<IpAddr> {
+    match if_addrs::get_if_addrs() {
+        Ok(interfaces) => interfaces.iter().map(if_addrs::Interface::ip).collect(),
+        Err(error) => {
+            tracing::warn!(%error, "whether this machine has public addresses is not known");
+            Vec::new()
+        }
+    }
+}
+
+/// Of the machine itself, of its link, or of a network that somebody runs for themselves (RFC 1918,
+/// RFC 3927, RFC 4193).
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+/// Shared by the customers of one provider (RFC 6598); the Telematikinfrastruktur uses it as well.
+fn is_shared(ip: IpAddr) -> bool {
+    const SHARED: (Ipv4Addr, u32) = (Ipv4Addr::new(100, 64, 0, 0), 10);
+    matches!(ip, IpAddr::V4(ip) if ip.to_bits() >> (32 - SHARED.1) == SHARED.0.to_bits() >> (32 - SHARED.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_that_strangers_reach_are_exposed() {
+        let public = |ip: &str| Some(Exposure::Public(ip.parse().unwrap()));
+        let strangers = |ip: &str| Some(Exposure::Strangers(ip.parse().unwrap()));
+        let home = &["127.0.0.1", "192.168.0.5", "::1", "fe80::1", "fd00::5"][..];
+        let dual = &["127.0.0.1", "192.168.0.5", "2a02:8071::5"][..];
+        let rented = &["127.0.0.1", "203.0.113.5"][..];
+        let ti = &["127.0.0.1", "100.102.3.4"][..];
+        let table: Vec<(&str, &[&str], bool, Option<Exposure>)> = vec![
+            ("127.0.0.1:995", rented, true, None),
+            ("192.168.0.5:995", rented, true, None),
+            ("[fd00::5]:995", rented, true, None),
+            ("203.0.113.5:995", home, false, public("203.0.113.5")),
+            ("[2a02:8071::5]:995", home, false, public("2a02:8071::5")),
+            ("[::ffff:203.0.113.5]:995", home, false, public("203.0.113.5")),
+            ("0.0.0.0:995", home, true, None),
+            ("[::]:995", home, true, None),
+            // Many practices have a public IPv6 address behind their router's firewall.
+            ("0.0.0.0:995", dual, true, None),
+            ("[::]:995", dual, false, public("2a02:8071::5")),
+            ("0.0.0.0:995", rented, false, public("203.0.113.5")),
+            ("[::]:995", rented, false, public("203.0.113.5")),
+            ("0.0.0.0:995", ti, false, None),
+            ("0.0.0.0:995", ti, true, strangers("100.102.3.4")),
+            ("100.127.255.255:995", home, true, strangers("100.127.255.255")),
+            ("100.128.0.0:995", home, false, public("100.128.0.0")),
+            ("172.32.0.1:995", home, false, public("172.32.0.1")),
+            ("0.0.0.0:995", &[], true, None),
+        ];
+        for (address, own, lets_in, expected) in table {
+            let own: Vec<IpAddr> = own.iter().map(|ip| ip.parse().unwrap()).collect();
+            let found = exposure(address.parse().unwrap(), &own, lets_in);
+            assert_eq!(found, expected, "{address} {own:?} {lets_in}");
+        }
+    }
+
+    #[test]
+    fn this_machine_has_an_address() {
+        assert!(own_addresses().iter().any(|ip| ip.is_loopback()));
+    }
+}
