@@ -57,6 +57,11 @@ certs FOLDER *NAMES:
 image:
     docker build --file docker/Dockerfile --tag kimgate .
 
+# The Debian package, from a release build.
+package:
+    cargo build --locked --release
+    .ci/package.sh
+
 # Run `just check` before each commit, and refuse private keys.
 hook:
     install -m 755 .ci/pre-commit "$(git rev-parse --git-path hooks)/pre-commit"

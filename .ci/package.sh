@@ -13,6 +13,12 @@ out=${2:-$target/debian}
 version=${3:-$(field '["packages"][0]["version"]')-1}
 architecture=$(dpkg --print-architecture)
 
+# 0 is a service that can touch nothing, 100 one that can touch everything.
+if command -v systemd-analyze >/dev/null; then
+    systemd-analyze security --offline=true --threshold=15 --no-pager config/systemd/kimgate.service \
+        | tail -1 >&2
+fi
+
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 chmod 755 "$root"
