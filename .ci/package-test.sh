@@ -28,6 +28,7 @@ config=/etc/kimgate/kimgate.toml
 until_true() { for _ in $(seq 200); do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; done; fail "$*"; }
 
 step "build"
+export DPKG_DEB_COMPRESSOR_TYPE=none # it is thrown away again
 binary=${1:-target/release/kimgate}
 old=$(.ci/package.sh "$binary" "$work" 0.0.1-1)
 new=$(.ci/package.sh "$binary" "$work" 0.0.1-2)
@@ -57,6 +58,7 @@ import sys
 path, pins = sys.argv[1:]
 text = open(path).read()
 text = text.replace('#host = "192.168.0.22"', 'host = "127.0.0.1"\npop3_port = 2995\nsmtp_port = 2465')
+text = text.replace("0.0.0.0:", "127.0.0.1:")
 text = text.replace("[client_modules.main.trust]", "[client_modules.main.trust]\n" + pins)
 text += '\n[workstations.PC1]\naddresses = ["127.0.0.1"]\n[accounts."prx@praxis.kim.telematik"]\n'
 open(path, "w").write(text)
