@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::autoconfig::{self, Autoconfig};
 use crate::config::{Config, Finding, Severity, load};
 use crate::gateway::{
     ExposedError, Gateway, Handle, Listener, Sockets, StartError, exposure, own_addresses,
@@ -60,6 +61,8 @@ impl App {
     pub async fn open(config: Config, mut sockets: Sockets) -> Result<Self, AppError> {
         let observer = Observer::new(config.observe.clone()).map_err(AppError::Observe)?;
         let policy = compile(&config)?;
+        let autoconfig = Arc::new(autoconfig::InForce::default());
+        autoconfig.replace(autoconfig_of(&config)?);
         let handed = sockets.remove(ADMIN).and_then(|mut sockets| sockets.pop());
         let gateway = Gateway::open(config.gateway.clone(), policy, observer.clone(), sockets)?;
         let admin = match (&config.admin, handed) {
@@ -88,6 +91,7 @@ impl App {
             gateway: gateway.handle(),
             observer,
             may_look: Arc::new(ArcSwap::from_pointee(allowed(&config))),
+            autoconfig,
             in_force: Mutex::new(config),
         }));
         Ok(Self { gateway, admin, reloader })
@@ -121,8 +125,9 @@ impl App {
         let drained = CancellationToken::new();
         let pages: Option<JoinHandle<io::Result<()>>> = admin.map(|listener| {
             let may_look = reloader.0.may_look.clone();
+            let workstations = reloader.0.autoconfig.clone();
             let reload = Arc::new(move || reloader.answer());
-            let pages = admin::Pages { observer: observer.clone(), may_look, reload };
+            let pages = admin::Pages { observer: observer.clone(), may_look, workstations, reload };
             tokio::spawn(admin::serve(listener, pages, drained.clone()))
         });
         gateway.serve(shutdown).await;
@@ -147,6 +152,7 @@ struct Running {
     gateway: Handle,
     observer: Observer,
     may_look: Arc<ArcSwap<Vec<IpNet>>>,
+    autoconfig: Arc<autoconfig::InForce>,
     /// Locked for a whole reload: one comes after the other.
     in_force: Mutex<Config>,
 }
@@ -193,9 +199,10 @@ impl Reloader {
     }
 
     fn put_in_force(&self, in_force: &mut Config, config: Config) -> Result<Vec<String>, String> {
-        let Running { gateway, observer, may_look, .. } = &*self.0;
+        let Running { gateway, observer, may_look, autoconfig, .. } = &*self.0;
         let (old, new) = (compile(in_force), compile(&config));
         let new = new.map_err(|error| error.to_string())?;
+        let asked = autoconfig_of(&config).map_err(|error| error.to_string())?;
         let changes = old.map_or_else(
             |_| Changes::default(),
             |old| Changes::between((&in_force.rules, &old), (&config.rules, &new)),
@@ -203,6 +210,7 @@ impl Reloader {
         gateway.reload(config.gateway.clone(), new).map_err(|error| error.to_string())?;
         observer.rename(config.observe.names.clone());
         may_look.store(Arc::new(allowed(&config)));
+        autoconfig.replace(asked);
         if in_force.log.level != config.log.level {
             observe::set_log_level(config.log.level);
         }
@@ -248,6 +256,10 @@ fn further_changes(old: &Config, new: &Config) -> Vec<String> {
     if allowed(old) != allowed(new) {
         lines.push("admin.allow: applied".into());
     }
+    let tells = |config: &Config| config.admin.as_ref().is_some_and(|admin| admin.autoconfig);
+    if tells(old) != tells(new) {
+        lines.push("admin.autoconfig: applied".into());
+    }
     let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
     let audit = |config: &Config| {
         let audit = &config.observe.audit;
@@ -267,6 +279,14 @@ fn further_changes(old: &Config, new: &Config) -> Vec<String> {
 /// Who may see the admin pages.
 fn allowed(config: &Config) -> Vec<IpNet> {
     config.admin.as_ref().map(|admin| admin.allow.clone()).unwrap_or_default()
+}
+
+/// What workstations may ask for under this configuration.
+fn autoconfig_of(config: &Config) -> Result<Option<Autoconfig>, AppError> {
+    match config.admin.as_ref().is_some_and(|admin| admin.autoconfig) {
+        true => Ok(Some(Autoconfig::new(config.clone(), compile(config)?))),
+        false => Ok(None),
+    }
 }
 
 fn compile(config: &Config) -> Result<Policy, AppError> {

@@ -8,6 +8,8 @@ use kimgate::words::Protocol;
 use serde_json::Value;
 use support::dialogue::{ADDRESS, PASSWORD, auth_plain};
 use support::world::{LOGIN, World};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 const MESSAGE: &[u8] =
     b"Subject: Geheimer Befund\r\nX-KIM-Dienstkennung: KIM-Mail;Default;V1.0\r\n\r\nhello\r\n";
@@ -123,6 +125,45 @@ async fn the_status_shows_who_is_there_and_says_no_secret() {
             assert!(!output.contains(secret), "{secret} in {output}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_workstation_gets_its_own_logins_and_sees_nothing_else() {
+    let off = World::start(&[r#"admin.allow = ["127.0.0.9/32"]"#]).await;
+    assert_eq!(get_from(&off, 3, "/mail/config-v1.1.xml").await.0, 403);
+    let lines = [r#"admin.allow = ["127.0.0.9/32"]"#, "admin.autoconfig = true"];
+    let world = World::start(&lines).await;
+    for path in ["/mail/config-v1.1.xml", "/.well-known/autoconfig/mail/config-v1.1.xml"] {
+        let question = format!("{path}?emailaddress=prx%40praxis.kim.telematik");
+        let (status, file) = get_from(&world, 3, &question).await;
+        assert_eq!(status, 200, "{file}");
+        for login in ["mail.kim.telematik:995#M1#cs#PC3<", "mail.kim.telematik:465#M1#cs#PC3<"] {
+            assert!(file.contains(login), "no {login} in {file}");
+        }
+        // A workstation without a list, the same and no other page, a stranger, an administrator.
+        assert_eq!(get_from(&world, 2, &question).await.0, 404);
+        for page in ["/", "/status", "/metrics", "/live", "/mail/"] {
+            assert_eq!(get_from(&world, 3, page).await.0, 403, "{page}");
+        }
+        assert_eq!(get_from(&world, 66, &question).await.0, 403);
+        assert_eq!(get_from(&world, 9, &question).await.0, 404);
+        assert_eq!(get_from(&world, 9, "/live").await.0, 200);
+    }
+    // And it ends with the switch.
+    world.reload(&lines[..1]).unwrap();
+    assert_eq!(get_from(&world, 3, "/mail/config-v1.1.xml").await.0, 403);
+}
+
+/// What the admin address answers to 127.0.0.`from`.
+async fn get_from(world: &World, from: u8, path: &str) -> (u16, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, from], 0).into()).unwrap();
+    let mut tcp = socket.connect(world.admin).await.unwrap();
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", world.admin);
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).await.unwrap();
+    (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ const LAYERS: &[Layer] = &[
 ];
 
 /// These put the rest together and may use all of it.
-const TOP: &[&str] = &["config", "app", "cli", "lib", "main"];
+const TOP: &[&str] = &["config", "app", "autoconfig", "cli", "lib", "main"];
 
 #[test]
 fn no_module_reaches_upwards_or_sideways() {

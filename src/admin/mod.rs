@@ -8,11 +8,17 @@
 //! | `/live`    | 200 while the process runs                                                  |
 //! | `/ready`   | 200 if mail can go through, else 503 and what is missing                    |
 //! | `/reload`  | POST: reads the configuration again; 200 and what changed, or 422 and why not |
+//!
+//! Workstations may ask for one more, if that is switched on; see [`Workstations`].
 
 mod page;
 mod server;
+mod workstations;
 
 pub use server::{Config, Pages, Reloaded, serve};
+pub use workstations::Workstations;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -27,7 +33,8 @@ use axum::routing::{get, post};
 
 /// The routes. On loopback, only loopback names are answered to; see [`server::names_loopback`].
 fn routes(pages: Pages, loopback: bool) -> Router {
-    Router::new()
+    let theirs = workstations::routes(pages.workstations.clone());
+    let pages = Router::new()
         .route("/", get(async || Html(page::HTML)))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
@@ -35,7 +42,17 @@ fn routes(pages: Pages, loopback: bool) -> Router {
         .route("/ready", get(ready))
         .route("/reload", post(reload))
         .with_state(pages)
-        .layer(middleware::from_fn_with_state(loopback, guard))
+        .merge(theirs);
+    guarded(pages, loopback)
+}
+
+/// What a workstation may see that may not look at anything else.
+fn workstation_routes(workstations: Arc<dyn Workstations>, loopback: bool) -> Router {
+    guarded(workstations::only(workstations), loopback)
+}
+
+fn guarded(routes: Router, loopback: bool) -> Router {
+    routes.layer(middleware::from_fn_with_state(loopback, guard))
 }
 
 async fn status(State(pages): State<Pages>) -> Response {

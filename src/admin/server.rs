@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::Router;
 use axum::extract::Request;
 use axum::http::header::HOST;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -21,11 +21,14 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::routes;
+use super::workstations::{Peer, Workstations};
+use super::{routes, workstation_routes};
 use crate::observe::Observer;
 
 /// Requests at the same time.
 const CONNECTIONS: usize = 64;
+/// Workstations that ask for their accounts.
+const WORKSTATIONS: usize = 16;
 /// Strangers who are being told so; they never take the place of somebody who may look.
 const STRANGERS: usize = 8;
 /// For a request's header.
@@ -44,6 +47,8 @@ pub struct Config {
     pub address: SocketAddr,
     /// Who may look.
     pub allow: Vec<IpNet>,
+    /// Workstations may ask for their own accounts.
+    pub autoconfig: bool,
 }
 
 /// What the pages are made from, and who may see them.
@@ -53,6 +58,8 @@ pub struct Pages {
     pub observer: Observer,
     /// Who may look; a reload replaces it.
     pub may_look: Arc<ArcSwap<Vec<IpNet>>>,
+    /// Who else may ask, and what for.
+    pub workstations: Arc<dyn Workstations>,
     /// Reads the configuration again; may block.
     pub reload: Arc<dyn Fn() -> Reloaded + Send + Sync>,
 }
@@ -73,9 +80,11 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let loopback = listener.local_addr()?.ip().to_canonical().is_loopback();
-    let may_look = pages.may_look.clone();
-    let routes = routes(pages, loopback);
-    let [guests, strangers] = [CONNECTIONS, STRANGERS].map(|count| Arc::new(Semaphore::new(count)));
+    let (may_look, workstations) = (pages.may_look.clone(), pages.workstations.clone());
+    let theirs = workstation_routes(workstations.clone(), loopback);
+    let all = routes(pages, loopback);
+    let [guests, known, strangers] =
+        [CONNECTIONS, WORKSTATIONS, STRANGERS].map(|count| Arc::new(Semaphore::new(count)));
     let mut tasks = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -92,12 +101,17 @@ pub async fn serve(
                 continue;
             }
         };
-        let peer_may = may_look.load().iter().any(|net| net.contains(&peer.ip().to_canonical()));
-        let place = if peer_may { &guests } else { &strangers };
+        let ip = peer.ip().to_canonical();
+        let peer_may = may_look.load().iter().any(|net| net.contains(&ip));
+        let (routes, place) = match (peer_may, workstations.knows(ip)) {
+            (true, _) => (Some(&all), &guests),
+            (false, true) => (Some(&theirs), &known),
+            (false, false) => (None, &strangers),
+        };
         // No place: closed at once, by dropping the stream.
         let Ok(place) = Arc::clone(place).try_acquire_owned() else { continue };
-        if peer_may {
-            tasks.spawn(answer(stream, routes.clone(), place));
+        if let Some(routes) = routes {
+            tasks.spawn(answer(stream, routes.clone().layer(Extension(Peer(ip))), place));
         } else {
             tracing::warn!(%peer, "admin address: not in admin.allow");
             tasks.spawn(refuse(stream, place));

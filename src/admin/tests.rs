@@ -1,6 +1,6 @@
 //! The admin address as a client meets it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,12 +10,24 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Pages, Reloaded, serve};
+use super::{Pages, Reloaded, Workstations, serve};
 use crate::observe::{
     AuditConfig, ClientModuleState, KnownNames, ListenerStatus, ObserveConfig, Observer,
     SessionFacts, Status,
 };
 use crate::words::{Protocol, Security};
+
+struct NoWorkstations;
+
+impl Workstations for NoWorkstations {
+    fn knows(&self, _: IpAddr) -> bool {
+        false
+    }
+
+    fn autoconfig(&self, _: IpAddr, _: &str, _: Option<&str>) -> Option<String> {
+        None
+    }
+}
 
 struct World {
     address: SocketAddr,
@@ -40,7 +52,8 @@ impl World {
             Reloaded { accepted, lines: vec!["x".into()] }
         });
         let may_look = Arc::new(ArcSwap::from_pointee(vec![allow.parse().unwrap()]));
-        let pages = Pages { observer: observer.clone(), may_look, reload };
+        let workstations = Arc::new(NoWorkstations);
+        let pages = Pages { observer: observer.clone(), may_look, workstations, reload };
         let server = tokio::spawn(serve(listener, pages, shutdown.clone()));
         Self { address, observer, reloads, shutdown, server }
     }

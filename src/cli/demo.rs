@@ -308,6 +308,7 @@ fn configuration(module: ClientModule, folder: &Path, ports: Ports) -> Config {
         admin: Some(admin::Config {
             address: at(ports.admin),
             allow: vec![IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST))],
+            autoconfig: false,
         }),
         log: LogConfig::default(),
         state_dir: folder.to_owned(),

@@ -268,7 +268,11 @@ fn limits(written: &settings::Limits) -> gateway::Limits {
 
 fn admin(written: &settings::Admin, report: &mut Report<'_>) -> Option<admin::Config> {
     let allow = each(&written.allow, &Key::of(&["admin", "allow"]), report, network);
-    written.address.0.map(|address| admin::Config { address: address.0, allow })
+    written.address.0.map(|address| admin::Config {
+        address: address.0,
+        allow,
+        autoconfig: written.autoconfig,
+    })
 }
 
 fn observe(settings: &Settings, place: &Surroundings, state_dir: &Path) -> ObserveConfig {

@@ -483,6 +483,9 @@ pub struct Admin {
     pub address: AdminAddress,
     /// Addresses or networks that may ask; default loopback.
     pub allow: Vec<String>,
+    /// Workstations may ask for their own accounts' autoconfig file, and for nothing else; default
+    /// false.
+    pub autoconfig: bool,
 }
 
 impl Default for Admin {
@@ -491,6 +494,7 @@ impl Default for Admin {
         Self {
             address: AdminAddress(Some(Address(loopback))),
             allow: vec!["127.0.0.1/32".into(), "::1/128".into()],
+            autoconfig: false,
         }
     }
 }

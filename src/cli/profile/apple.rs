@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{Account, Server, escaped};
+use super::Account;
+use crate::autoconfig::{Server, escaped};
 use crate::cli::Failure;
 use crate::words::Security;
 
 /// The file: a property list with one mail account.
 pub(super) fn config(account: &Account<'_>) -> Result<String, Failure> {
-    let outgoing =
-        account.outgoing.as_ref().ok_or_else(|| Failure::usage("--smtp-login is missing"))?;
+    let outgoing = account.outgoing()?;
     let name = format!("KIM {}", account.address);
     // The same account on the same workstation replaces its profile instead of adding one.
     let identifier = format!("kimgate.{}.{}", account.workstation, account.address);

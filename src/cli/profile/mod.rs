@@ -2,18 +2,18 @@
 
 mod apple;
 mod text;
-mod thunderbird;
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use clap::{Args, ValueEnum};
 
 use super::{ConfigFile, Failure, Screen, check};
+use crate::autoconfig::{self, Server};
 use crate::config::{Config, load};
 use crate::kim::Login;
 use crate::policy::{Policy, Request, Station, Wish, Workstation};
 use crate::trust::{CertificateFacts, ClientCertificates, ListenerTls};
-use crate::words::{Action, Language, Protocol, Reason, Security};
+use crate::words::{Action, Language, Protocol, Reason};
 
 /// Print what to type into a workstation's mail client, or a file that sets it up
 ///
@@ -67,12 +67,11 @@ struct Account<'a> {
     client_certificate: Option<&'a str>,
 }
 
-/// One side of an account.
-struct Server<'a> {
-    host: String,
-    port: u16,
-    security: Security,
-    login: &'a str,
+impl Account<'_> {
+    /// Files for programs have both sides.
+    fn outgoing(&self) -> Result<&Server<'_>, Failure> {
+        self.outgoing.as_ref().ok_or_else(|| Failure::usage("--smtp-login is missing"))
+    }
 }
 
 impl Profile {
@@ -91,7 +90,11 @@ impl Profile {
         let account = self.account(screen, config, workstation)?;
         match self.format {
             Format::Text => text::show(screen, &account),
-            Format::Thunderbird => screen.say(&thunderbird::config(&account)?),
+            Format::Thunderbird => screen.say(&autoconfig::file(
+                account.address,
+                &account.incoming,
+                account.outgoing()?,
+            )),
             Format::Apple => screen.say(&apple::config(&account)?),
         }
         Ok(())
@@ -182,24 +185,14 @@ impl Profile {
         }
     }
 
-    /// The listener that a workstation should use: one that others than this machine can reach,
-    /// and TLS at once before STARTTLS.
     fn server<'a>(
         &self,
         config: &Config,
         protocol: Protocol,
         login: &'a str,
     ) -> Result<Server<'a>, Failure> {
-        let of_protocol = config.gateway.listeners.iter().filter(|l| l.protocol == protocol);
-        let listener = of_protocol
-            .min_by_key(|l| (l.address.ip().is_loopback(), l.security != Security::Implicit))
-            .ok_or_else(|| Failure::error(format!("no listener speaks {protocol}")))?;
-        let host = match &self.server {
-            Some(host) => host.clone(),
-            None if listener.address.ip().is_loopback() => listener.address.ip().to_string(),
-            None => config.gateway.name.clone(),
-        };
-        Ok(Server { host, port: listener.address.port(), security: listener.security, login })
+        autoconfig::server(config, self.server.as_deref(), protocol, login)
+            .ok_or_else(|| Failure::error(format!("no listener speaks {protocol}")))
     }
 
     /// Says where the gateway would not let this in.
@@ -269,23 +262,4 @@ fn station(policy: &Policy, workstation: &Workstation) -> Station {
 fn gateway_certificate(config: &Config) -> Option<CertificateFacts> {
     let file = ListenerTls::file_of(config.gateway.tls.as_ref()?);
     CertificateFacts::from_pem(&std::fs::read_to_string(file).ok()?)
-}
-
-/// Text between tags of XML and in its attributes.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&apos;"),
-            // XML 1.0 section 2.2 has no place for these, not even as a reference.
-            '\u{fffe}' | '\u{ffff}' => {}
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out
 }

@@ -1,6 +1,7 @@
 //! What to type, for a person.
 
-use super::{Account, Server};
+use super::Account;
+use crate::autoconfig::Server;
 use crate::cli::{Screen, table};
 use crate::words::{Language, Security};
 

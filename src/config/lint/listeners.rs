@@ -191,6 +191,17 @@ fn admin(settings: &Settings, report: &mut Report<'_>) {
         let remedy = "write \"127.0.0.1:9465\"; reach it through ssh or a reverse proxy";
         report.warning(&Key::of(&["admin", "address"]), problem, remedy);
     }
+    if settings.admin.autoconfig && address.0.ip().is_loopback() {
+        let problem = "no workstation can ask: the admin address is on this machine only";
+        let remedy = "write address = \"192.168.0.5:80\", where Thunderbird looks for it";
+        report.warning(&Key::of(&["admin", "autoconfig"]), problem, remedy);
+    } else if settings.admin.autoconfig
+        && settings.workstations.values().all(|w| w.logins.is_empty())
+    {
+        let problem = "nothing to tell: no workstation has a list `logins`";
+        let remedy = "write logins = [\"…\"] with both logins under [workstations.NAME]";
+        report.warning(&Key::of(&["admin", "autoconfig"]), problem, remedy);
+    }
     if settings.admin.allow.is_empty() {
         report.warning(&allow, "nobody may look", "write [\"127.0.0.1/32\"], or address = \"off\"");
     } else if nets.iter().any(|net| net.prefix_len() == 0) {
