@@ -177,6 +177,7 @@ impl Metrics {
             self.0.mailbox_last_fetch.with_label_values(&[account.as_str()]);
         }
         for name in labels.client_modules() {
+            self.0.failovers.with_label_values(&[name]);
             for class in Class::ALL.map(Class::as_str) {
                 self.0.certificate_verdicts.with_label_values(&[name, class]);
             }
@@ -193,6 +194,7 @@ impl Metrics {
             for protocol in PROTOCOLS {
                 let _ = self.0.client_module_up.remove_label_values(&[name, protocol.as_str()]);
             }
+            let _ = self.0.failovers.remove_label_values(&[name]);
             for class in Class::ALL.map(Class::as_str) {
                 let _ = self.0.certificate_verdicts.remove_label_values(&[name, class]);
             }
