@@ -18,7 +18,7 @@ use super::upstream::{DialError, Dialled, Upstream, dial};
 use super::wire::{End, Wire};
 use crate::kim::{Doubt, Login};
 use crate::observe::{Event, Phase};
-use crate::policy::limits::{Fingerprint, Whose};
+use crate::policy::limits::{Attempt, Whose};
 use crate::policy::{Permit, Request, Rule};
 use crate::proto::back::Answer;
 use crate::proto::sasl::Credentials;
@@ -61,7 +61,7 @@ impl Session {
         let decided = self.decide(credentials);
         let spelling = self.look_at_login(credentials.login());
         let permit = decided.map_err(Rejection::Refused)?;
-        let pause_key = self.check_pause(credentials).map_err(Rejection::Refused)?;
+        let attempt = self.check_pause(credentials).map_err(Rejection::Refused)?;
         let Prepared { context, turn, mut upstream } = tokio::select! {
             biased;
             () = self.shared.stop.cancelled() => {
@@ -75,19 +75,17 @@ impl Session {
         self.facts.client_module = Some(upstream.module.name.clone());
         match verdict.map_err(|error| Rejection::Refused(self.dial_failed(&error)))? {
             Ok(answer) => {
-                self.shared.pauses().accepted(pause_key.login);
+                self.shared.pauses().accepted(attempt);
                 self.shared.doubts.accepted(spelling);
                 Ok(Admitted { upstream, permit, context, turn, answer })
             }
             Err(answer) => {
                 if is_the_logins_fault(&answer) {
-                    let PauseKey { login, password } = pause_key;
-                    let line = answer.first_line();
                     let mut pauses = self.shared.pauses();
-                    pauses.refused(login, password, line, Instant::now());
+                    pauses.refused(attempt, answer.first_line(), Instant::now());
                     if let Some(account) = self.facts.account.clone() {
                         let workstation = workstation_of(&self.facts);
-                        pauses.belongs_to(login, Whose { workstation, account });
+                        pauses.logins().belongs_to(attempt.login, Whose { workstation, account });
                     }
                 }
                 Err(Rejection::Refused(rejected(answer)))
@@ -154,16 +152,19 @@ impl Session {
         spelling
     }
 
-    fn check_pause(&self, credentials: &Credentials) -> Result<PauseKey, Refused> {
+    fn check_pause(&self, credentials: &Credentials) -> Result<Attempt, Refused> {
         let workstation = workstation_of(&self.facts);
         let fingerprints = &self.shared.fingerprints;
-        let key = PauseKey {
+        let account = self.facts.account.as_ref().map_or("", |account| account.as_str());
+        let attempt = Attempt {
             login: fingerprints.of(&[workstation.as_bytes(), credentials.login()]),
+            // Three parts, so that it is nobody's login.
+            account: fingerprints.of(&[workstation.as_bytes(), account.as_bytes(), b""]),
             password: fingerprints.of(&[credentials.password().expose()]),
         };
-        let checked = self.shared.pauses().check(key.login, key.password, Instant::now());
+        let checked = self.shared.pauses().check(attempt, Instant::now());
         match checked {
-            Ok(()) => Ok(key),
+            Ok(()) => Ok(attempt),
             Err(paused) => Err(self.refused(Reason::LoginPaused, &paused.last_reply)),
         }
     }
@@ -248,12 +249,6 @@ struct Prepared {
     context: Option<Hold>,
     turn: Option<Turn>,
     upstream: Upstream,
-}
-
-/// What a paused login is known by.
-struct PauseKey {
-    login: Fingerprint,
-    password: Fingerprint,
 }
 
 /// The client module's own refusal, word for word.

@@ -12,7 +12,7 @@ use super::listeners::Listeners;
 use super::live::Live;
 use super::mailboxes::Mailboxes;
 use crate::observe::Observer;
-use crate::policy::limits::{Fingerprints, Pauses};
+use crate::policy::limits::{Budget, Fingerprints};
 
 pub(crate) struct Shared {
     pub(crate) live: ArcSwap<Live>,
@@ -22,7 +22,7 @@ pub(crate) struct Shared {
     pub(crate) contexts: Contexts,
     pub(crate) mailboxes: Mailboxes,
     pub(crate) fingerprints: Fingerprints,
-    pauses: Mutex<Pauses>,
+    pauses: Mutex<Budget>,
     pub(crate) doubts: Doubts,
     /// Questions to the client modules of the configuration in force.
     probing: Mutex<CancellationToken>,
@@ -35,7 +35,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(live: Live, listeners: Listeners, observer: Observer) -> Self {
         let protection = &live.config.protection;
-        let pauses = Pauses::new(protection.login_failures, protection.login_pause);
+        let pauses = Budget::new(protection.login_failures, protection.login_pause);
         Self {
             pauses: Mutex::new(pauses),
             live: ArcSwap::new(Arc::new(live)),
@@ -61,7 +61,7 @@ impl Shared {
     }
 
     /// Logins that the client module has refused too often.
-    pub(crate) fn pauses(&self) -> MutexGuard<'_, Pauses> {
+    pub(crate) fn pauses(&self) -> MutexGuard<'_, Budget> {
         // Its methods leave it sound wherever they end.
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -29,12 +29,13 @@ pub(crate) fn now(shared: &Shared) -> Turns {
         account: account(&Account::new(&mailbox)),
         waiting,
     });
-    let pauses = shared.pauses();
-    let paused_logins = pauses.paused(Instant::now()).map(|(whose, remaining)| PauseStatus {
-        workstation: whose.map(|whose| printable(&whose.workstation).into_owned()),
-        account: whose.map(|whose| account(&whose.account)),
-        seconds: remaining.as_secs(),
-    });
+    let mut pauses = shared.pauses();
+    let paused_logins =
+        pauses.logins().paused(Instant::now()).map(|(whose, remaining)| PauseStatus {
+            workstation: whose.map(|whose| printable(&whose.workstation).into_owned()),
+            account: whose.map(|whose| account(&whose.account)),
+            seconds: remaining.as_secs(),
+        });
     let mut turns = Turns {
         contexts: contexts.collect(),
         mailboxes: mailboxes.collect(),

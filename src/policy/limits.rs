@@ -45,6 +45,66 @@ impl Fingerprints {
     }
 }
 
+/// Refusals of all logins of an account at one workstation, for each that one login may have. The
+/// mail service locks the account, whatever else stands in a login.
+const OF_ACCOUNT: u32 = 3;
+
+/// A login on its way to the client module.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// Of workstation and login.
+    pub login: Fingerprint,
+    /// Of workstation and account.
+    pub account: Fingerprint,
+    /// Of the password.
+    pub password: Fingerprint,
+}
+
+/// What may be tried: with one login from one workstation, and with all logins of one account from
+/// there. Another workstation's logins are never held up.
+#[derive(Debug)]
+pub struct Budget {
+    logins: Pauses,
+    accounts: Pauses,
+}
+
+impl Budget {
+    /// So many refusals of a login, and so long a pause. Zero refusals, or no time: never.
+    pub fn new(failures: u32, pause: Duration) -> Self {
+        let accounts = Pauses::new(failures.saturating_mul(OF_ACCOUNT), pause);
+        Self { logins: Pauses::new(failures, pause), accounts }
+    }
+
+    /// Other bounds from now on; what was refused so far is not forgotten.
+    pub fn adjust(&mut self, failures: u32, pause: Duration) {
+        self.logins.adjust(failures, pause);
+        self.accounts.adjust(failures.saturating_mul(OF_ACCOUNT), pause);
+    }
+
+    /// Whether it may go to the client module.
+    pub fn check(&self, attempt: Attempt, now: Instant) -> Result<(), Paused> {
+        self.logins.check(attempt.login, attempt.password, now)?;
+        self.accounts.check(attempt.account, attempt.password, now)
+    }
+
+    /// As [`Pauses::refused`].
+    pub fn refused(&mut self, attempt: Attempt, reply: &str, now: Instant) {
+        self.logins.refused(attempt.login, attempt.password, reply, now);
+        self.accounts.refused(attempt.account, attempt.password, reply, now);
+    }
+
+    /// The client module has accepted it: what was refused to it and its account is forgotten.
+    pub fn accepted(&mut self, attempt: Attempt) {
+        self.logins.accepted(attempt.login);
+        self.accounts.accepted(attempt.account);
+    }
+
+    /// The logins, to look at; the pauses of accounts are not among them.
+    pub fn logins(&mut self) -> &mut Pauses {
+        &mut self.logins
+    }
+}
+
 /// The logins that the client module has refused of late, each from one workstation.
 #[derive(Debug)]
 pub struct Pauses {
@@ -336,6 +396,27 @@ mod tests {
         }
         let refusals = &pauses.logins[&LOGIN];
         assert_eq!((refusals.passwords.len(), refusals.reply.len()), (PASSWORDS, REPLY));
+    }
+
+    #[test]
+    fn other_tails_of_a_login_do_not_help_for_long_against_one_account() {
+        let (mut budget, now) = (Budget::new(3, PAUSE), Instant::now());
+        let attempt = |n: u64| Attempt {
+            login: Fingerprint(100 + n),
+            account: Fingerprint(1),
+            password: Fingerprint(200 + n),
+        };
+        for n in 0..9 {
+            assert_eq!(budget.check(attempt(n), now), Ok(()), "{n}");
+            budget.refused(attempt(n), "535", now);
+        }
+        assert_eq!(remaining(budget.check(attempt(9), now)), Some(PAUSE));
+        let elsewhere = Attempt { account: Fingerprint(2), ..attempt(9) };
+        assert_eq!(budget.check(elsewhere, now), Ok(()), "another workstation or account");
+        assert_eq!(budget.check(attempt(9), now + PAUSE), Ok(()));
+        assert!(budget.check(attempt(0), now + PAUSE).is_err(), "this password was refused");
+        budget.accepted(attempt(9));
+        assert_eq!(budget.check(attempt(8), now), Ok(()));
     }
 
     #[test]
