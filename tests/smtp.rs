@@ -7,6 +7,7 @@ mod support;
 
 use kimgate::sim::{Seen, Sim};
 use kimgate::words::Protocol;
+use serde_json::json;
 use support::dialogue::{ADDRESS, End, PASSWORD, auth_plain};
 use support::transcript::Listener;
 use support::world::{LOGIN, PC1, World, count, only};
@@ -316,7 +317,10 @@ async fn delivery_receipts_are_asked_for_where_nobody_said_anything_about_them()
     client.ask(format!("MAIL FROM:<{ADDRESS}>"), "250 <any>").await;
     client.ask("RCPT TO:<a@ext.kim.telematik> ORCPT=rfc822;x", "250 <any>").await;
     client.ask("RCPT TO:<b@ext.kim.telematik> NOTIFY=NEVER", "250 <any>").await;
+    client.ask("DATA", "354 <any>").await;
+    client.ask("Subject: x\r\n\r\nhello\r\n.", "250 <any>").await;
     client.ask("QUIT", "221 <any>").await;
+    assert_eq!(only(&world.audit().await, "message-sent")["added"], json!(["NOTIFY"]));
     let seen = world.upstream().await;
     let wished = "RCPT TO:<a@ext.kim.telematik> ORCPT=rfc822;x NOTIFY=SUCCESS,FAILURE,DELAY";
     assert!(seen.contains(&wished.to_owned()), "{seen:?}");

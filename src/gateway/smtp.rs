@@ -18,7 +18,12 @@ pub(crate) struct Transaction {
     pub(crate) is_open: bool,
     /// Recipients that it accepted.
     pub(crate) recipients: u32,
+    /// For one of them kimgate asked for delivery receipts.
+    pub(crate) receipts: bool,
 }
+
+/// A client module that forgets the login over a RSET answers so, as openKIM does.
+const NOT_LOGGED_IN: u16 = 530;
 
 /// Serves the workstation until one side ends.
 pub(crate) async fn serve(pair: &mut Pair) -> Stop {
@@ -51,7 +56,7 @@ async fn command(pair: &mut Pair, transaction: &mut Transaction) -> Result<(), S
                 return Ok(());
             }
             if carry(pair, &line).await?.is_positive() {
-                *transaction = Transaction { is_open: true, recipients: 0 };
+                *transaction = Transaction { is_open: true, ..Transaction::default() };
             }
             Ok(())
         }
@@ -65,6 +70,7 @@ async fn command(pair: &mut Pair, transaction: &mut Transaction) -> Result<(), S
             let line = if wants_receipt { with_notify(&line[..len]) } else { line.clone() };
             if carry(pair, &line).await?.is_positive() {
                 transaction.recipients += 1;
+                transaction.receipts |= wants_receipt;
             }
             Ok(())
         }
@@ -154,7 +160,9 @@ pub(crate) async fn final_reply(pair: &mut Pair) -> Result<Reply, Reason> {
 
 /// Forwards a reply of the client module, word for word.
 pub(crate) async fn bring(pair: &mut Pair, reply: Reply) -> Result<(), Stop> {
-    if reply.code / 100 == 3 {
+    // The login was accepted, so 530 is no answer; the workstation, who never sent the RSET behind it
+    // perhaps, would ask its user for a password. It connects again and logs in again.
+    if reply.code / 100 == 3 || reply.code == NOT_LOGGED_IN {
         return Err(Stop::Say(Reason::ClientModuleProtocolError));
     }
     let stall = pair.stall();

@@ -74,7 +74,10 @@ pub(crate) async fn carry_message(pair: &mut Pair, envelope: Transaction) -> Res
     }
     pair.module.consume(reply.len);
     match stream(pair, &mut intake).await? {
-        Streamed::Whole { added } => finish(pair, &intake, &envelope, &added).await,
+        Streamed::Whole { mut added } => {
+            added.extend(envelope.receipts.then_some("NOTIFY"));
+            finish(pair, &intake, &envelope, &added).await
+        }
         // The client module must not take what it has for a whole message.
         Streamed::Refused(reason) => {
             pair.module.stream().reset_on_drop();
