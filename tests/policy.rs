@@ -7,6 +7,8 @@
 mod agreement;
 #[path = "support/cli.rs"]
 mod cli;
+#[path = "policy/contexts.rs"]
+mod contexts;
 #[path = "policy/learning.rs"]
 mod learning;
 #[path = "policy/model.rs"]
@@ -96,6 +98,28 @@ async fn a_reload_changes_how_many_wrong_passwords_there_may_be() {
         client.ask(format!("USER {LOGIN}"), "+OK<any>").await;
         client.ask("PASS falsch", answer).await;
     }
+}
+
+#[tokio::test]
+async fn other_tails_of_a_login_do_not_help_to_guess_on() {
+    let world = World::start(&["protection.login_failures = 1"]).await;
+    let tried = |world: &World| {
+        world.upstream_now().iter().filter(|fact| fact.starts_with("login ")).count()
+    };
+    for n in 0..5 {
+        let mut client = world.client(Protocol::Pop3).await;
+        client.expect("+OK <any>").await;
+        client.ask(format!("USER {LOGIN}#{n}"), "+OK<any>").await;
+        client.ask(format!("PASS falsch{n}"), "-ERR<any>").await;
+    }
+    assert_eq!(tried(&world), 3, "{:?}", world.upstream_now());
+    // Another workstation is not held up, and neither is another account at this one.
+    let mut client = world.client_from(Protocol::Pop3, Listener::Implicit, PC2).await;
+    client.expect("+OK <any>").await;
+    client.pop3_login(AT_PC2).await;
+    let mut client = world.client(Protocol::Pop3).await;
+    client.expect("+OK <any>").await;
+    client.pop3_login(&LOGIN.replace("prx@", "arzt@")).await;
 }
 
 #[tokio::test]

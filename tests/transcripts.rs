@@ -21,9 +21,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 #[test]
 fn every_transcript_makes_sense() {
     for file in files() {
-        let text = fs::read_to_string(&file).unwrap();
-        let configured = parse(&text).and_then(|read| configured(&read.setup.config));
-        assert!(configured.is_ok(), "{}: {}", file.display(), configured.unwrap_err());
+        for text in in_its_languages(&fs::read_to_string(&file).unwrap()) {
+            let configured = parse(&text).and_then(|read| configured(&read.setup.config));
+            assert!(configured.is_ok(), "{}: {}", file.display(), configured.unwrap_err());
+        }
     }
 }
 
@@ -50,7 +51,33 @@ async fn perform(file: &Path) -> Result<(), String> {
         Some("pop3") => Protocol::Pop3,
         _ => Protocol::Smtp,
     };
-    let transcript = parse(&fs::read_to_string(file).unwrap())?;
+    for text in in_its_languages(&fs::read_to_string(file).unwrap()) {
+        play_one(&text, protocol).await?;
+    }
+    Ok(())
+}
+
+/// The text once, or once in German and once in English where a line is marked with a language. Lines
+/// keep their numbers.
+fn in_its_languages(text: &str) -> Vec<String> {
+    let marked = |line: &str, language: &str| line.starts_with('S') && line.contains(language);
+    if !text.lines().any(|line| marked(line, " de: ")) {
+        return vec![text.to_owned()];
+    }
+    let in_language = |(own, other): (&str, &str)| {
+        let lines = text.lines().map(|line| match (marked(line, own), marked(line, other)) {
+            (true, _) => line.replacen(own, ": ", 1),
+            (false, true) => String::new(),
+            (false, false) => line.to_owned(),
+        });
+        let config = format!("config: gateway.language = {:?}", own.trim_matches([' ', ':']));
+        lines.chain([config]).collect::<Vec<_>>().join("\n")
+    };
+    [(" de: ", " en: "), (" en: ", " de: ")].map(in_language).to_vec()
+}
+
+async fn play_one(text: &str, protocol: Protocol) -> Result<(), String> {
+    let transcript = parse(text)?;
     let lines: Vec<&str> = transcript.setup.config.iter().map(String::as_str).collect();
     let world = world::World::start(&lines).await;
     for message in &transcript.setup.maildrop {

@@ -213,4 +213,19 @@ mod tests {
         assert!(task.await.is_err());
         assert_eq!(contexts.active(), 0);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_panics_frees_its_context() {
+        let contexts = Contexts::default();
+        let task = tokio::spawn({
+            let contexts = contexts.clone();
+            async move {
+                let _hold = contexts.try_take(&key(), &"PC1".into(), &config(10, 0));
+                panic!("on purpose");
+            }
+        });
+        assert!(task.await.unwrap_err().is_panic());
+        assert_eq!(contexts.active(), 0);
+        assert!(contexts.try_take(&key(), &"PC2".into(), &config(10, 0)).is_ok());
+    }
 }

@@ -15,6 +15,8 @@
 //! C: AUTH PLAIN <b64:\0login\0pw>      `\0 \r \n \t \\ \xNN` in any text
 //! C| no line end
 //! C! tls                               the handshake now; `C! close`: the connection is dropped
+//! S de: -ERR <any>                      this line comes where the gateway speaks German; with such a
+//! S en: -ERR <any>                      line the dialogue is played in both languages
 //! S! closed                            the other side ends the connection
 //! C2: NOOP                             a second connection, opened when it is first named
 //!

@@ -224,6 +224,24 @@ impl World {
         self.reloader.reload().map(drop)
     }
 
+    /// Ends every session now, as a second SIGTERM does.
+    pub(crate) fn kill(&self) {
+        self.reloader.kill();
+    }
+
+    /// Waits until so many sessions wait for a context or a mailbox.
+    pub(crate) async fn waiting(&self, count: usize) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let waiting = || {
+            let sessions = self.observer.status().sessions;
+            sessions.iter().filter(|session| session.phase == "waiting").count()
+        };
+        while waiting() < count {
+            assert!(tokio::time::Instant::now() < deadline, "only {} sessions wait", waiting());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Tells the gateway to stop, as SIGTERM does.
     pub(crate) fn shut_down(&self) {
         self.shutdown.cancel();
