@@ -41,11 +41,11 @@ level = "error"
 [workstations.PC1]
 addresses = ["127.0.0.1"]
 CFG
-        for n in $(seq 2 50); do
+        for n in $(seq 2 51); do
             printf '[workstations.PC%d]\naddresses = ["192.168.0.%d"]\nworkplaces = ["WP%d"]\n' "$n" "$n" "$n"
         done
-        for n in $(seq 0 19); do
-            printf '[accounts."praxis%d@bench.kim.telematik"]\nallow = ["workstation:PC1", "workstation:PC%d"]\n' "$n" "$((n + 2))"
+        for n in $(seq 0 17) 900 901; do
+            printf '[accounts."praxis%d@bench.kim.telematik"]\nallow = ["workstation:PC1", "workstation:PC%d"]\n' "$n" "$((n % 50 + 2))"
             # What the laboratory writes as MAIL FROM, whoever has logged in.
             printf 'send.senders = ["sender@bench.kim.telematik"]\n'
         done
