@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::task::unconstrained;
+use tokio::task::{unconstrained, yield_now};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connections::OriginPlace;
@@ -25,6 +25,10 @@ use crate::words::{Action, Close, Protocol, Reason};
 /// How many unusable lines a workstation may send before the session ends.
 const BAD_LINES: u32 = 20;
 
+/// Octets of a transfer after which the other sessions have their turn: about a tenth of a
+/// millisecond's work, so that a short command never waits long behind large messages.
+const SHARE: usize = 256 << 10;
+
 /// A session that is logged in on both sides.
 pub(crate) struct Pair {
     pub(crate) client: Wire,
@@ -39,6 +43,8 @@ pub(crate) struct Pair {
     pub(crate) bad_lines: u32,
     /// When the workstation went away while the client module was still working.
     pub(crate) left: Option<Instant>,
+    /// Octets of transfers since the last time that others had their turn.
+    pub(crate) moved: usize,
     pub(crate) told: Told,
     /// Given back when the session ends, however it does.
     pub(crate) held: Held,
@@ -259,6 +265,15 @@ impl Pair {
                 Ok(Side::Module(filled)) => return filled,
                 Ok(Side::Client(_)) => {}
             }
+        }
+    }
+
+    /// Counts octets of a transfer, and lets other sessions go on when it has had its share.
+    pub(crate) async fn give_way(&mut self, octets: usize) {
+        self.moved += octets;
+        if self.moved >= SHARE {
+            self.moved = 0;
+            yield_now().await;
         }
     }
 

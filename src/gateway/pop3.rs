@@ -172,6 +172,7 @@ async fn bring_answer(
             let stall = pair.live.config.limits.transfer_stall_timeout;
             stalled(stall, pair.client.write(ready)).await.ok_or(Stop::ClientLeft)?;
             pair.module.consume(scanned.forward);
+            pair.give_way(scanned.forward).await;
             forwarded |= scanned.forward > 0;
             if wait.is_none() && scan.body_started() {
                 wait = Some(seconds(asked));

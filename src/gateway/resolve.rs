@@ -15,6 +15,9 @@ use tokio::time::timeout;
 /// How long an answer is used without asking again. Longer than the pause between two health
 /// probes, which ask each time, so that no login waits for the resolver while they succeed.
 const FRESH: Duration = Duration::from_secs(120);
+/// An answer of this age is not asked for again because nobody is there: a client module that is
+/// off is dialled at every login.
+const RECENT: Duration = Duration::from_secs(5);
 /// How long the system's resolver may take; libc's own first timeout is as long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -47,6 +50,7 @@ impl Resolver {
         };
         match connect(&fresh.addresses, port).await {
             Ok(tcp) => Ok(tcp),
+            Err(error) if fresh.at.elapsed() < RECENT => Err(error),
             Err(error) => {
                 let now = self.ask(port).await?;
                 if now == fresh.addresses { Err(error) } else { connect(&now, port).await }
@@ -93,8 +97,9 @@ mod tests {
 
     use super::*;
 
-    fn remember(resolver: &Resolver, addresses: &[IpAddr]) {
-        let known = Known { at: Instant::now(), addresses: addresses.into() };
+    fn remember(resolver: &Resolver, addresses: &[IpAddr], age: Duration) {
+        let at = Instant::now().checked_sub(age).unwrap();
+        let known = Known { at, addresses: addresses.into() };
         *resolver.known.lock().unwrap() = Some(known);
     }
 
@@ -104,7 +109,10 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let resolver = Resolver::new("localhost");
         // Nobody listens there.
-        remember(&resolver, &[Ipv4Addr::new(127, 0, 0, 77).into()]);
+        let gone = [Ipv4Addr::new(127, 0, 0, 77).into()];
+        remember(&resolver, &gone, Duration::ZERO);
+        resolver.connect(port).await.unwrap_err();
+        remember(&resolver, &gone, RECENT);
         resolver.connect(port).await.unwrap();
         let known = resolver.known().unwrap();
         assert!(known.addresses.contains(&Ipv4Addr::LOCALHOST.into()), "{:?}", known.addresses);
@@ -117,7 +125,7 @@ mod tests {
         // RFC 6761 section 6.4: nobody ever answers for this one.
         let resolver = Resolver::new("client-module.invalid");
         resolver.connect(port).await.unwrap_err();
-        remember(&resolver, &[Ipv4Addr::LOCALHOST.into()]);
+        remember(&resolver, &[Ipv4Addr::LOCALHOST.into()], FRESH);
         resolver.ask(port).await.unwrap();
         resolver.connect(port).await.unwrap();
     }

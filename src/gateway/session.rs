@@ -153,6 +153,7 @@ impl Session {
             certificate_names: self.certificate_names,
             bad_lines: 0,
             left: None,
+            moved: 0,
             told: Told::default(),
             held: Held { _place: origin, _context: context, _turn: turn },
         };

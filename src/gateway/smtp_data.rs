@@ -167,6 +167,7 @@ async fn stream(pair: &mut Pair, intake: &mut Intake) -> Result<Streamed, Stop> 
             written = write(stall, &mut pair.module, safe).await;
         }
         pair.client.consume(piece.used);
+        pair.give_way(piece.used).await;
     }
 }
 

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
 use time::OffsetDateTime;
@@ -18,9 +19,6 @@ use super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
 use super::provider::for_workstations;
 use super::self_made;
 use super::x509::Certificate;
-
-/// Workstations that can resume their session; less than a kilobyte each.
-const SESSIONS: usize = 1024;
 
 /// TLS towards workstations: TLS 1.2 with forward secrecy, or TLS 1.3.
 #[derive(Clone)]
@@ -54,9 +52,11 @@ impl ListenerTls {
             .with_client_cert_verifier(clients)
             .with_single_cert(chain, key)
             .map_err(|error| material::key_error(&identity, error))?;
-        // A mail program that resumes gets a new ticket each time; a second one is never used.
+        // Each resumption brings a new ticket, so a second one would never be used. Sealed tickets
+        // instead of a table: no workstation's session costs memory or crowds out another's.
         server.send_tls13_tickets = 1;
-        server.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+        server.ticketer = Ticketer::new()
+            .map_err(|error| MaterialProblem::Tls(error).of(identity.certificate.clone()))?;
         Ok(Self {
             config: Arc::new(server),
             certificate: Arc::new(certificate),
