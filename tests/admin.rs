@@ -128,6 +128,41 @@ async fn the_status_shows_who_is_there_and_says_no_secret() {
 }
 
 #[tokio::test]
+async fn the_status_names_what_is_held_awaited_and_paused() {
+    let lines = [
+        "contexts.mode = \"enforce\"",
+        "mailboxes.wait = \"60s\"",
+        "protection.login_failures = 1",
+        "protection.login_pause = \"10m\"",
+    ];
+    let world = World::start(&lines).await;
+    let mut wrong = world.client(Protocol::Pop3).await;
+    wrong.expect("+OK <any>").await;
+    wrong.ask("USER arzt@praxis.kim.telematik#mail.kim.telematik:995#M1#cs#PC1", "+OK<any>").await;
+    wrong.ask("PASS falsch", "-ERR<any>").await;
+    let _first = world.pop3().await;
+    let mut second = world.client(Protocol::Pop3).await;
+    second.expect("+OK <any>").await;
+    second.ask(format!("USER {LOGIN}"), "+OK<any>").await;
+    second.send(format!("PASS {PASSWORD}")).await;
+    world.phase("waiting").await;
+    let status: Value = serde_json::from_str(&world.get("/status").await.1).unwrap();
+    let context = &status["contexts"][0];
+    assert_eq!((&context["workstation"], &context["workplace_id"]), (&"PC1".into(), &"PC1".into()));
+    let mailbox = &status["mailboxes"][0];
+    assert_eq!((&mailbox["account"], &mailbox["waiting"]), (&ADDRESS.into(), &1.into()));
+    let paused = &status["paused_logins"][0];
+    assert_eq!(
+        (&paused["workstation"], &paused["account"]),
+        (&"PC1".into(), &"arzt@praxis.kim.telematik".into())
+    );
+    assert!((1..=600).contains(&paused["seconds"].as_u64().unwrap()), "{paused}");
+    for table in ["contexts", "mailboxes", "paused_logins"] {
+        assert_eq!(status[table].as_array().unwrap().len(), 1, "{table}: {status:#}");
+    }
+}
+
+#[tokio::test]
 async fn a_workstation_gets_its_own_logins_and_sees_nothing_else() {
     let off = World::start(&[r#"admin.allow = ["127.0.0.9/32"]"#]).await;
     assert_eq!(get_from(&off, 3, "/mail/config-v1.1.xml").await.0, 403);
