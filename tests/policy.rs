@@ -380,7 +380,8 @@ async fn headers_that_are_none_end_the_connection_without_a_word() {
     let mut client = world.client_from(Protocol::Pop3, Listener::Plain, PC1).await;
     client.expect("+OK <any>").await;
     client.send_bytes(&v2(1, 0x11, FROM_PC2, 0)).await;
-    client.send("QUIT").await;
+    // The rest of it has no line end of its own.
+    client.send_bytes(b"\r\nQUIT\r\n").await;
     let (rest, _) = client.rest().await;
     let text = String::from_utf8_lossy(&rest).into_owned();
     assert!(text.starts_with("-ERR"), "{text}");
