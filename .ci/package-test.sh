@@ -6,7 +6,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 step() { printf '\n--- %s\n' "$1"; }
-fail() { printf 'FAILED: %s\n' "$1" >&2; exit 1; }
+fail() {
+    printf 'FAILED: %s\n' "$1" >&2
+    tail -n 20 "${work:-/nowhere}/log" >&2 || true
+    exit 1
+}
 [ "$(id -u)" -eq 0 ] || fail "this needs root"
 [ ! -e /etc/kimgate ] || fail "kimgate is installed here already"
 
@@ -20,10 +24,9 @@ cleanup() {
 }
 trap cleanup EXIT
 # The user, the empty set of capabilities and the privileges of the unit.
-as_unit() {
-    setpriv --reuid kimgate --regid kimgate --init-groups --bounding-set=-all --inh-caps=-all \
-        --no-new-privs --reset-env "$@"
-}
+unit=(setpriv --reuid kimgate --regid kimgate --init-groups --bounding-set=-all --inh-caps=-all
+    --no-new-privs --)
+as_unit() { "${unit[@]}" "$@"; }
 config=/etc/kimgate/kimgate.toml
 until_true() { for _ in $(seq 200); do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; done; fail "$*"; }
 
@@ -49,7 +52,7 @@ said=$(as_unit /usr/bin/kimgate check --config $config 2>&1) && fail "an empty c
 grep -q 'client_modules.main.host: is missing' <<<"$said" || fail "$said"
 
 step "configure, with the simulated client module"
-as_unit /usr/bin/kimgate simulate --pop3 127.0.0.1:2995 --smtp 127.0.0.1:2465 >"$work/sim" 2>&1 &
+"${unit[@]}" /usr/bin/kimgate simulate --pop3 127.0.0.1:2995 --smtp 127.0.0.1:2465 >"$work/sim" 2>&1 &
 started+=($!)
 until_true grep -q Ctrl-C "$work/sim"
 pins=$(sed -n 's/^ *certificate *//p' "$work/sim" | head -1)
@@ -68,12 +71,11 @@ as_unit /usr/bin/kimgate check --config $config
 serve() {
     # systemd holds the sockets and starts the service; this does so at the first connection.
     systemd-socket-activate -l 127.0.0.1:995 -l 127.0.0.1:465 --fdname=pop3s:smtps \
-        setpriv --reuid kimgate --regid kimgate --init-groups --bounding-set=-all --inh-caps=-all \
-        --no-new-privs /usr/bin/kimgate run --config $config >"$work/log" 2>&1 &
+        "${unit[@]}" /usr/bin/kimgate run --config $config >"$work/log" 2>&1 &
     service=$!
     started+=($service)
 }
-login='prx@praxis.kim.telematik%23mail.kim.telematik%3A995%23M1%23cs%23PC1'
+login='prx%40praxis.kim.telematik%23mail.kim.telematik%3A995%23M1%23cs%23PC1'
 fetch() { curl -sS --insecure --max-time 10 "pop3s://$login:geheim@127.0.0.1:995/"; }
 
 step "run as the unit would, at ports 995 and 465 without root"
