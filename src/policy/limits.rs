@@ -414,7 +414,7 @@ mod tests {
         let elsewhere = Attempt { account: Fingerprint(2), ..attempt(9) };
         assert_eq!(budget.check(elsewhere, now), Ok(()), "another workstation or account");
         assert_eq!(budget.check(attempt(9), now + PAUSE), Ok(()));
-        assert!(budget.check(attempt(0), now + PAUSE).is_err(), "this password was refused");
+        assert!(budget.check(attempt(8), now + PAUSE).is_err(), "this password was refused");
         budget.accepted(attempt(9));
         assert_eq!(budget.check(attempt(8), now), Ok(()));
     }

@@ -52,6 +52,8 @@ impl Mask {
     fn fields(&mut self, fields: Map<String, Value>) -> Map<String, Value> {
         let mut masked = Map::new();
         for (key, value) in fields {
+            // The key first, so that names count in the order of reading.
+            let name = self.text(&key);
             let value = match (key.as_str(), value) {
                 ("logins", Value::Array(logins)) => logins
                     .iter()
@@ -59,7 +61,7 @@ impl Mask {
                     .collect(),
                 (_, value) => self.value(value),
             };
-            masked.insert(self.text(&key), value);
+            masked.insert(name, value);
         }
         masked
     }
