@@ -23,6 +23,11 @@ transcripts:
 fault-matrix:
     cargo test --locked --test fault_matrix -- --nocapture
 
+# What kimgate says to some ninety certificates under every policy, as a table to read.
+trust-matrix:
+    @sed '/^$/q' tests/trust_matrix.txt
+    cargo test --locked --test trust_matrix -- --nocapture
+
 # A message of 1 GiB in each direction through the release build.
 large:
     .ci/large.sh

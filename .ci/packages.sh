@@ -4,7 +4,7 @@ set -euo pipefail
 
 # program:package
 wanted="curl:curl swaks:swaks fetchmail:fetchmail msmtp:msmtp dovecot:dovecot-pop3d
-exim4:exim4-daemon-light openssl:openssl promtool:prometheus python3:python3 gcc:gcc
+exim4:exim4-daemon-light openssl:openssl sslscan:sslscan promtool:prometheus python3:python3 gcc:gcc
 kill:procps patch:patch"
 
 PATH="$PATH:/usr/sbin"

@@ -1,7 +1,10 @@
 //! Puts the parts together, once: configuration in, a served gateway out.
 
+pub mod watch;
+
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -18,6 +21,7 @@ use crate::gateway::{
 use crate::observe::{Event, Observer};
 use crate::policy::{Changes, Policy};
 use crate::{admin, observe, service};
+use watch::Snapshot;
 
 /// A gateway with its admin pages, bound and not yet serving.
 pub struct App {
@@ -59,6 +63,7 @@ impl App {
 
     /// The same, where some addresses are bound already: by the listener's name, or "admin".
     pub async fn open(config: Config, mut sockets: Sockets) -> Result<Self, AppError> {
+        let tried = Snapshot::take(&config.source, &Snapshot::default());
         let observer = Observer::new(config.observe.clone()).map_err(AppError::Observe)?;
         let policy = compile(&config)?;
         let autoconfig = Arc::new(autoconfig::InForce::default());
@@ -92,6 +97,8 @@ impl App {
             observer,
             may_look: Arc::new(ArcSwap::from_pointee(allowed(&config))),
             autoconfig,
+            source: config.source.clone(),
+            tried: Mutex::new(tried),
             in_force: Mutex::new(config),
         }));
         Ok(Self { gateway, admin, reloader })
@@ -153,7 +160,10 @@ struct Running {
     observer: Observer,
     may_look: Arc<ArcSwap<Vec<IpNet>>>,
     autoconfig: Arc<autoconfig::InForce>,
-    /// Locked for a whole reload: one comes after the other.
+    source: PathBuf,
+    /// What was in the files when they were last tried. Locked for a whole reload: one comes after
+    /// the other.
+    tried: Mutex<Snapshot>,
     in_force: Mutex<Config>,
 }
 
@@ -162,6 +172,28 @@ impl Reloader {
     /// any error nothing changes and the errors say why; warnings are `check`'s to tell. All of it
     /// is logged. Reads files, so it is slow; must be called within a tokio runtime.
     pub fn reload(&self) -> Result<Vec<String>, Vec<String>> {
+        let mut tried = self.tried();
+        *tried = Snapshot::take(&self.0.source, &tried);
+        self.load_and_put_in_force()
+    }
+
+    /// The same where a file has changed since the last try, whether that one was used or not.
+    pub fn reload_if_changed(&self) -> Option<Result<Vec<String>, Vec<String>>> {
+        let mut tried = self.tried();
+        let now = Snapshot::take(&self.0.source, &tried);
+        if now == *tried {
+            return None;
+        }
+        *tried = now;
+        Some(self.load_and_put_in_force())
+    }
+
+    /// The configuration file and the files that it named when it was last tried.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.tried().files()
+    }
+
+    fn load_and_put_in_force(&self) -> Result<Vec<String>, Vec<String>> {
         service::reloading();
         let Running { observer, .. } = &*self.0;
         let mut in_force = self.in_force();
@@ -220,6 +252,10 @@ impl Reloader {
             tracing::warn!(change, "configuration changed");
         }
         Ok(changes.lines(str::to_owned).into_iter().chain(further).collect())
+    }
+
+    fn tried(&self) -> MutexGuard<'_, Snapshot> {
+        self.0.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn in_force(&self) -> MutexGuard<'_, Config> {

@@ -210,6 +210,7 @@ async fn connections_that_only_open_do_not_take_the_places_of_all() {
                 min_version: MinVersion::default(),
                 client_certificates: ClientCertificates::Off,
                 client_ca: None,
+                client_crl: Vec::new(),
                 gateway_name: "gw".into(),
                 state_dir: state.path().to_owned(),
             });
@@ -431,6 +432,8 @@ impl World {
             name: "gw".into(),
             language: Language::En,
             public: false,
+            // Nothing of it survives.
+            state_dir: "never-written".into(),
             listeners: vec![Listener {
                 name: "test".into(),
                 protocol,

@@ -99,6 +99,39 @@ fn a_password_of_ones_own_is_taken_and_never_printed() {
 }
 
 #[test]
+fn certificates_are_taken_back_in_a_list_that_openssl_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    certs(folder.path(), &["ca"]).expect(0);
+    for name in ["PC1", "PC2"] {
+        certs(folder.path(), &["client", name]).expect(0);
+        let said =
+            certs(folder.path(), &["revoke", &in_folder(folder.path(), &format!("{name}.pem"))])
+                .expect(0);
+        assert!(said.contains("client_crl = [\""), "{said}");
+    }
+    let list = in_folder(folder.path(), "ca.crl");
+    let Ok(shown) = std::process::Command::new("openssl")
+        .args([
+            "crl",
+            "-noout",
+            "-text",
+            "-CAfile",
+            &in_folder(folder.path(), "ca.pem"),
+            "-in",
+            &list,
+        ])
+        .output()
+    else {
+        return;
+    };
+    let said = String::from_utf8_lossy(&shown.stdout);
+    assert_eq!(said.matches("Serial Number:").count(), 2, "{said}");
+    assert!(String::from_utf8_lossy(&shown.stderr).contains("verify OK"), "{shown:?}");
+    let gateway = certs(folder.path(), &["revoke", &in_folder(folder.path(), "ca.key")]);
+    gateway.expect(1);
+}
+
+#[test]
 fn nothing_is_overwritten_and_nothing_is_left_half_done() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();

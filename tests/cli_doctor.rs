@@ -8,6 +8,8 @@
 
 #[path = "support/cli.rs"]
 mod cli;
+#[path = "support/pki.rs"]
+mod pki;
 
 use cli::{Ran, command, run, text, write};
 use kimgate::secret::Secret;
@@ -32,15 +34,17 @@ fn with_fault(fault: &str) -> SimConfig {
 
 /// A configuration in front of this simulator.
 fn configuration(sim: &Sim, module: &str) -> String {
+    configuration_at(sim.pop3_addr().port(), sim.smtp_addr().port(), module)
+}
+
+fn configuration_at(pop3: u16, smtp: u16, module: &str) -> String {
     format!(
         "gateway.language = \"en\"\n\
          [listeners.pop3s]\nprotocol = \"pop3\"\naddress = \"127.0.0.1:0\"\n\
          [listeners.smtps]\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n\
-         [client_modules.main]\nhost = \"127.0.0.1\"\npop3_port = {}\nsmtp_port = {}\n{module}\n\
+         [client_modules.main]\nhost = \"127.0.0.1\"\npop3_port = {pop3}\nsmtp_port = {smtp}\n{module}\n\
          [workstations.PC1]\naddresses = [\"192.168.0.31\"]\n\
          [accounts.\"prx@praxis.kim.telematik\"]\n",
-        sim.pop3_addr().port(),
-        sim.smtp_addr().port(),
     )
 }
 
@@ -182,6 +186,78 @@ async fn each_way_to_fail_stops_at_its_step_and_says_what_to_do() {
         );
         assert!(logins(&sim).is_empty());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_handshake_shows_is_told_in_both_languages() {
+    if !pki::openssl_is_here() {
+        return;
+    }
+    let mut pki = pki::Pki::new();
+    pki.make("rsa", &"key=rsa2048".parse().unwrap());
+    let old = &["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"];
+    for (options, class, en, de) in [
+        (&old[..], "protocol-too-old", "Update the KIM client module", "aktualisieren"),
+        (&["-tls1_2", "-cipher", "AES256-GCM-SHA384"], "no-common-cipher", "ECDHE", "erlauben"),
+    ] {
+        let server = pki::Server::start(pki.get("rsa"), options).unwrap();
+        let port = server.address.port();
+        for (language, wanted) in [("en", en), ("de", de)] {
+            let config = configuration_at(port, port, "");
+            let language = format!("language = \"{language}\"");
+            let config = config.replace("language = \"en\"", &language);
+            let said = doctor(config, &[], None).await.expect(1);
+            assert!(said.contains(&format!("[{class}]")) && said.contains(wanted), "{said}");
+        }
+    }
+    // A port that answers a greeting in clear with a TLS alert.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        while let Ok((mut tcp, _)) = listener.accept() {
+            let _ = std::io::Write::write_all(&mut tcp, b"\x15\x03\x03\x00\x02\x02\x28");
+        }
+    });
+    let config = configuration_at(port, port, "tls = \"starttls\"\n");
+    let said = doctor(config, &[], None).await.expect(1);
+    assert!(said.contains("[tls-on-plaintext-port]"), "{said}");
+    assert!(said.contains("tls = \"implicit\""), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_the_gateway_has_not_met_is_told_of() {
+    let sim = start(SimConfig::default()).await;
+    let state = tempfile::tempdir().unwrap();
+    let old = format!("sha256:{}", "ab".repeat(32));
+    let known = |fingerprint: &str| {
+        let entry = serde_json::json!({
+            "fingerprint": fingerprint, "subject": "CN=kim", "not_after": 1_900_000_000,
+            "since": 1_700_000_000,
+        });
+        let place = sim.pop3_addr().to_string();
+        let text = serde_json::json!({ place: entry }).to_string();
+        std::fs::write(state.path().join("known-certificates.json"), text).unwrap();
+    };
+    let config =
+        format!("gateway.state_dir = {:?}\n{}", state.path(), configuration(&sim, &pinned(&sim)));
+    let file = text(&write(state.path(), "gateway.toml", &config));
+    let target = sim.pop3_addr().to_string();
+    let trust = || {
+        let mut command = command(&["trust", &target, "--config", &file]);
+        tokio::task::spawn_blocking(move || run(&mut command))
+    };
+    known(&old);
+    let said = doctor(config.clone(), &[], None).await.expect(0);
+    assert!(said.contains(&format!("when it was {old}. Was it renewed")), "{said}");
+    let said = trust().await.unwrap().expect(0);
+    assert!(
+        said.contains(&format!("CHANGED: the gateway has met {old} since 2023-11-14")),
+        "{said}"
+    );
+    known(&sim.fingerprint());
+    let said = doctor(config, &[], None).await.expect(0);
+    assert!(!said.contains("has changed"), "{said}");
+    assert!(trust().await.unwrap().expect(0).contains("the gateway has met it since 2023-11-14"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

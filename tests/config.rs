@@ -151,7 +151,7 @@ fn full_configuration_mentions_every_key() {
             Some(rest)
                 if rest.split_once(" = ").is_some_and(|(key, value)| {
                     key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-                        && value.starts_with('"')
+                        && value.starts_with(['"', '['])
                 }) =>
             {
                 format!("{rest}\n")

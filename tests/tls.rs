@@ -5,6 +5,10 @@
 
 mod support;
 
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+
+use kimgate::secret::Secret;
 use kimgate::sim::{Sim, SimConfig};
 use kimgate::trust::{Authority, Issued};
 use kimgate::words::{Protocol, Security};
@@ -12,8 +16,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use support::dialogue::{Client, End, PASSWORD, auth_plain};
+use support::tools;
 use support::transcript::Listener;
 use support::world::{LOGIN, PC1, World, count, only};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 const UNTRUSTED: &str = r#"client_modules.main.trust.pins = ["sha256:0000000000000000000000000000000000000000000000000000000000000000"]"#;
 /// The login that PC2 may use, see `tests/transcripts/practice.toml`.
@@ -38,7 +45,7 @@ async fn a_certificate_says_which_workstation_it_is_and_beats_the_address() {
 #[tokio::test]
 async fn without_a_certificate_that_is_required_there_is_no_dialogue() {
     let (folder, _authority) = authority();
-    let (_, stranger) = self::authority();
+    let stranger = Authority::new("Fremd").unwrap();
     let ca = format!("tls.client_ca = {:?}", folder.path().join("ca.pem"));
     let world = World::start(&[r#"tls.client_certificates = "required""#, &ca]).await;
     for identity in [None, Some(stranger.client("pc2").unwrap())] {
@@ -49,6 +56,42 @@ async fn without_a_certificate_that_is_required_there_is_no_dialogue() {
     let audit = world.audit().await;
     let closed: Vec<&Value> = audit.iter().filter(|line| line["event"] == "closed").collect();
     assert!(closed.len() == 2 && closed.iter().all(|line| line["reason"] == "tls-failed"));
+    let said = |word: &str| closed.iter().any(|l| l["sentence"].as_str().unwrap().contains(word));
+    assert!(said("[no-certificate]") && said("[unknown-issuer]: Inhaber CN=pc2;"), "{closed:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_names_workstation_and_user_by_common_name_or_dns_name() {
+    let (folder, authority) = authority();
+    let ca = format!("tls.client_ca = {:?}", folder.path().join("ca.pem"));
+    let world = World::start(&[
+        r#"tls.client_certificates = "required""#,
+        &ca,
+        r#"workstations.PC2.certificates = ["pc2.praxis.local"]"#,
+        r#"users."fr.weber".certificates = ["Sabine Weber"]"#,
+    ])
+    .await;
+    let issued = signed(&authority, "Sabine Weber", "pc2.praxis.local");
+    let mut client = shown(&world, Some(issued)).await;
+    client.expect("+OK <any>").await;
+    client.pop3_login(AT_PC2).await;
+    client.ask("QUIT", "+OK<any>").await;
+    let audit = world.audit().await;
+    let login = only(&audit, "login");
+    assert_eq!(login["workstation"], "PC2");
+    assert_eq!(login["users"], serde_json::json!(["fr.weber"]));
+}
+
+/// A client certificate with a common name and a DNS name.
+fn signed(authority: &Authority, common_name: &str, dns: &str) -> Issued {
+    let signer = rcgen::KeyPair::from_pem(authority.private_key().expose()).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(authority.certificate(), signer).unwrap();
+    let mut params = rcgen::CertificateParams::new(vec![dns.to_owned()]).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+    Issued { certificate, private_key: Secret::new(key.serialize_pem()) }
 }
 
 #[tokio::test]
@@ -108,6 +151,208 @@ async fn what_comes_in_clear_behind_starttls_is_nobodys_answer() {
     let world = World::with(&[starttls], |sim| sim.security = Security::StartTls).await;
     world.faults(&["starttls-unasked"]);
     assert_refused(&world, "client-module-protocol-error").await;
+}
+
+#[tokio::test]
+async fn another_certificate_than_last_time_is_told_with_both_fingerprints() {
+    let world = World::start(&[]).await;
+    let old = format!("sha256:{}", "ab".repeat(32));
+    let state = world.folder.path().join("other");
+    std::fs::create_dir(&state).unwrap();
+    let place = world.sim.pop3_addr().to_string();
+    let entry = serde_json::json!({
+        "fingerprint": old, "subject": "CN=kim", "not_after": 1_900_000_000, "since": 1_700_000_000,
+    });
+    let known = serde_json::json!({ place: entry }).to_string();
+    std::fs::write(state.join("known-certificates.json"), known).unwrap();
+    world.reload(&[r#"gateway.state_dir = "other""#]).unwrap();
+    let mut client = world.client_from(Protocol::Pop3, Listener::Plain, PC1).await;
+    client.expect("+OK <any>").await;
+    client.pop3_login(LOGIN).await;
+    client.ask("QUIT", "+OK<any>").await;
+    let told = |lines: &Vec<Value>| lines.iter().any(|line| line["replaces"] == old.as_str());
+    let audit = world.audit_when(told).await;
+    let line = audit.iter().find(|line| line["replaces"] == old.as_str()).unwrap();
+    let sentence = line["sentence"].as_str().unwrap();
+    assert!(sentence.contains(&old) && sentence.contains(&world.sim.fingerprint()), "{sentence}");
+    assert_eq!((&line["event"], &line["accepted"]), (&"certificate".into(), &true.into()));
+    let kept = std::fs::read_to_string(state.join("known-certificates.json")).unwrap();
+    assert!(kept.contains(&world.sim.fingerprint()) && !kept.contains(&old), "{kept}");
+}
+
+/// What the research "NO STARTTLS" (Poddebniak and others, 2021) found in mail programs and servers,
+/// done to kimgate by somebody between it and the client module.
+#[tokio::test]
+async fn nothing_said_in_clear_by_the_client_module_counts_after_starttls() {
+    const HELLO: &str = "250-kim\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN\r\n";
+    const GO: &str = "220 go\r\n";
+    let protocol_error = "client-module-protocol-error";
+    // Greeting, answer to EHLO, answer to STLS or STARTTLS, and what comes of it.
+    let variants = [
+        // An answer before the question.
+        (Protocol::Pop3, "+OK hi\r\n+OK go\r\n", "", "+OK go\r\n", protocol_error),
+        (Protocol::Smtp, "220 kim\r\n220 go\r\n", HELLO, GO, protocol_error),
+        (Protocol::Smtp, "220 kim\r\n", "250 STARTTLS\r\n220 go\r\n", GO, protocol_error),
+        // More behind the answer: whole lines, half a line, a login's answer.
+        (Protocol::Pop3, "+OK hi\r\n", "", "+OK go\r\n+OK\r\n+OK in\r\n", protocol_error),
+        (Protocol::Pop3, "+OK hi\r\n", "", "+OK go\r\n+O", protocol_error),
+        (Protocol::Smtp, "220 kim\r\n", HELLO, "220 go\r\n250 evil\r\n", protocol_error),
+        (Protocol::Smtp, "220 kim\r\n", HELLO, "220 go\r\n2", protocol_error),
+        (Protocol::Smtp, "220 kim\r\n", HELLO, "220 go\r\n235 2.7.0 in\r\n", protocol_error),
+        // A refusal, or no offer, is no reason to go on in clear.
+        (Protocol::Pop3, "+OK hi\r\n", "", "-ERR no\r\n", protocol_error),
+        (Protocol::Smtp, "220 kim\r\n", HELLO, "454 4.7.0 no\r\n", protocol_error),
+        (Protocol::Smtp, "220 kim\r\n", "250 AUTH PLAIN\r\n", GO, protocol_error),
+        // As IMAP's PREAUTH: a greeting that claims to be further on.
+        (Protocol::Smtp, "235 2.7.0 in\r\n", HELLO, GO, protocol_error),
+        (Protocol::Smtp, "250 kim\r\n", HELLO, GO, protocol_error),
+        // It agrees, and goes on in clear.
+        (Protocol::Pop3, "+OK hi\r\n", "", "+OK go\r\n", "client-module-untrusted"),
+        (Protocol::Smtp, "220 kim\r\n", HELLO, GO, "client-module-untrusted"),
+    ];
+    let world = World::start(&[]).await;
+    for (protocol, greeting, hello, go, reason) in variants {
+        let (port, heard) = in_clear(greeting, hello, go).await;
+        world
+            .reload(&[
+                r#"client_modules.main.tls = "starttls""#,
+                &format!("client_modules.main.pop3_port = {port}"),
+                &format!("client_modules.main.smtp_port = {port}"),
+            ])
+            .unwrap();
+        let mut client = world.client(protocol).await;
+        let refused = match protocol {
+            Protocol::Pop3 => {
+                client.expect("+OK <any>").await;
+                client.ask(format!("USER {LOGIN}"), "+OK<any>").await;
+                client.ask(format!("PASS {PASSWORD}"), "-ERR [SYS/TEMP] <any>").await
+            }
+            Protocol::Smtp => {
+                client.expect("220 <any>").await;
+                client.send("EHLO pc").await;
+                client.expect_until("250 <any>").await;
+                client.ask(auth_plain(LOGIN, PASSWORD), "454 4.7.0 <any>").await
+            }
+        };
+        assert!(refused.ends_with(&format!("({reason})")), "{greeting:?} {go:?}: {refused}");
+        let heard = String::from_utf8_lossy(&heard.lock().unwrap()).to_uppercase();
+        assert!(!["USER", "PASS", "AUTH"].iter().any(|verb| heard.contains(verb)), "{heard}");
+    }
+}
+
+/// A server in clear that says this, and what it hears.
+async fn in_clear(
+    greeting: &'static str,
+    hello: &'static str,
+    go: &'static str,
+) -> (u16, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let all = heard.clone();
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            let all = all.clone();
+            tokio::spawn(async move {
+                let mut answer = greeting;
+                let mut bytes = [0; 4096];
+                while tcp.write_all(answer.as_bytes()).await.is_ok() {
+                    let read = tcp.read(&mut bytes).await.unwrap_or(0);
+                    all.lock().unwrap().extend_from_slice(&bytes[..read]);
+                    answer = match &bytes[..read] {
+                        [] => return,
+                        [b'E', ..] => hello,
+                        [b'S', ..] => go,
+                        // A ClientHello, or a goodbye.
+                        [_, ..] => "+OK evil\r\n",
+                    };
+                }
+            });
+        }
+    });
+    (port, heard)
+}
+
+/// The same from the workstation's side.
+#[tokio::test]
+async fn nothing_said_in_clear_by_a_workstation_counts_after_starttls() {
+    let world = World::start(&[]).await;
+    for (protocol, before, attempts) in [
+        (
+            Protocol::Pop3,
+            &["+OK <any>"][..],
+            &["STLS\r\nU", "STLS\r\n\r\n", "STLS\r\nCAPA\r\n", "STLS\r\n\x16\x03\x01"][..],
+        ),
+        (
+            Protocol::Smtp,
+            &["220 <any>"],
+            &["STARTTLS\r\nE", "STARTTLS\r\n\r\n", "STARTTLS\r\nNOOP\r\n", "STARTTLS\r\n\x16\x03"],
+        ),
+    ] {
+        for attempt in attempts {
+            let mut client = world.client_from(protocol, Listener::StartTls, PC1).await;
+            for line in before {
+                client.expect(line).await;
+            }
+            client.send_bytes(attempt.as_bytes()).await;
+            let (said, _) = client.rest().await;
+            let said = String::from_utf8_lossy(&said).into_owned();
+            assert!(said.trim_end().ends_with("(bad-command)"), "{attempt:?}: {said}");
+        }
+        // It agrees on TLS, and goes on in clear.
+        let mut client = world.client_from(protocol, Listener::StartTls, PC1).await;
+        client.expect(before[0]).await;
+        let verb = if protocol == Protocol::Pop3 { "STLS" } else { "STARTTLS" };
+        client.send(verb).await;
+        client.expect(if protocol == Protocol::Pop3 { "+OK<any>" } else { "220 <any>" }).await;
+        client.send(format!("USER {LOGIN}")).await;
+        let (said, _) = client.rest().await;
+        assert!(!String::from_utf8_lossy(&said).contains("+OK"), "{}", said.escape_ascii());
+    }
+    assert!(world.upstream_now().is_empty(), "{:?}", world.upstream_now());
+}
+
+#[tokio::test]
+async fn sslscan_finds_nothing_weak() {
+    if !tools::have(&["sslscan"]) {
+        return;
+    }
+    let world = World::start(&[]).await;
+    for (protocol, listener, how) in [
+        (Protocol::Pop3, Listener::Implicit, None),
+        (Protocol::Smtp, Listener::Implicit, None),
+        (Protocol::Pop3, Listener::StartTls, Some("--starttls-pop3")),
+        (Protocol::Smtp, Listener::StartTls, Some("--starttls-smtp")),
+    ] {
+        let mut command = tools::command("sslscan");
+        command.args(["--xml=-", "--no-colour"]).args(how);
+        let target = world.address(protocol, listener).to_string();
+        let done = tools::run(command.arg(target), b"").await;
+        let said = &done.said;
+        assert!(done.ok, "{said}");
+        let attributes = |element: &str| {
+            let lines = said.lines().map(str::trim);
+            lines.filter(|l| l.starts_with(&format!("<{element} "))).collect::<Vec<_>>()
+        };
+        let spoken = attributes("protocol").into_iter().filter(|l| l.contains(r#"enabled="1""#));
+        let spoken: Vec<_> = spoken.collect();
+        let modern = |l: &&str| l.contains(r#"version="1.2""#) || l.contains(r#"version="1.3""#);
+        assert!(spoken.len() == 2 && spoken.iter().all(modern), "{spoken:?}");
+        let ciphers = attributes("cipher");
+        let secret_forward = |l: &&str| {
+            // Those of TLS 1.3 are "acceptable" to it.
+            let is_strong = ["strong", "acceptable"].iter().any(|s| l.contains(s));
+            is_strong && (l.contains(r#"cipher="TLS_"#) || l.contains(r#"cipher="ECDHE-"#))
+        };
+        assert!(ciphers.len() >= 6 && ciphers.iter().all(secret_forward), "{ciphers:#?}");
+        for absent in [
+            r#"<renegotiation supported="1""#,
+            r#"<compression supported="1""#,
+            r#"vulnerable="1""#,
+        ] {
+            assert!(!said.contains(absent), "{absent} in {said}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kimgate::trust::{
-    Authority, Class, ClientCertificates, ClientModuleTrust, Identity, Issued, ListenerTls,
-    ListenerTlsConfig, MinVersion, UpstreamTls, Verdict, client_names, verdict_of,
+    Authority, Class, ClientCertificates, ClientModuleTrust, HandshakeFault, Identity, Issued,
+    ListenerTls, ListenerTlsConfig, MinVersion, UpstreamTls, Verdict, client_names, verdict_of,
 };
 use kimgate::words::Language;
 use pki::{Pki, Server};
@@ -72,6 +72,7 @@ impl World {
             min_version: MinVersion::Tls12,
             client_certificates: ClientCertificates::Off,
             client_ca: Some(self.path("ca.pem")),
+            client_crl: vec![],
             gateway_name: "kim.test".to_owned(),
             state_dir: self.path("state"),
         }
@@ -146,6 +147,95 @@ async fn a_client_certificate_of_another_authority_or_for_a_server_is_refused() 
         let trust = ClientModuleTrust { identity, ..world.trust() };
         let upstream = UpstreamTls::load(&trust, "kim.test").unwrap();
         assert!(shake(listener.acceptor(), &upstream).await.0.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_client_certificate_is_refused_and_named() {
+    let world = World::new();
+    let (good, stolen) =
+        (world.authority.client("PC1").unwrap(), world.authority.client("PC2").unwrap());
+    let list = world.authority.revoke(None, std::slice::from_ref(&stolen.certificate)).unwrap();
+    let other = Authority::new("Other").unwrap().revoke(None, &[]).unwrap();
+    let der = rustls::pki_types::CertificateRevocationListDer::from_pem_slice(list.as_bytes());
+    world.write("list.pem", &list);
+    world.write("other.pem", &other);
+    std::fs::write(world.path("list.der"), der.unwrap()).unwrap();
+    for (lists, issued, fault) in [
+        (&["list.pem"][..], &good, None),
+        (&["list.pem"], &stolen, Some("[revoked]")),
+        (&["other.pem", "list.der"], &good, None),
+        (&["other.pem", "list.der"], &stolen, Some("[revoked]")),
+        (&["other.pem"], &good, Some("[no-revocation-list]")),
+        (&[], &stolen, None),
+    ] {
+        let config = ListenerTlsConfig {
+            client_certificates: ClientCertificates::Optional,
+            client_crl: lists.iter().map(|name| world.path(name)).collect(),
+            ..world.listener()
+        };
+        let listener = ListenerTls::load(&config).unwrap();
+        assert_eq!(listener.warnings().len(), usize::from(lists == ["other.pem"]), "{lists:?}");
+        let identity = Some(world.identity("pc", issued));
+        let trust = ClientModuleTrust { identity, ..world.trust() };
+        let upstream = UpstreamTls::load(&trust, "kim.test").unwrap();
+        let served = shake(listener.acceptor(), &upstream).await.0;
+        let said = served.err().map(|error| HandshakeFault::of(&error).sentence(Language::En));
+        match fault {
+            None => assert_eq!(said, None, "{lists:?}"),
+            Some(word) => {
+                let said = said.unwrap();
+                assert!(said.contains(word) && said.contains("subject CN=PC"), "{said}");
+            }
+        }
+    }
+    for (text, wanted) in [("", "no revocation list"), ("-----BEGIN X509 CRL-----\nAA", "broken")] {
+        world.write("bad.pem", text);
+        let config = ListenerTlsConfig {
+            client_certificates: ClientCertificates::Optional,
+            client_crl: vec![world.path("bad.pem")],
+            ..world.listener()
+        };
+        let error = ListenerTls::load(&config).unwrap_err().to_string();
+        assert!(error.contains("bad.pem: ") && error.contains(wanted), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_mail_program_does_wrong_in_a_handshake_has_a_name() {
+    let world = World::new();
+    let config =
+        ListenerTlsConfig { client_certificates: ClientCertificates::Required, ..world.listener() };
+    let listener = ListenerTls::load(&config).unwrap();
+    let stranger = Authority::new("Fremd").unwrap().client("PC1").unwrap();
+    let namesake = Authority::new("Praxis").unwrap().client("PC1").unwrap();
+    let server = world.authority.server(&["PC1"]).unwrap();
+    let distrust = ClientModuleTrust::default();
+    let with = |name, issued| ClientModuleTrust {
+        identity: Some(world.identity(name, issued)),
+        ..world.trust()
+    };
+    for (trust, word) in [
+        (world.trust(), "[no-certificate]"),
+        (with("stranger", &stranger), "[unknown-issuer]"),
+        (with("namesake", &namesake), "[bad-signature]"),
+        (with("server", &server), "[wrong-usage]"),
+        (distrust, "[gateway-not-trusted]"),
+    ] {
+        let upstream = UpstreamTls::load(&trust, "kim.test").unwrap();
+        let error = shake(listener.acceptor(), &upstream).await.0.unwrap_err();
+        for language in [Language::De, Language::En] {
+            let said = HandshakeFault::of(&error).sentence(language);
+            assert!(said.contains(word) && said.ends_with(['.', '?']), "{said}");
+        }
+    }
+    for (bytes, word) in [(&b"HELO there\r\n"[..], "[not-tls]"), (b"", "[reset]")] {
+        let (mut near, far) = duplex(1 << 16);
+        near.write_all(bytes).await.unwrap();
+        near.shutdown().await.unwrap();
+        let error = listener.acceptor().accept(far).await.unwrap_err();
+        let said = HandshakeFault::of(&error).sentence(Language::En);
+        assert!(said.contains(word), "{said}");
     }
 }
 
@@ -265,6 +355,49 @@ async fn what_openssl_servers_refuse_has_a_name() {
         let verdict = visit(&server, &ca).await;
         assert_eq!(verdict.class, class, "{certificate} {options:?}");
         println!("{options:?}: {}", verdict.sentence(Language::En));
+    }
+}
+
+/// Debian's openssl cannot do this yet, so this needs a Python with pyOpenSSL from PyPI:
+/// `KIMGATE_PYOPENSSL=venv/bin/python cargo test --test trust_handshake brainpool`.
+#[cfg(feature = "brainpool")]
+#[tokio::test]
+async fn brainpool_keys_work_in_tls_13_against_a_newer_openssl() {
+    use std::io::{BufRead, BufReader};
+    let Some(python) = std::env::var_os("KIMGATE_PYOPENSSL").filter(|_| pki::openssl_is_here())
+    else {
+        println!("skipped: KIMGATE_PYOPENSSL names no Python with pyOpenSSL");
+        return;
+    };
+    let mut pki = Pki::new();
+    for (name, recipe) in [("bp256", "key=bp256"), ("bp384", "key=bp384 md=sha384")] {
+        pki.make(name, &recipe.parse().unwrap());
+        let made = pki.get(name);
+        let mut server = std::process::Command::new(&python)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/tls13.py"))
+            .args([&made.private_key, &made.certificate])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        let (openssl, port) = said.trim_end().rsplit_once(' ').unwrap();
+        let trust = ClientModuleTrust { ignore_self_signed: true, ..Default::default() };
+        let upstream = UpstreamTls::load(&trust, "kim.test").unwrap();
+        let tcp = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).await.unwrap();
+        let shaken = upstream.connector().connect(upstream.server_name(), tcp).await;
+        server.kill().unwrap();
+        server.wait().unwrap();
+        let stream = shaken.unwrap();
+        let connection = stream.get_ref().1;
+        let version = connection.protocol_version();
+        assert_eq!(version, Some(rustls::ProtocolVersion::TLSv1_3), "{name}");
+        let verdict = upstream.verdict(connection);
+        assert_eq!((verdict.class, verdict.accepted), (Class::SelfSigned, true), "{name}");
+        println!(
+            "{name} in TLS 1.3 against {openssl}: {}",
+            verdict.certificate.as_ref().unwrap().key
+        );
     }
 }
 

@@ -34,13 +34,15 @@ struct Row {
 }
 
 /// The policies, in the table's order, with the letter that says "accepted".
-const POLICIES: [(char, &str); 8] = [
+const POLICIES: [(char, &str); 10] = [
     ('s', "strict"),
     ('i', "ignore self-signed"),
     ('n', "ignore name-mismatch"),
     ('b', "ignore both"),
     ('S', "strict, with roots"),
+    ('I', "ignore self-signed, with roots"),
     ('N', "ignore name-mismatch, with roots"),
+    ('B', "ignore both, with roots"),
     ('p', "pinned"),
     ('P', "pinned, with roots"),
 ];
@@ -146,8 +148,8 @@ fn serve(made: &Made, version: &str) -> Server {
 
 fn trust(pki: &Pki, row: &Row, policy: &str) -> ClientModuleTrust {
     let mut trust = ClientModuleTrust { language: Language::En, ..Default::default() };
-    trust.ignore_self_signed = matches!(policy, "ignore self-signed" | "ignore both");
-    trust.ignore_name_mismatch = policy.contains("name-mismatch") || policy == "ignore both";
+    trust.ignore_self_signed = policy.contains("self-signed") || policy.contains("both");
+    trust.ignore_name_mismatch = policy.contains("name-mismatch") || policy.contains("both");
     if policy.contains("roots") {
         let roots = if row.roots == "itself" { row.name } else { row.roots };
         trust.ca = vec![pki.get(roots).certificate.clone()];
@@ -210,9 +212,9 @@ fn read(pki: &mut Pki) -> Vec<Row> {
 fn without_brainpool(mut row: Row) -> Row {
     if row.key.starts_with("bp") {
         (row.versions, row.alone, row.rooted) = (vec![], "brainpool", "brainpool");
-        row.accepted = "........";
+        row.accepted = "..........";
     } else if row.by == "ca-brainpool" {
-        (row.rooted, row.accepted) = ("brainpool^", "......pP");
+        (row.rooted, row.accepted) = ("brainpool^", "........pP");
     }
     row
 }

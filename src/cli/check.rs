@@ -120,6 +120,7 @@ fn material(loaded: &Loaded) -> Vec<Finding> {
         ];
         let key = |path: &Path| match keys.iter().find(|(_, file)| *file == Some(path)) {
             Some((key, _)) => vec!["tls", key],
+            None if tls.client_crl.iter().any(|file| file == path) => vec!["tls", "client_crl"],
             // No file of theirs: the name that a certificate is made for.
             None if identity.is_none() => vec!["gateway", "name"],
             None => vec!["tls"],

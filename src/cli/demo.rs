@@ -270,11 +270,13 @@ fn configuration(module: ClientModule, folder: &Path, ports: Ports) -> Config {
                 listener("pop3s", Protocol::Pop3, ports.pop3),
                 listener("smtps", Protocol::Smtp, ports.smtp),
             ],
+            state_dir: folder.to_owned(),
             tls: Some(ListenerTlsConfig {
                 certificate: None,
                 min_version: MinVersion::default(),
                 client_certificates: ClientCertificates::default(),
                 client_ca: None,
+                client_crl: Vec::new(),
                 gateway_name: "localhost".into(),
                 state_dir: folder.to_owned(),
             }),

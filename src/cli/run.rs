@@ -6,14 +6,14 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConfigFile, Failure, Interrupts, Screen, check, runtime};
-use crate::app::{App, Reloader, silence_panics, start_log};
+use crate::app::{App, Reloader, silence_panics, start_log, watch};
 use crate::config::load;
 use crate::observe::{Observer, Status};
 use crate::service;
 
 /// Run the gateway
 ///
-/// SIGHUP reads the configuration again; SIGTERM or Ctrl-C lets messages in flight finish within
+/// A changed configuration, certificate or key counts at once, as after SIGHUP; SIGTERM or Ctrl-C lets messages in flight finish within
 /// limits.drain, a second one ends at once.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: kimgate run --config config/kimgate.toml")]
@@ -46,6 +46,7 @@ impl Run {
             let shutdown = CancellationToken::new();
             tokio::spawn(obey_signals(Interrupts::listen(), shutdown.clone(), app.reloader()));
             tokio::spawn(report(app.observer().clone(), shutdown.clone()));
+            tokio::spawn(watch::follow(app.reloader()));
             service::ready();
             app.serve(shutdown).await;
             tracing::info!("stopped");

@@ -10,16 +10,18 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::dial::{self, Dialogue, PATIENCE, Pause, Trouble};
-use super::{Failure, Screen, runtime};
+use super::{ConfigFile, Failure, Screen, runtime};
+use crate::config::load;
 use crate::trust::{
-    CertificateFacts, Class, ClientModuleTrust, Pin, UpstreamTls, Verdict, refused_chain,
-    verdict_of,
+    CertificateFacts, Class, ClientModuleTrust, KnownCertificate, KnownCertificates, Pin,
+    UpstreamTls, Verdict, refused_chain, verdict_of,
 };
 use crate::words::{Language, Protocol};
 
 /// Show the certificate of a client module, and the lines of configuration that would accept it
 ///
-/// Nothing is sent but the handshake. Exit code 0: a certificate was shown. 1: it could not be had.
+/// Nothing is sent but the handshake. Where there is a configuration, it is told whether the
+/// certificate is the one of the gateway's last good connection. Exit code 0: a certificate was shown. 1: it could not be had.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kimgate trust 192.168.0.22:995\n  \
     kimgate trust kim-server:110 --starttls pop3")]
@@ -36,6 +38,8 @@ pub(super) struct Trust {
     /// Print everything as one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    file: ConfigFile,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -84,11 +88,14 @@ struct Shown {
     /// How a handshake went that takes this certificate by its pin: version and cipher suite, or
     /// why it failed all the same. `None` where no pin may outweigh what is wrong.
     handshake: Option<Result<String, String>>,
+    /// What the gateway met here in its last good connection.
+    known: Option<KnownCertificate>,
 }
 
 impl Trust {
     pub(super) fn execute(self, screen: &mut Screen) -> Result<(), Failure> {
-        let shown = runtime()?.block_on(self.look())?;
+        let known = self.known()?;
+        let shown = Shown { known, ..runtime()?.block_on(self.look())? };
         let judged = self.judge_all(&shown)?;
         if self.json {
             let told = self.told(&shown, &judged);
@@ -126,7 +133,22 @@ impl Trust {
                 Err(Fault::Before(why)) => Err(why),
             }),
         };
-        Ok(Shown { chain, facts, handshake })
+        Ok(Shown { chain, facts, handshake, known: None })
+    }
+
+    /// What `kimgate run` has kept of this place. A configuration that nobody named need not be
+    /// there, nor be good.
+    fn known(&self) -> Result<Option<KnownCertificate>, Failure> {
+        let Ok(path) = self.file.path() else { return Ok(None) };
+        let state_dir = match load(&path, std::env::vars()) {
+            Ok(loaded) => loaded.config.state_dir,
+            Err(_) if self.file.config.is_none() => return Ok(None),
+            Err(_) => {
+                let why = "has errors; `kimgate check` names them";
+                return Err(Failure::error(format!("{}: {why}", path.display())));
+            }
+        };
+        Ok(KnownCertificates::open(&state_dir).of(&self.target.to_string()))
     }
 
     async fn shake(&self, tls: &UpstreamTls) -> Result<rustls::ClientConnection, Fault> {
@@ -226,6 +248,15 @@ impl Trust {
                 above.not_after.date()
             ));
         }
+        if let Some(known) = &shown.known {
+            let since = OffsetDateTime::from_unix_timestamp(known.since).map(|at| at.date());
+            let since = since.map_or(String::new(), |day| format!(" since {day}"));
+            let told = match known.fingerprint == facts.fingerprint {
+                true => format!("the gateway has met it{since}"),
+                false => format!("CHANGED: the gateway has met {}{since}", known.fingerprint),
+            };
+            screen.say(&format!("  {:<12} {told}", "known"));
+        }
         match &shown.handshake {
             Some(Ok(spoken)) => screen.say(&format!("  {:<12} {spoken}", "handshake")),
             Some(Err(why)) => screen.say(&format!("  {:<12} failed: {why}", "handshake")),
@@ -295,6 +326,7 @@ impl Trust {
             "handshake_error": shown.handshake.as_ref().and_then(|outcome| outcome.as_ref().err()),
             "verdict": strict.map(|verdict| verdict.class.as_str()),
             "sentence": strict.map(|verdict| verdict.sentence(Language::En)),
+            "known_fingerprint": shown.known.as_ref().map(|known| &known.fingerprint),
             "policies": policies,
             "accepting_lines": strict.map(Verdict::accepting_lines).unwrap_or_default(),
         })

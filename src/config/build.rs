@@ -121,6 +121,7 @@ fn gateway(
         language: settings.gateway.language,
         public: settings.gateway.public,
         listeners,
+        state_dir: place.resolve(&settings.gateway.state_dir),
         tls,
         client_modules,
         limits: limits(&settings.limits),
@@ -179,6 +180,7 @@ fn listener_tls(settings: &Settings, name: &str, place: &Surroundings) -> trust:
             settings::ClientCertificates::Required => trust::ClientCertificates::Required,
         },
         client_ca: tls.client_ca.as_deref().map(|path| place.resolve(path)),
+        client_crl: tls.client_crl.iter().map(|path| place.resolve(path)).collect(),
         gateway_name: name.to_owned(),
         state_dir: place.resolve(&settings.gateway.state_dir),
     }

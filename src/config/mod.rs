@@ -160,6 +160,19 @@ pub fn effective(
     serde_json::to_value(read::settings(layers.merged, layers.raw, &mut report)).ok()
 }
 
+/// The files that the configuration at `path` depends on: itself, and the certificates, keys and
+/// lists that it names, as far as it can be read and whether they are there or not.
+pub fn files(path: &Path, env: impl Iterator<Item = (String, String)>) -> Vec<PathBuf> {
+    let mut files = vec![path.to_owned()];
+    let Ok(mut source) = Source::read(path) else { return files };
+    let Ok(layers) = layers::merge(&mut source, env) else { return files };
+    let place =
+        Surroundings { source: path.to_owned(), host_name: String::new(), hash: String::new() };
+    let settings = read::settings(layers.merged, layers.raw, &mut Report::new(&source, vec![]));
+    files.extend(lint::material(&settings, &place));
+    files
+}
+
 /// The machine's name, as far as it can be had without asking the network.
 fn host_name(env: &[(String, String)]) -> String {
     let variable = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());

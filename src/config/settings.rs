@@ -124,6 +124,9 @@ pub struct Tls {
     pub client_certificates: ClientCertificates,
     /// PEM file with the authority that signs them; needed unless they are `off`.
     pub client_ca: Option<PathBuf>,
+    /// PEM or DER files with that authority's revocation lists; where there is one, certificates
+    /// that none speaks about are refused; default none.
+    pub client_crl: Vec<PathBuf>,
 }
 
 /// `tls.min_version`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct Config {
     pub public: bool,
     /// At least one.
     pub listeners: Vec<Listener>,
+    /// What survives a restart; here the certificates that client modules are known by.
+    pub state_dir: PathBuf,
     /// What workstations see; `None` where every listener is plain.
     pub tls: Option<ListenerTlsConfig>,
     /// By name; at least one.
@@ -81,6 +84,16 @@ impl ClientModule {
             Protocol::Smtp => self.smtp_port,
         }
     }
+
+    /// Where it is dialled for this protocol, as `host:port` or `[address]:port`.
+    pub fn place(&self, protocol: Protocol) -> String {
+        place(&self.host, self.port(protocol))
+    }
+}
+
+/// A host and a port, as `host:port` or `[address]:port`.
+pub fn place(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Bounds, as in `[limits]`.

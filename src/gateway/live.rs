@@ -12,7 +12,7 @@ use super::machines::Capabilities;
 use super::upstream::Module;
 use crate::observe::Observer;
 use crate::policy::Policy;
-use crate::trust::{ListenerTls, MaterialError};
+use crate::trust::{KnownCertificates, ListenerTls, MaterialError};
 
 /// Client modules by name.
 pub(crate) type Modules = BTreeMap<Arc<str>, Arc<Module>>;
@@ -23,19 +23,28 @@ pub(crate) struct Live {
     pub(crate) policy: Policy,
     pub(crate) modules: Modules,
     pub(crate) tls: Option<ListenerTls>,
+    known: Arc<KnownCertificates>,
 }
 
 impl Live {
     /// Loads every file that the configuration names.
-    pub(crate) fn load(config: Config, policy: Policy) -> Result<Self, MaterialError> {
+    pub(crate) fn load(
+        config: Config,
+        policy: Policy,
+        before: Option<&Self>,
+    ) -> Result<Self, MaterialError> {
+        let kept = before.map(|before| &before.known).filter(|k| k.is_in(&config.state_dir));
+        let known =
+            kept.cloned().unwrap_or_else(|| Arc::new(KnownCertificates::open(&config.state_dir)));
         let tls = config.tls.as_ref().map(ListenerTls::load).transpose()?;
         let mut modules = Modules::new();
         for (name, module) in &config.client_modules {
             let patience = config.limits.login_timeout;
-            let loaded = Module::load(name, module, &config.name, config.language, patience)?;
+            let (gateway, known) = (&config.name, known.clone());
+            let loaded = Module::load(name, module, gateway, config.language, patience, known)?;
             modules.insert(loaded.name.clone(), Arc::new(loaded));
         }
-        Ok(Self { config, policy, modules, tls })
+        Ok(Self { config, policy, modules, tls, known })
     }
 
     /// Refuses addresses that strangers reach, unless the configuration says that it is meant.
@@ -57,8 +66,12 @@ impl Live {
         Ok(())
     }
 
-    /// Keeps what was learned from client modules under the configuration before this one.
-    pub(crate) fn inherit(&self, before: &Self) {
+    /// Keeps what was learned from client modules under the configuration before this one, and the
+    /// TLS sessions of workstations.
+    pub(crate) fn inherit(&mut self, before: &Self) {
+        if let (Some(tls), Some(before)) = (&mut self.tls, &before.tls) {
+            tls.inherit(before);
+        }
         for (name, module) in &self.modules {
             if let Some(known) = before.modules.get(name).and_then(|old| old.capabilities()) {
                 module.learn(known);
@@ -66,11 +79,20 @@ impl Live {
         }
     }
 
-    /// Says when the certificate ends that workstations see.
-    pub(crate) fn tell_certificate(&self, observer: &Observer) {
-        if let Some(tls) = &self.tls {
-            observer.listener_not_after("listener", tls.not_after().unix_timestamp());
+    /// Says when the certificates end that the configuration names.
+    pub(crate) fn tell_certificates(&self, observer: &Observer) {
+        let own = self.tls.iter().flat_map(ListenerTls::ends);
+        let mut ends: Vec<(String, i64)> =
+            own.map(|(role, end)| ((*role).to_owned(), end.unix_timestamp())).collect();
+        for (name, module) in &self.modules {
+            let of_module = module.certificate_ends();
+            ends.extend(
+                of_module
+                    .iter()
+                    .map(|(role, end)| (format!("{role}/{name}"), end.unix_timestamp())),
+            );
         }
+        observer.certificates_in_use(&ends);
     }
 
     /// What a listener may announce: what all client modules offer, as nobody knows yet which of

@@ -162,6 +162,13 @@ impl Back {
         }
     }
 
+    pub(crate) fn protocol(&self) -> Protocol {
+        match self {
+            Self::Pop3(_) => Protocol::Pop3,
+            Self::Smtp(_) => Protocol::Smtp,
+        }
+    }
+
     /// Talks until the client module waits for us, or has answered the login.
     pub(crate) async fn drive(
         &mut self,

@@ -36,7 +36,9 @@ use std::sync::Arc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{ClientModule, Config, ContextMode, Contexts, Limits, Listener, Protection};
+pub use config::{
+    ClientModule, Config, ContextMode, Contexts, Limits, Listener, Protection, place,
+};
 pub use exposure::{Exposure, exposure, own_addresses};
 pub use listeners::Sockets;
 
@@ -133,8 +135,8 @@ impl Gateway {
         sockets: Sockets,
     ) -> Result<Self, StartError> {
         let wanted = config.listeners.clone();
-        let live = Live::load(config, policy)?;
-        live.tell_certificate(&observer);
+        let live = Live::load(config, policy, None)?;
+        live.tell_certificates(&observer);
         let listeners = Listeners::open(wanted, sockets)?;
         let open = listeners.status().into_iter();
         live.guard(open.map(|listener| (listener.name, listener.address)))?;
@@ -167,6 +169,7 @@ impl Gateway {
         let Self { shared } = self;
         let Listeners { sessions, tasks, .. } = &shared.listeners;
         health::watch(&shared);
+        tasks.spawn(warn_of_ends(shared.clone()));
         shared.listeners.serve(&shared);
         shutdown.cancelled().await;
         shared.observer.ready(false);
@@ -187,6 +190,17 @@ impl Gateway {
     }
 }
 
+/// Certificates run out while nothing else happens.
+async fn warn_of_ends(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(std::time::Duration::from_secs(3600)) => {}
+        }
+        shared.observer.warn_of_ends(time::OffsetDateTime::now_utc());
+    }
+}
+
 /// What can be done with a gateway while it runs.
 #[derive(Clone)]
 pub struct Handle {
@@ -200,14 +214,15 @@ impl Handle {
     pub fn reload(&self, config: Config, policy: Policy) -> Result<(), StartError> {
         let Self { shared } = self;
         let wanted = config.listeners.clone();
-        let live = Live::load(config, policy)?;
+        let before = shared.live.load();
+        let mut live = Live::load(config, policy, Some(&before))?;
         let listeners = wanted.iter().map(|listener| (listener.name.to_string(), listener.address));
         live.guard(listeners)?;
-        live.inherit(&shared.live.load());
+        live.inherit(&before);
         shared.listeners.replace(wanted, shared, || {
             let protection = &live.config.protection;
             shared.pauses().adjust(protection.login_failures, protection.login_pause);
-            live.tell_certificate(&shared.observer);
+            live.tell_certificates(&shared.observer);
             shared.live.store(Arc::new(live));
         })?;
         shared.observer.listeners(shared.listeners.status());

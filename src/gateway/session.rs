@@ -19,7 +19,7 @@ use super::{pop3, proxy, smtp};
 use crate::observe::{Event, LiveSession, Phase, SessionFacts};
 use crate::policy::Station;
 use crate::proto::front::{Setup, Stage};
-use crate::trust::client_names;
+use crate::trust::{HandshakeFault, client_names, client_not_after};
 use crate::words::{Action, Close, Protocol, Reason, Security};
 
 /// How long a TLS handshake may take from the accept on; it waits for no card and for no person.
@@ -189,19 +189,32 @@ impl Session {
                 Ok(Stream::Workstation(Box::new(acceptor.accept(tcp).await?)))
             })
             .await
-            .map_err(|error| {
-                tracing::info!(session = %self.facts.id, peer = %self.facts.peer, %error,
-                    "tls handshake with a workstation failed");
-                Reason::TlsFailed
-            })
+            .map_err(|error| self.tls_failed(&HandshakeFault::of(&error)))?;
+        match client.stream() {
+            Stream::Workstation(tls) => match HandshakeFault::of_resumed(tls.get_ref().1) {
+                Some(fault) => Err(self.tls_failed(&fault)),
+                None => Ok(()),
+            },
+            Stream::Plain(_) | Stream::ClientModule(_) | Stream::Lost => Ok(()),
+        }
+    }
+
+    fn tls_failed(&mut self, fault: &HandshakeFault) -> Reason {
+        self.facts.tls_fault = Some(fault.sentence(self.live.config.language));
+        Reason::TlsFailed
     }
 
     /// Finds the workstation by its certificate or its address.
     fn recognise(&mut self, client: &Wire) {
+        let mut ends = None;
         if let Stream::Workstation(tls) = client.stream() {
-            self.certificate_names = client_names(tls.get_ref().1);
+            let shown = tls.get_ref().1;
+            (self.certificate_names, ends) = (client_names(shown), client_not_after(shown));
         }
         self.facts.workstation = self.station().name().map(Into::into);
+        if let (Some(workstation), Some(ends)) = (&self.facts.workstation, ends) {
+            self.shared.observer.certificate_met(workstation, ends.unix_timestamp());
+        }
         self.tracked.learn(&self.facts);
     }
 

@@ -1,5 +1,6 @@
 //! Dialling a client module: TCP, TLS, verdict, greeting. Nobody logs in without a permit.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use crate::observe::{ClientModuleState, Event, Observer};
 use crate::policy::Permit;
 use crate::proto::back::{Answer, BackStep};
 use crate::proto::sasl::Credentials;
-use crate::trust::{Class, MaterialError, UpstreamTls, Verdict, verdict_of};
+use crate::trust::{Class, KnownCertificates, MaterialError, UpstreamTls, Verdict, verdict_of};
 use crate::words::{Language, Protocol, Reason, Security};
 
 /// How long a TCP connection may take; a machine that is there answers within a second.
@@ -35,9 +36,10 @@ pub(crate) struct Module {
     language: Language,
     /// How long TLS and greeting, or a login, may take.
     patience: Duration,
+    known: Arc<KnownCertificates>,
     learned: Mutex<Option<Capabilities>>,
-    /// The verdict that was reported last.
-    reported: Mutex<Option<Arc<Verdict>>>,
+    /// The verdicts that were reported last; two ports may show two certificates.
+    reported: Mutex<BTreeMap<Protocol, Arc<Verdict>>>,
     /// By protocol: it did not answer the last time that it was dialled.
     silent: [AtomicBool; 2],
     /// A login found it silent; whoever asks after it should begin to.
@@ -81,6 +83,7 @@ impl Module {
         gateway: &str,
         language: Language,
         patience: Duration,
+        known: Arc<KnownCertificates>,
     ) -> Result<Self, MaterialError> {
         let tls = match config.security {
             Security::None => None,
@@ -96,11 +99,17 @@ impl Module {
             gateway: gateway.into(),
             language,
             patience,
+            known,
             learned: Mutex::new(None),
-            reported: Mutex::new(None),
+            reported: Mutex::default(),
             silent: Default::default(),
             fell_silent: Default::default(),
         })
+    }
+
+    /// When the certificates end that its configuration names, by their roles.
+    pub(crate) fn certificate_ends(&self) -> &[(&'static str, time::OffsetDateTime)] {
+        self.tls.as_ref().map_or(&[], UpstreamTls::ends)
     }
 
     /// What it offered when last asked, if it ever answered.
@@ -172,20 +181,20 @@ impl Module {
         let start_tls = self.start_tls();
         if let (true, Some(tls)) = (implicit, &start_tls) {
             let shaken = super::machines::secure(&mut wire, tls).await;
-            shaken.map_err(|error| self.untrusted(&error, observer))?;
-            self.judge(&wire, observer)?;
+            shaken.map_err(|error| self.untrusted(&error, protocol, observer))?;
+            self.judge(&wire, protocol, observer)?;
         }
         let mut back = Back::new(protocol, &self.gateway, start_tls.is_some() && !implicit);
         match back.drive(&mut wire, start_tls.as_ref()).await {
             Ok(BackStep::Refused(answer)) => Ok(Dialled::Refused(answer)),
             Ok(_) => {
                 if !implicit {
-                    self.judge(&wire, observer)?;
+                    self.judge(&wire, protocol, observer)?;
                 }
                 let module = self.clone();
                 Ok(Dialled::Ready(Box::new(Upstream { module, wire, back })))
             }
-            Err(error) => Err(self.fault(error, observer)),
+            Err(error) => Err(self.fault(error, protocol, observer)),
         }
     }
 
@@ -209,26 +218,26 @@ impl Module {
 
     /// Reports the verdict on a handshake that went through. A resumed one shows no certificate
     /// again, so its dates are looked at here.
-    fn judge(&self, wire: &Wire, observer: &Observer) -> Result<(), DialError> {
+    fn judge(&self, wire: &Wire, protocol: Protocol, observer: &Observer) -> Result<(), DialError> {
         let (Some(tls), Stream::ClientModule(stream)) = (&self.tls, wire.stream()) else {
             return Ok(());
         };
         let verdict = tls.verdict(stream.get_ref().1);
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        if verdict.accepted && reported.as_ref().is_some_and(|last| Arc::ptr_eq(last, &verdict)) {
+        let last = reported.insert(protocol, verdict.clone());
+        if verdict.accepted && last.is_some_and(|last| Arc::ptr_eq(&last, &verdict)) {
             observer.certificate_judged_again(&self.name, verdict.class.as_str());
             return Ok(());
         }
-        *reported = Some(verdict.clone());
         drop(reported);
-        let sentence = self.report(&verdict, observer);
+        let sentence = self.report(Verdict::clone(&verdict), protocol, observer);
         if verdict.accepted {
             return Ok(());
         }
         Err(DialError::new(Reason::ClientModuleUntrusted, sentence))
     }
 
-    fn untrusted(&self, error: &io::Error, observer: &Observer) -> DialError {
+    fn untrusted(&self, error: &io::Error, protocol: Protocol, observer: &Observer) -> DialError {
         match verdict_of(error) {
             Some(verdict) => {
                 // A connection that breaks says nothing about the certificate, and a standby may
@@ -238,7 +247,7 @@ impl Module {
                 } else {
                     Reason::ClientModuleUntrusted
                 };
-                DialError::new(reason, self.report(&verdict, observer))
+                DialError::new(reason, self.report(verdict, protocol, observer))
             }
             None => {
                 DialError::new(Reason::ClientModuleUnreachable, format!("{}: {error}", self.name))
@@ -246,7 +255,8 @@ impl Module {
         }
     }
 
-    fn report(&self, verdict: &Verdict, observer: &Observer) -> String {
+    fn report(&self, mut verdict: Verdict, protocol: Protocol, observer: &Observer) -> String {
+        self.known.meet(&self.config.place(protocol), &mut verdict);
         let sentence = verdict.sentence(self.language);
         observer.emit(Event::Certificate {
             client_module: &self.name,
@@ -255,11 +265,12 @@ impl Module {
             sentence: &sentence,
             fingerprint: verdict.certificate.as_ref().map(|c| c.fingerprint.as_str()),
             not_after: verdict.certificate.as_ref().map(|c| c.not_after.unix_timestamp()),
+            replaces: verdict.replaces.as_deref(),
         });
         sentence
     }
 
-    fn fault(&self, error: BackError, observer: &Observer) -> DialError {
+    fn fault(&self, error: BackError, protocol: Protocol, observer: &Observer) -> DialError {
         match error {
             BackError::Gone => DialError::new(
                 Reason::ClientModuleUnreachable,
@@ -268,7 +279,7 @@ impl Module {
             BackError::Protocol(error) => {
                 DialError::new(Reason::ClientModuleProtocolError, format!("{}: {error}", self.name))
             }
-            BackError::Tls(error) => self.untrusted(&error, observer),
+            BackError::Tls(error) => self.untrusted(&error, protocol, observer),
         }
     }
 }
@@ -358,7 +369,9 @@ impl Upstream {
             let asked = self.back.drive(&mut self.wire, None);
             match timeout(module.patience, asked).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(module.fault(error, observer)),
+                Ok(Err(error)) => {
+                    return Err(module.fault(error, self.back.protocol(), observer));
+                }
                 Err(_) => {
                     let detail = format!("{}: no answer in time", module.name);
                     return Err(DialError::new(Reason::ClientModuleUnreachable, detail));
@@ -393,9 +406,9 @@ impl Upstream {
             // The answer may repeat the password, so its words stay out of the text.
             Ok(Err(BackError::Protocol(error))) => {
                 let error = BackError::Protocol(error.without_excerpt());
-                Err(self.module.fault(error, observer))
+                Err(self.module.fault(error, self.back.protocol(), observer))
             }
-            Ok(Err(error)) => Err(self.module.fault(error, observer)),
+            Ok(Err(error)) => Err(self.module.fault(error, self.back.protocol(), observer)),
             Err(_) => Err(DialError::new(
                 Reason::ClientModuleUnreachable,
                 format!("{}: the login was not answered in time", self.module.name),

@@ -129,6 +129,8 @@ pub enum Event<'a> {
         fingerprint: Option<&'a str>,
         /// When it ends, in Unix seconds.
         not_after: Option<i64>,
+        /// The fingerprint of the one in the last good connection, where that was another.
+        replaces: Option<&'a str>,
     },
     /// A configuration was read, at start or later.
     ConfigLoaded {
@@ -215,6 +217,8 @@ pub struct SessionFacts {
     pub login: Option<Login>,
     /// The client module's name in the configuration.
     pub client_module: Option<Arc<str>>,
+    /// Why its TLS handshake failed, in a sentence for people.
+    pub tls_fault: Option<String>,
 }
 
 impl SessionFacts {
@@ -231,6 +235,7 @@ impl SessionFacts {
             known_account: false,
             login: None,
             client_module: None,
+            tls_fault: None,
         }
     }
 }

@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use time::OffsetDateTime;
 
-use super::labels::Labels;
+use super::ending::Ending;
+use super::labels::{self, Labels, client_module_role};
 use super::record::{Record, from_unix, milliseconds, rfc3339, shown};
 use super::status::{
     AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ErrorStatus, ListenerStatus,
@@ -30,7 +31,8 @@ struct State {
     bound: bool,
     listeners: Vec<ListenerStatus>,
     client_modules: BTreeMap<String, ClientModuleStatus>,
-    certificates: BTreeMap<&'static str, i64>,
+    /// By role.
+    certificates: BTreeMap<String, Ending>,
     config: ConfigStatus,
     refusals: VecDeque<RefusalStatus>,
 }
@@ -62,8 +64,50 @@ impl Health {
         self.state().listeners = listeners;
     }
 
-    pub(super) fn not_after(&self, role: &'static str, unix_seconds: i64) {
-        self.state().certificates.insert(role, unix_seconds);
+    /// Replaces what the configuration names, and gives the roles that are no more.
+    pub(super) fn certificates_in_use(&self, ends: &[(String, i64)]) -> Vec<String> {
+        let mut state = self.state();
+        let is_named = |role: &str| ends.iter().any(|(named, _)| named == role);
+        let certificates = &mut state.certificates;
+        let gone = certificates.iter().filter(|(role, ending)| !ending.met && !is_named(role));
+        let gone: Vec<String> = gone.map(|(role, _)| role.clone()).collect();
+        certificates.retain(|role, _| !gone.contains(role));
+        for (role, end) in ends {
+            let new = || Ending::new(*end, false);
+            certificates.entry(role.clone()).or_insert_with(new).replaced_by(*end);
+        }
+        gone
+    }
+
+    /// Keeps when a certificate ends that somebody showed; gives the days that are left where
+    /// somebody should be told of this one.
+    pub(super) fn certificate_met(
+        &self,
+        role: &str,
+        unix_seconds: i64,
+        now: OffsetDateTime,
+    ) -> Option<i64> {
+        let mut state = self.state();
+        match state.certificates.get_mut(role) {
+            Some(known) if known.not_after == unix_seconds => None,
+            Some(known) => {
+                known.replaced_by(unix_seconds);
+                known.tell(now)
+            }
+            None => {
+                let mut ending = Ending::new(unix_seconds, true);
+                let days = ending.tell(now);
+                state.certificates.insert(role.to_owned(), ending);
+                days
+            }
+        }
+    }
+
+    /// The certificates whose end somebody should be told of now, with the days that are left.
+    pub(super) fn ending(&self, now: OffsetDateTime) -> Vec<(String, i64)> {
+        let mut state = self.state();
+        let each = state.certificates.iter_mut();
+        each.filter_map(|(role, ending)| Some((role.clone(), ending.tell(now)?))).collect()
     }
 
     /// False for a client module that is not configured.
@@ -104,7 +148,7 @@ impl Health {
             state.refusals.push_front(refusal(record, reason));
         }
         match *event {
-            Event::Certificate { client_module, class, accepted, not_after, .. } => {
+            Event::Certificate { client_module, class, accepted, not_after, replaces, .. } => {
                 let Some(known) = state.client_modules.get_mut(client_module) else { return true };
                 let verdict = VerdictStatus {
                     class: class.into(),
@@ -112,10 +156,12 @@ impl Health {
                     sentence: record.sentence.clone().unwrap_or_default(),
                     fingerprint: record.fingerprint.clone(),
                     not_after: not_after.and_then(from_unix).map(rfc3339),
+                    replaces: replaces.map(shown),
                 };
                 let same = known.certificate.as_ref().is_some_and(|last| {
                     (&last.class, last.accepted, &last.fingerprint)
                         == (&verdict.class, accepted, &verdict.fingerprint)
+                        && (replaces.is_none() || last.replaces == verdict.replaces)
                 });
                 known.certificate = Some(verdict);
                 !same
@@ -152,9 +198,11 @@ impl Health {
     /// What is known here; the rest is left empty.
     pub(super) fn status(&self, now: OffsetDateTime) -> Status {
         let state = self.state();
-        let ends = |(role, end): (&&'static str, &i64)| {
-            let not_after = rfc3339(from_unix(*end)?);
-            Some(CertificateStatus { role: (*role).into(), not_after })
+        // Client modules' have a place of their own.
+        let own = state.certificates.iter().filter(|(role, _)| !labels::is_client_module(role));
+        let ends = |(role, ending): (&String, &Ending)| {
+            let not_after = rfc3339(from_unix(ending.not_after)?);
+            Some(CertificateStatus { role: shown(role), not_after })
         };
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -164,7 +212,7 @@ impl Health {
             config: state.config.clone(),
             listeners: state.listeners.clone(),
             client_modules: state.client_modules.values().cloned().collect(),
-            certificates: state.certificates.iter().filter_map(ends).collect(),
+            certificates: own.filter_map(ends).collect(),
             refusals: state.refusals.iter().cloned().collect(),
             ..Status::default()
         }
@@ -178,6 +226,8 @@ impl Health {
 impl State {
     fn rename(&mut self, labels: &Labels) {
         self.client_modules.retain(|name, _| labels.has_client_module(name));
+        let is_gone = |role: &str| !labels.client_modules().any(|n| client_module_role(n) == role);
+        self.certificates.retain(|role, _| !(labels::is_client_module(role) && is_gone(role)));
         for name in labels.client_modules() {
             let new = || ClientModuleStatus { name: name.into(), ..ClientModuleStatus::default() };
             self.client_modules.entry(name.into()).or_insert_with(new);

@@ -12,6 +12,23 @@ pub(super) const OTHER: &str = "other";
 /// The label of a message without X-KIM-Dienstkennung.
 pub(super) const NONE: &str = "none";
 
+/// The `role` of a certificate that a client module shows, beside the roles of files.
+pub(super) fn client_module_role(name: &str) -> String {
+    format!("{CLIENT_MODULE}{name}")
+}
+
+/// Whether a role is one of those.
+pub(super) fn is_client_module(role: &str) -> bool {
+    role.starts_with(CLIENT_MODULE)
+}
+
+const CLIENT_MODULE: &str = "client-module/";
+
+/// The `role` of a certificate that a workstation shows.
+pub(super) fn workstation_role(name: &str) -> String {
+    format!("workstation/{name}")
+}
+
 /// Services in use: gematik's list as it stands in its Thunderbird add-on, KBV's eAU annex and
 /// gematik/api-erp. `*` as type: the application with any type that has no line of its own.
 const SERVICES: &[&str] = &[

@@ -235,6 +235,13 @@ pub(super) fn say(event: &Event<'_>, r: &Record) {
             holder = r.holder.as_deref(),
             enforced = enforced,
         ),
+        Event::Certificate { accepted: true, replaces: Some(_), .. } => warn!(
+            client_module = r.client_module.as_deref(),
+            verdict = r.verdict,
+            sentence = r.sentence.as_deref(),
+            replaces = r.replaces.as_deref(),
+            "the client module has another certificate than before, and it is accepted"
+        ),
         Event::Certificate { accepted: true, .. } => info!(
             client_module = r.client_module.as_deref(),
             verdict = r.verdict,
@@ -245,6 +252,7 @@ pub(super) fn say(event: &Event<'_>, r: &Record) {
             client_module = r.client_module.as_deref(),
             verdict = r.verdict,
             sentence = r.sentence.as_deref(),
+            replaces = r.replaces.as_deref(),
             "certificate refused"
         ),
         Event::ConfigLoaded { accepted: true, reload, .. } => {
@@ -252,6 +260,9 @@ pub(super) fn say(event: &Event<'_>, r: &Record) {
         }
         Event::ConfigLoaded { problems, .. } => {
             error!(problems, "configuration has errors, the old one stays in force");
+        }
+        Event::Closed { .. } if r.sentence.is_some() => {
+            line!(info, r, "tls handshake failed", sentence = r.sentence.as_deref());
         }
         Event::Closed { .. } => {
             line!(debug, r, "closed", reason = reason, bytes = bytes, seconds = seconds);
@@ -269,6 +280,16 @@ pub(super) fn doubt(r: &Record, doubt: Doubt) {
         problem = problem,
         remedy = remedy,
     );
+}
+
+/// Says that a certificate ends soon, or is over.
+pub(super) fn ending(role: &str, days: i64) {
+    let role = &*super::printable(role);
+    match days {
+        i64::MIN..0 => error!(role, "a certificate is over; renew it"),
+        0..=3 => error!(role, days, "a certificate ends within days; renew it"),
+        _ => warn!(role, days, "a certificate ends soon; renew it"),
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod audit;
 mod audit_file;
 mod audit_parts;
 mod config;
+mod ending;
 mod event;
 mod health;
 mod labels;
@@ -120,6 +121,14 @@ impl Observer {
         if let Event::MessageSent { message_id: Some(id), .. } = event {
             record.message_id = Some(message_ids.of(id).into_owned());
         }
+        if let Event::Certificate { client_module, not_after: Some(end), .. } = event
+            && labels.load().has_client_module(client_module)
+        {
+            let role = labels::client_module_role(client_module);
+            if let Some(days) = health.certificate_met(&role, end, now) {
+                log::ending(&role, days);
+            }
+        }
         if health.note(&event, &record) {
             audit.write(&record);
             log::say(&event, &record);
@@ -157,10 +166,34 @@ impl Observer {
         self.inner.health.listeners(listeners);
     }
 
-    /// When a certificate of kimgate's own ends.
-    pub fn listener_not_after(&self, role: &'static str, unix_seconds: i64) {
-        self.inner.metrics.not_after(role, unix_seconds);
-        self.inner.health.not_after(role, unix_seconds);
+    /// When each certificate ends that the configuration in force names, by its role and in Unix
+    /// seconds. Those of the configuration before it are forgotten.
+    pub fn certificates_in_use(&self, ends: &[(String, i64)]) {
+        for gone in self.inner.health.certificates_in_use(ends) {
+            self.inner.metrics.forget_not_after(&gone);
+        }
+        for (role, unix_seconds) in ends {
+            self.inner.metrics.not_after(role, *unix_seconds);
+        }
+        self.warn_of_ends(OffsetDateTime::now_utc());
+    }
+
+    /// When the certificate ends that a configured workstation has shown.
+    pub fn certificate_met(&self, workstation: &str, unix_seconds: i64) {
+        let role = labels::workstation_role(workstation);
+        self.inner.metrics.not_after(&role, unix_seconds);
+        let now = OffsetDateTime::now_utc();
+        if let Some(days) = self.inner.health.certificate_met(&role, unix_seconds, now) {
+            log::ending(&role, days);
+        }
+    }
+
+    /// Says in the log which certificates end within 30, 14 or 3 days, or are over: each once for
+    /// each of these marks.
+    pub fn warn_of_ends(&self, now: OffsetDateTime) {
+        for (role, days) in self.inner.health.ending(now) {
+            log::ending(&role, days);
+        }
     }
 
     /// True once every listener is bound, false again when kimgate stops.

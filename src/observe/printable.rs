@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 /// Characters of one text that are shown.
 const SHOWN: usize = 256;
+/// Characters of a sentence of kimgate's own, which may quote several texts.
+const SENTENCE: usize = 1500;
 
 /// The text with everything escaped that could end a line, move a cursor, change a colour, reorder
 /// what a reader sees or stand there unseen; cut after 256 characters.
@@ -12,7 +14,16 @@ const SHOWN: usize = 256;
 /// A reader who trusts what stands in the log is the target of such text: a forged second line, an
 /// address that is shown backwards (Unicode TR 36, section 2.6; CVE-2021-42574).
 pub fn printable(text: &str) -> Cow<'_, str> {
-    let end = text.char_indices().nth(SHOWN).map(|(at, _)| at);
+    printable_up_to(SHOWN, text)
+}
+
+/// The same for a sentence of kimgate's own.
+pub(super) fn printable_sentence(text: &str) -> Cow<'_, str> {
+    printable_up_to(SENTENCE, text)
+}
+
+fn printable_up_to(most: usize, text: &str) -> Cow<'_, str> {
+    let end = text.char_indices().nth(most).map(|(at, _)| at);
     let shown = &text[..end.unwrap_or(text.len())];
     if end.is_none() && !shown.chars().any(is_unsafe) {
         return Cow::Borrowed(shown);

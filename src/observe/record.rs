@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use super::printable::printable_sentence;
 use super::pseudonym::Pseudonyms;
 use super::{Event, SessionFacts, labels, printable};
 use crate::kim::Account;
@@ -95,6 +96,9 @@ pub(super) struct Record {
     pub(super) fingerprint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) not_after: Option<String>,
+    /// The fingerprint of the certificate that was there before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) replaces: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reload: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,16 +178,18 @@ impl Record {
                 client_module,
                 class,
                 accepted,
-                sentence,
+                sentence: words,
                 fingerprint,
                 not_after,
+                replaces,
             } => Self {
                 client_module: Some(shown(client_module)),
                 accepted: Some(accepted),
                 verdict: Some(class),
-                sentence: Some(shown(sentence)),
+                sentence: Some(sentence(words)),
                 fingerprint: fingerprint.map(shown),
                 not_after: not_after.and_then(from_unix).map(rfc3339),
+                replaces: replaces.map(shown),
                 ..base
             },
             Event::ConfigLoaded { reload, accepted, hash, problems } => Self {
@@ -193,8 +199,9 @@ impl Record {
                 problems: Some(problems),
                 ..base
             },
-            Event::Closed { close, bytes_to_client, bytes_to_module, seconds, .. } => Self {
+            Event::Closed { session, close, bytes_to_client, bytes_to_module, seconds } => Self {
                 reason: Some(close.as_str()),
+                sentence: session.tls_fault.as_deref().map(sentence),
                 bytes: Some(bytes_to_client.saturating_add(bytes_to_module)),
                 bytes_to_client: Some(bytes_to_client),
                 bytes_to_module: Some(bytes_to_module),
@@ -276,6 +283,10 @@ pub(super) fn milliseconds(seconds: f64) -> f64 {
 
 pub(super) fn shown(text: &str) -> String {
     printable(text).into_owned()
+}
+
+fn sentence(text: &str) -> String {
+    printable_sentence(text).into_owned()
 }
 
 /// The header may repeat; a hostile one may do so for ever.

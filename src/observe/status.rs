@@ -25,7 +25,7 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     /// By name.
     pub client_modules: Vec<ClientModuleStatus>,
-    /// Of kimgate's own.
+    /// Those of files, and those that workstations showed.
     pub certificates: Vec<CertificateStatus>,
     /// Since the start.
     pub counts: Counts,
@@ -149,9 +149,12 @@ pub struct VerdictStatus {
     pub fingerprint: Option<String>,
     /// When it ends.
     pub not_after: Option<String>,
+    /// The fingerprint of the one in the last good connection, where that was another.
+    #[serde(default)]
+    pub replaces: Option<String>,
 }
 
-/// When a certificate of kimgate's own ends.
+/// When a certificate ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateStatus {
     /// What it is for.

@@ -72,6 +72,7 @@ fn say_everything(observer: &Observer, session: &SessionFacts, text: &str) {
         sentence: text,
         fingerprint: Some(text),
         not_after: Some(1_800_000_000),
+        replaces: Some(text),
     };
     let login = |action, result, would_deny| Event::Login {
         session,
@@ -134,6 +135,7 @@ fn say_everything(observer: &Observer, session: &SessionFacts, text: &str) {
             sentence: text,
             fingerprint: None,
             not_after: None,
+            replaces: None,
         },
         loaded(false, true),
         loaded(true, false),
@@ -319,6 +321,7 @@ fn a_certificate_is_audited_when_it_changes_and_counted_always() {
             sentence: "selbst signiert",
             fingerprint: Some(fingerprint),
             not_after: Some(1_800_000_000),
+            replaces: None,
         });
     }
     assert_eq!(audited(&observer, dir.path()).1.len(), 2);
@@ -399,7 +402,7 @@ fn events_move_the_metrics_of_the_contract() {
     observer.mailbox_wait(2.0);
     observer.panicked();
     observer.connection_refused(Reason::TooManyConnections);
-    observer.listener_not_after("listener", 1_900_000_000);
+    observer.certificates_in_use(&[("listener".into(), 1_900_000_000)]);
     let metrics = observer.encode();
     for line in [
         concat!("kimgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
@@ -520,6 +523,25 @@ fn ready_needs_listeners_and_a_client_module_for_each_protocol_that_they_speak()
 }
 
 #[test]
+fn certificates_that_are_no_longer_in_use_are_forgotten() {
+    let observer = quiet();
+    let has = |role: &str| {
+        let series = format!("kimgate_certificate_not_after_seconds{{role=\"{role}\"}}");
+        let listed = observer.status().certificates.iter().any(|known| known.role == role);
+        assert_eq!(observer.encode().contains(&series), listed, "{role}");
+        listed
+    };
+    let ends = |roles: &[&str]| -> Vec<(String, i64)> {
+        roles.iter().map(|role| ((*role).to_owned(), 1_900_000_000)).collect()
+    };
+    observer.certificates_in_use(&ends(&["listener", "ca/main"]));
+    observer.certificate_met("PC1", 1_900_000_000);
+    assert!(has("listener") && has("ca/main") && has("workstation/PC1"));
+    observer.certificates_in_use(&ends(&["listener", "client-ca"]));
+    assert!(has("listener") && has("client-ca") && has("workstation/PC1") && !has("ca/main"));
+}
+
+#[test]
 fn the_status_comes_back_from_its_json() {
     let observer = quiet();
     let facts = session(Protocol::Pop3, LOGIN);
@@ -527,7 +549,7 @@ fn the_status_comes_back_from_its_json() {
     let _live = observer.track(&facts);
     let here = SocketAddr::from(([127, 0, 0, 1], 995));
     observer.listeners(vec![listener("pop3s", Protocol::Pop3, here)]);
-    observer.listener_not_after("listener", 1_900_000_000);
+    observer.certificates_in_use(&[("listener".into(), 1_900_000_000)]);
     let status = observer.status();
     let json = serde_json::to_string(&status).unwrap();
     assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);
@@ -543,7 +565,7 @@ fn promtool_has_nothing_to_say() {
     let facts = session(Protocol::Pop3, LOGIN);
     let _live = observer.track(&facts);
     say_everything(&observer, &facts, "eAU;Lieferung;V1.2");
-    observer.listener_not_after("listener", 1_900_000_000);
+    observer.certificates_in_use(&[("listener".into(), 1_900_000_000)]);
     let promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

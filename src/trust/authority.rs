@@ -1,14 +1,18 @@
 //! A local certificate authority: the gateway's certificate and one for every workstation.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SerialNumber,
 };
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use time::{Duration, OffsetDateTime};
 
 use crate::secret::Secret;
+
+use x509_parser::der_parser::asn1_rs::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::x509::Certificate;
 
@@ -17,6 +21,9 @@ const AUTHORITY_LIFE: Duration = Duration::days(3650);
 
 /// The longest life that Apple's mail client accepts, the strictest of those in use.
 const LIFE: Duration = Duration::days(825);
+
+/// A revocation list should be made anew after so long, with nothing new in it if need be.
+const LIST_LIFE: Duration = Duration::days(365);
 
 /// Validity starts this much earlier, for workstations whose clock is behind.
 const SKEW: Duration = Duration::hours(1);
@@ -46,6 +53,12 @@ pub enum AuthorityError {
     /// The key is another one's.
     #[error("the key does not belong to the authority's certificate")]
     KeyMismatch,
+    /// A certificate of somebody else.
+    #[error("{0} was not signed by this authority, which cannot revoke it")]
+    NotSignedHere(String),
+    /// The list of earlier revocations cannot be read.
+    #[error("the revocation list is not one of this authority")]
+    List,
     /// The authority's life is over.
     #[error("the authority's certificate has expired; make a new one and give it to everybody")]
     Expired,
@@ -119,6 +132,45 @@ impl Authority {
         self.issue(common_name, &[], ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A revocation list in PEM: those of the list before, and these certificates, from now on.
+    pub fn revoke(
+        &self,
+        before: Option<&str>,
+        certificates: &[String],
+    ) -> Result<String, AuthorityError> {
+        let now = OffsetDateTime::now_utc();
+        let own = CertificateDer::from_pem_slice(self.certificate.as_bytes())
+            .map_err(|_| AuthorityError::NotAnAuthority)?;
+        let own = Certificate::parse(&own).ok_or(AuthorityError::NotAnAuthority)?;
+        let own = own.x509.subject().as_raw();
+        let mut revoked = before.map_or(Ok(vec![]), |list| revoked_in(list, own))?;
+        for pem in certificates {
+            let der = CertificateDer::from_pem_slice(pem.as_bytes());
+            let certificate = der.as_ref().ok().and_then(|der| Certificate::parse(der));
+            let signed_here = certificate.filter(|found| found.x509.issuer().as_raw() == own);
+            let x509 = signed_here
+                .ok_or_else(|| {
+                    let facts = super::CertificateFacts::from_pem(pem);
+                    let name = facts.map_or("a file without certificate".into(), |f| f.subject);
+                    AuthorityError::NotSignedHere(name)
+                })?
+                .x509;
+            let serial = SerialNumber::from_slice(x509.raw_serial());
+            if !revoked.iter().any(|known| known.serial_number == serial) {
+                revoked.push(revoked_since(serial, now));
+            }
+        }
+        let list = CertificateRevocationListParams {
+            this_update: now - SKEW,
+            next_update: now + LIST_LIFE,
+            crl_number: SerialNumber::from(u64::try_from(now.unix_timestamp()).unwrap_or(0)),
+            issuing_distribution_point: None,
+            revoked_certs: revoked,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(list.signed_by(&self.issuer)?.pem()?)
+    }
+
     fn issue(
         &self,
         common_name: &str,
@@ -152,6 +204,30 @@ pub(super) fn self_signed(names: &[String], now: OffsetDateTime) -> Result<Issue
     let key = KeyPair::generate()?;
     let params = leaf(first, &names, now, ExtendedKeyUsagePurpose::ServerAuth)?;
     Ok(issued(params.self_signed(&key)?.pem(), &key))
+}
+
+/// What an earlier list of the authority with this name holds.
+fn revoked_in(pem: &str, own: &[u8]) -> Result<Vec<RevokedCertParams>, AuthorityError> {
+    let der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes())
+        .map_err(|_| AuthorityError::List)?;
+    let (_, list) = CertificateRevocationList::from_der(&der).map_err(|_| AuthorityError::List)?;
+    if list.issuer().as_raw() != own {
+        return Err(AuthorityError::List);
+    }
+    let entries = list.iter_revoked_certificates();
+    Ok(entries
+        .map(|entry| {
+            let serial = SerialNumber::from_slice(entry.raw_serial());
+            revoked_since(serial, entry.revocation_date.to_datetime())
+        })
+        .collect())
+}
+
+fn revoked_since(
+    serial_number: SerialNumber,
+    revocation_time: OffsetDateTime,
+) -> RevokedCertParams {
+    RevokedCertParams { serial_number, revocation_time, reason_code: None, invalidity_date: None }
 }
 
 fn leaf(
@@ -249,6 +325,25 @@ mod tests {
         ] {
             let error = Authority::from_pem(certificate, key).unwrap_err();
             assert!(!error.to_string().contains("PRIVATE"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_what_was_revoked_grows_and_holds_its_own_certificates_alone() {
+        let authority = Authority::new("Praxis").unwrap();
+        let issue = |name| authority.client(name).unwrap().certificate;
+        let first = authority.revoke(None, &[issue("PC1")]).unwrap();
+        let twice = issue("PC2");
+        let second = authority.revoke(Some(&first), &[twice.clone(), twice]).unwrap();
+        let der = CertificateRevocationListDer::from_pem_slice(second.as_bytes()).unwrap();
+        let (_, list) = CertificateRevocationList::from_der(&der).unwrap();
+        assert_eq!(list.iter_revoked_certificates().count(), 2);
+        let other = Authority::new("Other").unwrap();
+        let foreign = other.client("PC1").unwrap().certificate;
+        let error = authority.revoke(None, &[foreign]).unwrap_err().to_string();
+        assert!(error.starts_with("CN=PC1 was not signed"), "{error}");
+        for list in ["", &other.revoke(None, &[]).unwrap()] {
+            assert!(matches!(authority.revoke(Some(list), &[]), Err(AuthorityError::List)));
         }
     }
 

@@ -85,6 +85,9 @@ pub struct ListenerTlsConfig {
     pub client_certificates: ClientCertificates,
     /// PEM file with the authority that signs them.
     pub client_ca: Option<PathBuf>,
+    /// Files with its revocation lists, PEM or DER; where there are any, a certificate that none
+    /// speaks about is refused.
+    pub client_crl: Vec<PathBuf>,
     /// The name in a certificate that kimgate makes.
     pub gateway_name: String,
     /// Where that certificate is kept.

@@ -72,6 +72,12 @@ impl CertificateFacts {
     }
 }
 
+/// When the first of these certificates ends.
+pub(super) fn soonest(certificates: &[CertificateDer<'_>]) -> Option<OffsetDateTime> {
+    let read = certificates.iter().filter_map(|der| Certificate::parse(der));
+    read.map(|certificate| certificate.not_after()).min()
+}
+
 /// The subject's common names, as they stand there.
 pub(super) fn common_names<'a>(certificate: &'a Certificate<'_>) -> impl Iterator<Item = &'a str> {
     certificate.x509.subject().iter_common_name().filter_map(|value| value.as_str().ok())

@@ -33,7 +33,7 @@ pub fn looks_like_tls(first: &[u8]) -> bool {
     matches!(first, [0x14..=0x17, 0x03, 0x00..=0x04, ..])
 }
 
-fn tls_error(error: &std::io::Error) -> Option<&Error> {
+pub(super) fn tls_error(error: &std::io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 

@@ -61,7 +61,7 @@ impl Judge {
         let pinned = self.pins.contains(&pin) && (issuer_at_fault || is_tolerable(class));
         let (class, accepted) =
             if pinned { (Class::Pinned, true) } else { (class, self.accepts(class)) };
-        Verdict { class, accepted, certificate: Some(facts) }
+        Verdict { class, accepted, certificate: Some(facts), replaces: None }
     }
 
     fn accepts(&self, class: Class) -> bool {

@@ -3,21 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
+use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
 use time::OffsetDateTime;
 use tokio_rustls::TlsAcceptor;
 
-use super::config::{ClientCertificates, ListenerTlsConfig, MinVersion};
-use super::facts::{CertificateFacts, common_names, dns_names};
+use super::config::{ListenerTlsConfig, MinVersion};
+use super::facts::{CertificateFacts, common_names, dns_names, soonest};
 use super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
 use super::provider::for_workstations;
 use super::self_made;
+use super::workstation::Authorities;
 use super::x509::Certificate;
 
 /// TLS towards workstations: TLS 1.2 with forward secrecy, or TLS 1.3.
@@ -26,6 +28,9 @@ pub struct ListenerTls {
     config: Arc<ServerConfig>,
     certificate: Arc<CertificateFacts>,
     file: Arc<Path>,
+    ends: Arc<[(&'static str, OffsetDateTime)]>,
+    /// Of everything that `config` was made from.
+    material: [u8; 32],
     warnings: Arc<[MaterialWarning]>,
 }
 
@@ -45,13 +50,19 @@ impl ListenerTls {
             .and_then(|leaf| CertificateFacts::read(leaf))
             .ok_or_else(|| MaterialProblem::NotACertificate.of(identity.certificate.clone()))?;
         let provider = for_workstations();
-        let clients = client_verifier(config, &provider, &mut warnings)?;
+        let authorities = Authorities::load(config, &mut warnings)?;
+        let material = material(config, &chain, &key, authorities.as_ref());
+        let mut ends = vec![("listener", certificate.not_after)];
+        ends.extend(authorities.iter().flat_map(Authorities::ends));
+        let clients = client_verifier(config, authorities, &provider)?;
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(config.min_version))
             .map_err(|error| MaterialProblem::Tls(error).of(identity.certificate.clone()))?
             .with_client_cert_verifier(clients)
             .with_single_cert(chain, key)
             .map_err(|error| material::key_error(&identity, error))?;
+        // Our order of ciphers counts: some mail programs are old, and so is theirs.
+        server.ignore_client_order = true;
         // Each resumption brings a new ticket, so a second one would never be used. Sealed tickets
         // instead of a table: no workstation's session costs memory or crowds out another's.
         server.send_tls13_tickets = 1;
@@ -61,6 +72,8 @@ impl ListenerTls {
             config: Arc::new(server),
             certificate: Arc::new(certificate),
             file: identity.certificate.into(),
+            ends: ends.into(),
+            material,
             warnings: warnings.into(),
         })
     }
@@ -73,7 +86,8 @@ impl ListenerTls {
         }
         self_made::could_be_made(&config.gateway_name)?;
         let mut warnings = vec![];
-        client_verifier(config, &for_workstations(), &mut warnings)?;
+        let authorities = Authorities::load(config, &mut warnings)?;
+        client_verifier(config, authorities, &for_workstations())?;
         Ok(warnings)
     }
 
@@ -86,14 +100,24 @@ impl ListenerTls {
         }
     }
 
+    /// Keeps the TLS sessions of the one before this, so that workstations may resume them, if it
+    /// was made from the same certificate, key and authorities: a resumed session shows no client
+    /// certificate again, so one that would be refused now must not find an old session.
+    pub fn inherit(&mut self, before: &Self) {
+        if self.material == before.material {
+            self.config = before.config.clone();
+        }
+    }
+
     /// Takes workstations' handshakes.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.config.clone())
     }
 
-    /// The last moment of the certificate that workstations see.
-    pub fn not_after(&self) -> OffsetDateTime {
-        self.certificate.not_after
+    /// When the certificates end that this depends on, the soonest of each role: the one that
+    /// workstations see, the authorities of theirs, and when a revocation list is to be replaced.
+    pub fn ends(&self) -> &[(&'static str, OffsetDateTime)] {
+        &self.ends
     }
 
     /// Its fingerprint, as `sha256:<hex>`.
@@ -131,6 +155,11 @@ pub fn client_names(connection: &ServerConnection) -> Vec<String> {
     connection.peer_certificates().and_then(|chain| chain.first()).map_or(vec![], names_in)
 }
 
+/// When the client certificate ends that was verified in this connection.
+pub fn client_not_after(connection: &ServerConnection) -> Option<OffsetDateTime> {
+    soonest(connection.peer_certificates()?.first().map(std::slice::from_ref)?)
+}
+
 /// Names that a rule can be written for: an authority may sign what it likes, but control
 /// characters in a name are an attack on whoever prints it.
 fn names_in(leaf: &CertificateDer<'_>) -> Vec<String> {
@@ -145,6 +174,31 @@ fn names_in(leaf: &CertificateDer<'_>) -> Vec<String> {
     names
 }
 
+/// What tells two configurations apart.
+fn material(
+    config: &ListenerTlsConfig,
+    chain: &[CertificateDer<'_>],
+    key: &PrivateKeyDer<'_>,
+    authorities: Option<&Authorities>,
+) -> [u8; 32] {
+    let mut all = Context::new(&SHA256);
+    let mut add = |part: &[u8]| {
+        all.update(&part.len().to_be_bytes());
+        all.update(part);
+    };
+    add(format!("{:?} {:?}", config.min_version, config.client_certificates).as_bytes());
+    add(key.secret_der());
+    add(&chain.len().to_be_bytes());
+    chain.iter().for_each(|certificate| add(certificate));
+    if let Some(Authorities { roots, lists, .. }) = authorities {
+        roots.iter().for_each(|certificate| add(certificate));
+        lists.iter().for_each(|list| add(&list.der));
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(all.finish().as_ref());
+    out
+}
+
 fn versions(oldest: MinVersion) -> &'static [&'static SupportedProtocolVersion] {
     static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
     match oldest {
@@ -155,26 +209,11 @@ fn versions(oldest: MinVersion) -> &'static [&'static SupportedProtocolVersion] 
 
 fn client_verifier(
     config: &ListenerTlsConfig,
+    authorities: Option<Authorities>,
     provider: &Arc<CryptoProvider>,
-    warnings: &mut Vec<MaterialWarning>,
 ) -> Result<Arc<dyn ClientCertVerifier>, MaterialError> {
-    if config.client_certificates == ClientCertificates::Off {
-        return Ok(WebPkiClientVerifier::no_client_auth());
+    match authorities {
+        None => Ok(WebPkiClientVerifier::no_client_auth()),
+        Some(authorities) => authorities.verifier(config.client_certificates, provider),
     }
-    let path: &Path = config
-        .client_ca
-        .as_deref()
-        .ok_or_else(|| MaterialProblem::NoClientCa.of("tls.client_ca".into()))?;
-    let unreadable = || MaterialProblem::NotACertificate.of(path.to_path_buf());
-    let mut roots = RootCertStore::empty();
-    for certificate in material::certificates(path)? {
-        material::warn_about_dates(path, &certificate, OffsetDateTime::now_utc(), warnings);
-        roots.add(certificate).map_err(|_| unreadable())?;
-    }
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let builder = match config.client_certificates {
-        ClientCertificates::Optional => builder.allow_unauthenticated(),
-        ClientCertificates::Required | ClientCertificates::Off => builder,
-    };
-    builder.build().map_err(|_| unreadable())
 }

@@ -74,6 +74,12 @@ pub enum MaterialProblem {
     /// `client_certificates` without `client_ca`.
     #[error("client_certificates needs client_ca: the PEM file of the authority that signs them")]
     NoClientCa,
+    /// No revocation list.
+    #[error("no revocation list in it; PEM with a line -----BEGIN X509 CRL----- is wanted, or DER")]
+    NoRevocationList,
+    /// A revocation list that cannot be used.
+    #[error("the revocation list cannot be used ({0}); have it issued anew")]
+    RevocationList(String),
     /// A host that no certificate can name.
     #[error("neither a host name nor an address; write it without scheme and port")]
     Host,
@@ -191,7 +197,7 @@ pub(super) fn warn_about_dates(
     warnings.push(MaterialWarning { path: path.to_path_buf(), text });
 }
 
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialProblem> {
+pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialProblem> {
     // Room for all of it at once: a buffer that grows leaves copies of a key behind.
     let file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -335,6 +341,7 @@ mod tests {
             min_version: MinVersion::Tls12,
             client_certificates: ClientCertificates::Off,
             client_ca: None,
+            client_crl: vec![],
             gateway_name: "kim.test".to_owned(),
             state_dir: dir.join("state"),
         }

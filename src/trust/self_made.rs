@@ -1,7 +1,7 @@
 //! The gateway's own certificate, made where the administrator names none, and kept: mail clients
 //! remember it as an exception, so it must not change without need.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use time::{Duration, OffsetDateTime};
@@ -9,6 +9,7 @@ use time::{Duration, OffsetDateTime};
 use super::authority::{Issued, self_signed};
 use super::config::Identity;
 use super::facts::CertificateFacts;
+use super::keep::write;
 use super::material::{self, MaterialError, MaterialProblem};
 use super::provider::for_workstations;
 
@@ -36,9 +37,10 @@ pub(super) fn keep(
     };
     std::fs::create_dir_all(state_dir).map_err(at(state_dir))?;
     // Key before certificate: stopped in between, the pair does not match and is made again.
-    write(&identity.private_key, made.private_key.expose(), 0o600)
+    write(&identity.private_key, made.private_key.expose().as_bytes(), 0o600)
         .map_err(at(&identity.private_key))?;
-    write(&identity.certificate, &made.certificate, 0o644).map_err(at(&identity.certificate))?;
+    write(&identity.certificate, made.certificate.as_bytes(), 0o644)
+        .map_err(at(&identity.certificate))?;
     Ok(identity)
 }
 
@@ -83,26 +85,6 @@ fn serves(identity: &Identity, names: &[String], now: OffsetDateTime) -> bool {
         && facts.not_before <= now
         && now + RENEWAL < facts.not_after
         && rustls::sign::CertifiedKey::from_der(chain, key, &for_workstations()).is_ok()
-}
-
-/// Writes beside the file and renames, so that nobody ever reads half of it, and with its mode from
-/// the first byte on.
-fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    #[cfg(not(unix))]
-    let _ = mode; // the folder's access list rules there
-    let mut file = options.open(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use tokio_rustls::TlsConnector;
 
 use super::config::ClientModuleTrust;
+use super::facts::soonest;
 use super::judge::Judge;
 use super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
 use super::provider::for_client_modules;
@@ -23,6 +24,7 @@ pub struct UpstreamTls {
     config: Arc<ClientConfig>,
     verifier: Arc<Verifier>,
     warnings: Arc<[MaterialWarning]>,
+    ends: Arc<[(&'static str, OffsetDateTime)]>,
 }
 
 impl UpstreamTls {
@@ -32,6 +34,7 @@ impl UpstreamTls {
             .map_err(|_| MaterialProblem::Host.of(PathBuf::from(host)))?;
         let mut warnings = vec![];
         let (roots, listed) = roots(config, &mut warnings)?;
+        let mut ends: Vec<_> = soonest(&listed).map(|end| ("ca", end)).into_iter().collect();
         let provider = for_client_modules();
         let judge = Judge {
             roots,
@@ -51,12 +54,14 @@ impl UpstreamTls {
             None => builder.with_no_client_auth(),
             Some(identity) => {
                 let (chain, key) = material::identity(identity, &mut warnings)?;
+                ends.extend(soonest(&chain).map(|end| ("client-certificate", end)));
                 builder
                     .with_client_auth_cert(chain, key)
                     .map_err(|error| material::key_error(identity, error))?
             }
         };
-        Ok(Self { config: Arc::new(config), verifier, warnings: warnings.into() })
+        let (warnings, ends) = (warnings.into(), ends.into());
+        Ok(Self { config: Arc::new(config), verifier, warnings, ends })
     }
 
     /// For [`TlsConnector::connect`] with [`UpstreamTls::server_name`].
@@ -72,6 +77,12 @@ impl UpstreamTls {
     /// Legal but unwise things about the files.
     pub fn warnings(&self) -> &[MaterialWarning] {
         &self.warnings
+    }
+
+    /// When the certificates of the files end, the soonest of each role: authorities, and the one
+    /// that is shown to the client module.
+    pub fn ends(&self) -> &[(&'static str, OffsetDateTime)] {
+        &self.ends
     }
 
     /// What was found in a handshake that succeeded. A resumed one shows no certificate again, so

@@ -19,12 +19,14 @@ pub struct Verdict {
     /// The certificate that was shown; `None` where the handshake never got to one, or where it
     /// cannot be read.
     pub certificate: Option<CertificateFacts>,
+    /// The fingerprint of the certificate in the last good connection, where that was another one.
+    pub replaces: Option<String>,
 }
 
 impl Verdict {
     /// The verdict on a handshake that failed before a certificate could be judged.
     pub fn of_handshake(class: Class) -> Self {
-        Self { class, accepted: false, certificate: None }
+        Self { class, accepted: false, certificate: None, replaces: None }
     }
 
     /// What was found, without the certificate and without advice, in ASCII.
@@ -46,6 +48,20 @@ impl Verdict {
         ascii(&self.advised(language))
     }
 
+    /// That the certificate is another one than last time, and which one that was, in ASCII.
+    pub fn change(&self, language: Language) -> Option<String> {
+        self.replaces.as_ref().map(|old| match language {
+            Language::De => {
+                format!(
+                    "Seit der letzten guten Verbindung hat es sich geaendert; damals war es {old}."
+                )
+            }
+            Language::En => {
+                format!("It has changed since the last good connection, when it was {old}.")
+            }
+        })
+    }
+
     /// Class, certificate and what to do, in one line of ASCII.
     pub fn sentence(&self, language: Language) -> String {
         let mut out = self.finding(language);
@@ -54,6 +70,10 @@ impl Verdict {
             out.push_str(&described(facts, language));
         }
         out.push_str(". ");
+        if let Some(change) = self.change(language) {
+            out.push_str(&change);
+            out.push(' ');
+        }
         out.push_str(&self.advised(language));
         ascii(&out)
     }
@@ -174,7 +194,8 @@ mod tests {
         for class in Class::ALL {
             for language in [Language::De, Language::En] {
                 let certificate = Some(facts("CN=Müller\r\n"));
-                let sentence = Verdict { class, accepted: false, certificate }.sentence(language);
+                let sentence = Verdict { class, accepted: false, certificate, replaces: None }
+                    .sentence(language);
                 assert!(sentence.is_ascii() && !sentence.contains(['\r', '\n']), "{sentence}");
                 assert!(sentence.contains(class.as_str()), "{sentence}");
                 assert!(sentence.contains("sha256:00"), "{sentence}");
@@ -187,7 +208,12 @@ mod tests {
 
     #[test]
     fn the_line_that_would_accept_it_is_named_where_one_may() {
-        let verdict = |class| Verdict { class, accepted: false, certificate: Some(facts("CN=x")) };
+        let verdict = |class| Verdict {
+            class,
+            accepted: false,
+            certificate: Some(facts("CN=x")),
+            replaces: None,
+        };
         for (class, lines) in [
             (Class::SelfSigned, &[r#"pins = ["sha256:00"]"#, r#"ignore = ["self-signed"]"#][..]),
             (Class::UnknownIssuer, &[r#"pins = ["sha256:00"]"#, r#"ca = ["FILE.pem"]"#]),

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::dialogue::{Client, PASSWORD, PATIENCE, within};
 use super::facts::facts;
 use super::player::{self, Stream};
-use super::practice::configured;
+use super::practice::{configured, over};
 use super::transcript::{Listener, Pattern};
 
 /// Its login at PC1.
@@ -240,6 +240,30 @@ impl World {
             assert!(tokio::time::Instant::now() < deadline, "only {} sessions wait", waiting());
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// From now on changed files are noticed, as by `kimgate run`.
+    pub(crate) fn watch(&self) {
+        tokio::spawn(kimgate::app::watch::follow(self.reloader.clone()));
+    }
+
+    /// Writes more lines over the configuration file, as an editor does, and tells nobody.
+    pub(crate) fn change(&self, lines: &[String]) {
+        let file = self.folder.path().join("kimgate.toml");
+        let text = over(&std::fs::read_to_string(&file).unwrap(), lines).unwrap();
+        std::fs::write(file.with_extension("new"), text).unwrap();
+        std::fs::rename(file.with_extension("new"), file).unwrap();
+    }
+
+    /// Waits until the configuration was read again so often, `accepted` or `rejected`.
+    pub(crate) async fn reloads(&self, result: &str, times: f64) {
+        let series = format!("kimgate_config_reloads_total{{result=\"{result}\"}}");
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.metric(&series) < times {
+            assert!(tokio::time::Instant::now() < deadline, "not {result} {times} times");
+            tokio::time::sleep(LOOK).await;
+        }
+        assert_eq!(self.metric(&series), times, "{result}");
     }
 
     /// Tells the gateway to stop, as SIGTERM does.

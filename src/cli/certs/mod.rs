@@ -14,7 +14,8 @@ use files::NewFiles;
 
 /// Make certificates: an authority for the practice, the gateway's, and one for each workstation
 ///
-/// Keys are written for their owner alone, and no file is ever overwritten.
+/// Keys are written for their owner alone, and no file is ever overwritten but the list of what was
+/// revoked.
 #[derive(Debug, Args)]
 #[command(after_help = "Example, in this order:\n  \
     kimgate certs ca --name 'Praxis Dr. Müller'\n  \
@@ -30,6 +31,7 @@ enum What {
     Ca(Ca),
     Server(Server),
     Client(Client),
+    Revoke(Revoke),
 }
 
 /// Make the authority: ca.pem, which every PC is to trust, and ca.key, which nobody else may have
@@ -68,6 +70,17 @@ struct Client {
     authority: Signer,
 }
 
+/// Take certificates back, as that of a stolen PC: writes ca.crl, with all that it named before
+#[derive(Debug, Args)]
+struct Revoke {
+    /// Certificates that this authority signed, as certs/PC1.pem; none: the list is made anew
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    authority: Signer,
+}
+
 #[derive(Debug, Args)]
 struct Folder {
     /// Where the files are written
@@ -91,6 +104,7 @@ impl Certs {
             What::Ca(ca) => ca.execute(screen),
             What::Server(server) => server.execute(screen),
             What::Client(client) => client.execute(screen),
+            What::Revoke(revoke) => revoke.execute(screen),
         }
     }
 }
@@ -168,6 +182,38 @@ impl Client {
     }
 }
 
+impl Revoke {
+    fn execute(self, screen: &mut Screen) -> Result<(), Failure> {
+        let (authority, _) = self.authority.load(&self.folder.path)?;
+        let list = self.folder.path.canonicalize()?.join("ca.crl");
+        let at = |path: &Path, error: std::io::Error| {
+            Failure::error(format!("{}: {error}", path.display()))
+        };
+        let before = match std::fs::read_to_string(&list) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(at(&list, error)),
+        };
+        let read = |path: &PathBuf| std::fs::read_to_string(path).map_err(|error| at(path, error));
+        let certificates: Vec<String> = self.files.iter().map(read).collect::<Result<_, _>>()?;
+        let text = authority.revoke(before.as_deref(), &certificates).map_err(Failure::error)?;
+        // Renamed over the old one: a running gateway reads the whole list or the one before.
+        let beside = list.with_extension("crl.new");
+        std::fs::write(&beside, text)
+            .and_then(|()| std::fs::rename(&beside, &list))
+            .map_err(|error| at(&list, error))?;
+        screen.done(format_args!("{}", list.display()));
+        screen.say("");
+        screen.say("A running kimgate that has these lines takes the new list at once:");
+        screen.say("");
+        screen.say("[tls]");
+        screen.say(&format!("client_crl = [{}]", quoted(&list)));
+        screen.say("");
+        screen.say("Make it anew within a year (`kimgate certs revoke`), or kimgate warns.");
+        Ok(())
+    }
+}
+
 impl Signer {
     /// The authority, and where its certificate is.
     fn load(&self, folder: &Path) -> Result<(Authority, PathBuf), Failure> {
@@ -229,6 +275,8 @@ fn refusal(error: &AuthorityError) -> Failure {
         AuthorityError::Name(_) => Failure::usage(error),
         AuthorityError::NotAnAuthority
         | AuthorityError::KeyMismatch
+        | AuthorityError::NotSignedHere(_)
+        | AuthorityError::List
         | AuthorityError::Expired
         | AuthorityError::Material(_) => Failure::error(error),
     }

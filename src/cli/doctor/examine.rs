@@ -20,7 +20,7 @@ use crate::proto::ProtocolError;
 use crate::proto::back::Answer;
 use crate::proto::sasl::Credentials;
 use crate::secret::Secret;
-use crate::trust::{Class, UpstreamTls, Verdict, verdict_of};
+use crate::trust::{Class, KnownCertificates, UpstreamTls, Verdict, verdict_of};
 use crate::words::{Protocol, Security};
 
 /// A certificate that ends within so many days is worth a word.
@@ -35,6 +35,8 @@ pub(super) struct Examination<'a> {
     pub(super) name: &'a str,
     pub(super) module: &'a ClientModule,
     pub(super) protocol: Protocol,
+    /// What `kimgate run` has met.
+    pub(super) known: &'a KnownCertificates,
     /// How long a login may take.
     pub(super) login_timeout: Duration,
     pub(super) steps: Vec<Step>,
@@ -145,7 +147,7 @@ impl Examination<'_> {
                 Err(error) => return self.handshake_failed(started, &error),
             };
             self.pass("tls", started, dial::described(secured.get_ref().1));
-            self.certificate(&tls.verdict(secured.get_ref().1))?;
+            self.certificate(Verdict::clone(&tls.verdict(secured.get_ref().1)))?;
             let mut dialogue = Dialogue::secured(secured, self.protocol, self.own_name);
             self.greeting(&mut dialogue).await?;
             return Ok(dialogue);
@@ -160,7 +162,7 @@ impl Examination<'_> {
             if let Some(secured) = dialogue.tls() {
                 let (spoken, verdict) = (dial::described(secured), tls.verdict(secured));
                 self.pass("tls", started, spoken);
-                self.certificate(&verdict)?;
+                self.certificate(Verdict::clone(&verdict))?;
             }
             let started = Instant::now();
             match dialogue.talk(PATIENCE).await {
@@ -177,7 +179,7 @@ impl Examination<'_> {
             // It speaks TLS, and what it shows is not what the configuration accepts.
             Some(verdict) if verdict.certificate.is_some() => {
                 self.pass("tls", started, self.texts.spoken());
-                self.certificate(&verdict)?;
+                self.certificate(verdict)?;
                 Err(Stopped)
             }
             Some(verdict) => self.refuse("tls", started, &verdict),
@@ -188,18 +190,22 @@ impl Examination<'_> {
         }
     }
 
-    fn certificate(&mut self, verdict: &Verdict) -> Result<(), Stopped> {
+    fn certificate(&mut self, mut verdict: Verdict) -> Result<(), Stopped> {
         let started = Instant::now();
+        self.known.compare(&self.module.place(self.protocol), &mut verdict);
         if !verdict.accepted {
-            return self.refuse("certificate", started, verdict);
+            return self.refuse("certificate", started, &verdict);
         }
-        let text = self.texts.accepted_certificate(verdict);
+        let text = self.texts.accepted_certificate(&verdict);
         let days = verdict
             .certificate
             .as_ref()
             .map_or(SOON, |facts| (facts.not_after - OffsetDateTime::now_utc()).whole_days());
         if days < SOON {
             let advice = self.texts.advice_certificate_ends(days);
+            self.note("certificate", started, text, Some(advice));
+        } else if let Some(change) = verdict.change(self.texts.0) {
+            let advice = format!("{change} {}", self.texts.advice_certificate_changed());
             self.note("certificate", started, text, Some(advice));
         } else if matches!(verdict.class, Class::Ok | Class::Pinned) {
             self.pass("certificate", started, text);
@@ -218,6 +224,10 @@ impl Examination<'_> {
     ) -> Result<T, Stopped> {
         let text = self.texts.refused_certificate(verdict);
         let advice = verdict.advice(self.texts.0);
+        let advice = match verdict.change(self.texts.0) {
+            Some(change) => format!("{change} {advice}"),
+            None => advice,
+        };
         let advice =
             advice.replace("client_modules.NAME", &format!("client_modules.{}", self.name));
         self.fail(step, started, text, Some(advice))

@@ -16,6 +16,7 @@ use crate::kim::{Account, Login};
 use crate::observe::printable;
 use crate::policy::{Policy, Request, Station, Wish};
 use crate::secret::Secret;
+use crate::trust::KnownCertificates;
 use crate::words::Protocol;
 use examine::Examination;
 use texts::Texts;
@@ -147,6 +148,7 @@ impl Doctor {
             if !self.json {
                 screen.headline(&texts.headline(name, module, protocol));
             }
+            let known = KnownCertificates::open(&config.state_dir);
             let mut examination = Examination {
                 screen: (!self.json).then_some(&mut *screen),
                 texts,
@@ -154,6 +156,7 @@ impl Doctor {
                 name,
                 module,
                 protocol,
+                known: &known,
                 login_timeout: patience(config),
                 steps: Vec::new(),
                 password_is_wrong,

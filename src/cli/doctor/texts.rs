@@ -172,6 +172,13 @@ impl Texts {
         }
     }
 
+    pub(super) fn advice_certificate_changed(self) -> &'static str {
+        self.of(
+            "Wurde es am KIM-Clientmodul erneuert? Dann ist nichts zu tun.",
+            "Was it renewed at the client module? Then there is nothing to do.",
+        )
+    }
+
     pub(super) fn greeted_with_refusal(self, words: &str) -> String {
         match self.0 {
             Language::De => format!("es weist uns ab: {words}"),

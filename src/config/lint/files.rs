@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 use x509_parser::pem::Pem;
@@ -11,34 +11,75 @@ use super::entry;
 use crate::config::build::Surroundings;
 use crate::config::finding::{Key, Report, quoted};
 use crate::config::settings::Settings;
+use crate::gateway;
+use crate::trust::{KnownCertificate, KnownCertificates};
 
 pub(super) fn lint(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
+    for (key, path, kind) in named(settings) {
+        let path = place.resolve(path);
+        match kind {
+            Kind::Certificates => certificate(&key, &path, report),
+            Kind::PrivateKey => private_key(&key, &path, report),
+            Kind::RevocationLists => drop(read(&key, &path, report)),
+        }
+    }
+    known(settings, place, report);
+    folders(settings, place, report);
+}
+
+/// Client modules' certificates, as the gateway met them last.
+fn known(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
+    let known = KnownCertificates::open(&place.resolve(&settings.gateway.state_dir));
+    for (name, module) in &settings.client_modules {
+        let Some(host) = &module.host else { continue };
+        let ports = [module.pop3_port, module.smtp_port];
+        let soonest = ports
+            .iter()
+            .filter_map(|port| known.of(&gateway::place(host, *port)))
+            .min_by_key(|certificate| certificate.not_after);
+        let Some(KnownCertificate { not_after, .. }) = soonest else { continue };
+        if let Some(problem) = ends_soon(not_after) {
+            let problem = format!("the certificate that it showed last {problem}");
+            let remedy = "renew it at the client module, and list the new fingerprint under pins";
+            report.warning(&entry("client_modules", name), problem, remedy);
+        }
+    }
+}
+
+/// The files that these settings name for TLS, whether they are there or not.
+pub(in crate::config) fn material(settings: &Settings, place: &Surroundings) -> Vec<PathBuf> {
+    named(settings).into_iter().map(|(_, path, _)| place.resolve(path)).collect()
+}
+
+enum Kind {
+    Certificates,
+    PrivateKey,
+    /// What is in them is judged as `run` would judge it, by loading them.
+    RevocationLists,
+}
+
+fn named(settings: &Settings) -> Vec<(Key, &Path, Kind)> {
     let tls = &settings.tls;
     let key = |name| Key::of(&["tls", name]);
-    let mut certificates = vec![
-        (key("certificate"), tls.certificate.clone()),
-        (key("client_ca"), tls.client_ca.clone()),
+    let mut all = vec![
+        (key("certificate"), tls.certificate.as_deref(), Kind::Certificates),
+        (key("private_key"), tls.private_key.as_deref(), Kind::PrivateKey),
+        (key("client_ca"), tls.client_ca.as_deref(), Kind::Certificates),
     ];
-    let mut keys = vec![(key("private_key"), tls.private_key.clone())];
+    for (index, path) in tls.client_crl.iter().enumerate() {
+        all.push((key("client_crl").element(index), Some(path), Kind::RevocationLists));
+    }
     for (name, module) in &settings.client_modules {
         let key = entry("client_modules", name);
-        certificates.push((key.join("client_certificate"), module.client_certificate.clone()));
-        keys.push((key.join("client_key"), module.client_key.clone()));
+        let (certificate, private_key) = (&module.client_certificate, &module.client_key);
+        all.push((key.join("client_certificate"), certificate.as_deref(), Kind::Certificates));
+        all.push((key.join("client_key"), private_key.as_deref(), Kind::PrivateKey));
         let ca = key.join("trust").join("ca");
-        let roots = module.trust.ca.iter().enumerate();
-        certificates.extend(roots.map(|(i, path)| (ca.element(i), Some(path.into()))));
-    }
-    for (key, path) in certificates {
-        if let Some(path) = path {
-            certificate(&key, &place.resolve(&path), report);
+        for (index, path) in module.trust.ca.iter().enumerate() {
+            all.push((ca.element(index), Some(Path::new(path)), Kind::Certificates));
         }
     }
-    for (key, path) in keys {
-        if let Some(path) = path {
-            private_key(&key, &place.resolve(&path), report);
-        }
-    }
-    folders(settings, place, report);
+    all.into_iter().filter_map(|(key, path, kind)| Some((key, path?, kind))).collect()
 }
 
 /// Warned of so many days before.
@@ -76,16 +117,25 @@ fn certificate(key: &Key, path: &Path, report: &mut Report<'_>) {
 }
 
 fn dates(key: &Key, not_before: i64, not_after: i64, report: &mut Report<'_>) {
-    let now = OffsetDateTime::now_utc().unix_timestamp();
-    let day = |seconds| OffsetDateTime::from_unix_timestamp(seconds).map(OffsetDateTime::date);
-    let days = (not_after - now) / 86_400;
-    let problem = match (day(not_before), day(not_after)) {
-        (_, Ok(end)) if not_after < now => format!("has been expired since {end}"),
-        (Ok(start), _) if not_before > now => format!("is not valid before {start}"),
-        (_, Ok(end)) if days < SOON => format!("expires on {end}, in {days} days"),
-        _ => return,
+    let not_yet = || {
+        let start = OffsetDateTime::from_unix_timestamp(not_before).ok()?;
+        (start > OffsetDateTime::now_utc()).then(|| format!("is not valid before {}", start.date()))
     };
-    report.warning(key, problem, "renew it");
+    if let Some(problem) = not_yet().or_else(|| ends_soon(not_after)) {
+        report.warning(key, problem, "renew it");
+    }
+}
+
+fn ends_soon(not_after: i64) -> Option<String> {
+    let end = OffsetDateTime::from_unix_timestamp(not_after).ok()?;
+    let days = (end - OffsetDateTime::now_utc()).whole_days();
+    if end < OffsetDateTime::now_utc() {
+        Some(format!("has been expired since {}", end.date()))
+    } else if days < SOON {
+        Some(format!("expires on {}, in {days} days", end.date()))
+    } else {
+        None
+    }
 }
 
 fn private_key(key: &Key, path: &Path, report: &mut Report<'_>) {

@@ -157,6 +157,11 @@ fn tls(settings: &Settings, report: &mut Report<'_>) {
         (ClientCertificates::Off, None)
         | (ClientCertificates::Optional | ClientCertificates::Required, Some(_)) => {}
     }
+    if tls.client_certificates == ClientCertificates::Off && !tls.client_crl.is_empty() {
+        let problem = "is not used, because client_certificates is \"off\"";
+        let remedy = "write client_certificates = \"optional\" or \"required\", or remove this";
+        report.warning(&key("client_crl"), problem, remedy);
+    }
     let plain = settings.listeners.values().all(|listener| listener.tls == Security::None);
     if plain && !settings.listeners.is_empty() && tls.certificate.is_some() {
         let problem = "is not used, because every listener has tls = \"none\"";

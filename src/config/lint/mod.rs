@@ -13,6 +13,7 @@ use super::build::Surroundings;
 use super::finding::{Key, Report};
 use super::settings::Settings;
 
+pub(super) use files::material;
 pub(super) use names::is_host_name;
 
 /// Looks at everything.

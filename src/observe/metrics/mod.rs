@@ -86,7 +86,7 @@ impl Metrics {
                 if labels.has_client_module(client_module) {
                     self.verdict(client_module, class);
                     if let Some(not_after) = not_after {
-                        self.not_after(&certificate_role(client_module), not_after);
+                        self.not_after(&labels::client_module_role(client_module), not_after);
                     }
                 }
             }
@@ -147,6 +147,10 @@ impl Metrics {
         self.0.certificate_not_after.with_label_values(&[role]).set(unix_seconds);
     }
 
+    pub(super) fn forget_not_after(&self, role: &str) {
+        let _ = self.0.certificate_not_after.remove_label_values(&[role]);
+    }
+
     pub(super) fn connection_refused(&self, reason: Reason) {
         self.0.connections_refused.with_label_values(&[reason.as_str()]).inc();
     }
@@ -198,7 +202,10 @@ impl Metrics {
             for class in Class::ALL.map(Class::as_str) {
                 let _ = self.0.certificate_verdicts.remove_label_values(&[name, class]);
             }
-            let _ = self.0.certificate_not_after.remove_label_values(&[&certificate_role(name)]);
+            let _ = self
+                .0
+                .certificate_not_after
+                .remove_label_values(&[&labels::client_module_role(name)]);
         }
     }
 
@@ -266,11 +273,6 @@ impl Metrics {
         }
         self.0.connections_refused.with_label_values(&[Reason::TooManyConnections.as_str()]);
     }
-}
-
-/// The `role` of a client module's certificate, beside the roles of kimgate's own.
-pub(super) fn certificate_role(client_module: &str) -> String {
-    format!("client-module/{client_module}")
 }
 
 /// A histogram that has met NaN once has it as its sum for ever.

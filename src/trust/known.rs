@@ -1,0 +1,172 @@
+//! The certificate of each client module in the last good connection, kept over restarts.
+//!
+//! A certificate that is another one than last time is worth a word whatever it is judged: a renewal
+//! that nobody announced looks just like somebody in the client module's place.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::keep::write;
+use super::verdict::Verdict;
+
+/// In the state folder; JSON, by `host:port`.
+const FILE: &str = "known-certificates.json";
+
+/// No file of ours is longer: a practice has a few client modules.
+const LONGEST: u64 = 1 << 20;
+
+/// A certificate that was shown in a good connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownCertificate {
+    /// `sha256:` and 64 hexadecimal digits.
+    pub fingerprint: String,
+    /// Its distinguished name.
+    pub subject: String,
+    /// When it ends, in Unix seconds.
+    pub not_after: i64,
+    /// When it was first met, in Unix seconds.
+    pub since: i64,
+}
+
+/// What every client module showed in its last good connection.
+#[derive(Debug)]
+pub struct KnownCertificates {
+    file: PathBuf,
+    known: Mutex<BTreeMap<String, KnownCertificate>>,
+}
+
+impl KnownCertificates {
+    /// Reads what was kept in this folder. A file that cannot be read is like none, and says so in
+    /// the log: no mail shall wait for it.
+    pub fn open(state_dir: &Path) -> Self {
+        let file = state_dir.join(FILE);
+        let known = read(&file).unwrap_or_else(|error| {
+            tracing::warn!(file = %file.display(), %error,
+                "known certificates cannot be read; changes are noticed from now on");
+            BTreeMap::new()
+        });
+        Self { file, known: Mutex::new(known) }
+    }
+
+    /// Whether this is the folder's.
+    pub fn is_in(&self, state_dir: &Path) -> bool {
+        self.file == state_dir.join(FILE)
+    }
+
+    /// The certificate of the last good connection to this place, written `host:port`.
+    pub fn of(&self, place: &str) -> Option<KnownCertificate> {
+        self.known().get(place).cloned()
+    }
+
+    /// Lets the verdict say so where the certificate is another one than in the last good
+    /// connection.
+    pub fn compare(&self, place: &str, verdict: &mut Verdict) {
+        let Some(shown) = &verdict.certificate else { return };
+        let last = self.of(place).map(|known| known.fingerprint);
+        verdict.replaces = last.filter(|fingerprint| *fingerprint != shown.fingerprint);
+    }
+
+    /// The same, and keeps the certificate if it was accepted.
+    pub fn meet(&self, place: &str, verdict: &mut Verdict) {
+        self.compare(place, verdict);
+        let Some(shown) = verdict.certificate.as_ref().filter(|_| verdict.accepted) else { return };
+        let mut known = self.known();
+        if known.get(place).is_some_and(|last| last.fingerprint == shown.fingerprint) {
+            return;
+        }
+        let certificate = KnownCertificate {
+            fingerprint: shown.fingerprint.clone(),
+            subject: shown.subject.clone(),
+            not_after: shown.not_after.unix_timestamp(),
+            since: OffsetDateTime::now_utc().unix_timestamp(),
+        };
+        known.insert(place.to_owned(), certificate);
+        // Once for each new certificate: this is the only time that a session waits for the disk.
+        if let Err(error) = save(&self.file, &known) {
+            tracing::warn!(file = %self.file.display(), %error,
+                "known certificates cannot be written; a change while kimgate is stopped goes unnoticed");
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, KnownCertificate>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(file: &Path) -> io::Result<BTreeMap<String, KnownCertificate>> {
+    let length = match std::fs::metadata(file) {
+        Ok(data) => data.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error),
+    };
+    if length > LONGEST {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(serde_json::from_slice(&std::fs::read(file)?)?)
+}
+
+fn save(file: &Path, known: &BTreeMap<String, KnownCertificate>) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    write(file, serde_json::to_string_pretty(known)?.as_bytes(), 0o600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Class;
+    use super::super::authority::self_signed;
+    use super::super::facts::CertificateFacts;
+    use super::*;
+    use crate::words::Language;
+
+    fn shown(accepted: bool) -> Verdict {
+        let issued = self_signed(&["kim.test".to_owned()], OffsetDateTime::now_utc()).unwrap();
+        let certificate = CertificateFacts::from_pem(&issued.certificate);
+        Verdict { class: Class::SelfSigned, accepted, certificate, replaces: None }
+    }
+
+    #[test]
+    fn a_changed_certificate_is_said_so_after_a_restart_too_until_it_was_good_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let place = "192.168.0.22:995";
+        let (mut first, mut bad, mut second) = (shown(true), shown(false), shown(true));
+        let known = KnownCertificates::open(&state);
+        known.meet(place, &mut first);
+        assert_eq!(first.replaces, None, "the first one replaces nothing");
+        known.meet(place, &mut first);
+        assert_eq!(first.replaces, None);
+        let old = first.certificate.unwrap().fingerprint;
+
+        let known = KnownCertificates::open(&state);
+        known.meet(place, &mut bad);
+        assert_eq!(bad.replaces.as_ref(), Some(&old));
+        known.meet(place, &mut second);
+        assert_eq!(second.replaces.as_ref(), Some(&old), "a refused one was not kept");
+        for (language, words) in [(Language::De, "geaendert"), (Language::En, "has changed")] {
+            let sentence = second.sentence(language);
+            assert!(sentence.contains(words) && sentence.contains(&old), "{sentence}");
+        }
+        known.meet(place, &mut second);
+        assert_eq!(second.replaces, None);
+        known.meet("192.168.0.22:465", &mut bad);
+        assert_eq!(bad.replaces, None, "another port may have another certificate");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_like_none() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), "{").unwrap();
+        let known = KnownCertificates::open(folder.path());
+        assert_eq!(known.of("kim:995"), None);
+        let mut verdict = shown(true);
+        known.meet("kim:995", &mut verdict);
+        assert!(KnownCertificates::open(folder.path()).of("kim:995").is_some());
+    }
+}
