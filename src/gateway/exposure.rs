@@ -1,7 +1,7 @@
 //! Guards against a gateway that can be reached from where nobody meant: it is made for the network
 //! of one practice, where an address says which PC it is.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 /// Why an address is not opened unless the configuration says that it is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +45,16 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
-/// Shared by the customers of one provider (RFC 6598); the Telematikinfrastruktur uses it as well.
+/// Reached from the internet by nobody, and yet nobody's own: shared by the customers of one provider
+/// (RFC 6598), as in the Telematikinfrastruktur, or for examples (RFC 5737, RFC 3849), as in sandboxes.
 fn is_shared(ip: IpAddr) -> bool {
-    const SHARED: (Ipv4Addr, u32) = (Ipv4Addr::new(100, 64, 0, 0), 10);
-    matches!(ip, IpAddr::V4(ip) if ip.to_bits() >> (32 - SHARED.1) == SHARED.0.to_bits() >> (32 - SHARED.1))
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            ip.is_documentation() || (first, second & 0xc0) == (100, 64)
+        }
+        IpAddr::V6(ip) => ip.segments()[..2] == [0x2001, 0xdb8],
+    }
 }
 
 #[cfg(test)]
@@ -61,27 +67,29 @@ mod tests {
         let strangers = |ip: &str| Some(Exposure::Strangers(ip.parse().unwrap()));
         let home = &["127.0.0.1", "192.168.0.5", "::1", "fe80::1", "fd00::5"][..];
         let dual = &["127.0.0.1", "192.168.0.5", "2a02:8071::5"][..];
-        let rented = &["127.0.0.1", "203.0.113.5"][..];
+        let rented = &["127.0.0.1", "80.0.0.5"][..];
         let ti = &["127.0.0.1", "100.102.3.4"][..];
         let table: Vec<(&str, &[&str], bool, Option<Exposure>)> = vec![
             ("127.0.0.1:995", rented, true, None),
             ("192.168.0.5:995", rented, true, None),
             ("[fd00::5]:995", rented, true, None),
-            ("203.0.113.5:995", home, false, public("203.0.113.5")),
+            ("80.0.0.5:995", home, false, public("80.0.0.5")),
             ("[2a02:8071::5]:995", home, false, public("2a02:8071::5")),
-            ("[::ffff:203.0.113.5]:995", home, false, public("203.0.113.5")),
+            ("[::ffff:80.0.0.5]:995", home, false, public("80.0.0.5")),
             ("0.0.0.0:995", home, true, None),
             ("[::]:995", home, true, None),
             // Many practices have a public IPv6 address behind their router's firewall.
             ("0.0.0.0:995", dual, true, None),
             ("[::]:995", dual, false, public("2a02:8071::5")),
-            ("0.0.0.0:995", rented, false, public("203.0.113.5")),
-            ("[::]:995", rented, false, public("203.0.113.5")),
+            ("0.0.0.0:995", rented, false, public("80.0.0.5")),
+            ("[::]:995", rented, false, public("80.0.0.5")),
             ("0.0.0.0:995", ti, false, None),
             ("0.0.0.0:995", ti, true, strangers("100.102.3.4")),
             ("100.127.255.255:995", home, true, strangers("100.127.255.255")),
             ("100.128.0.0:995", home, false, public("100.128.0.0")),
             ("172.32.0.1:995", home, false, public("172.32.0.1")),
+            ("192.0.2.5:995", home, false, None),
+            ("[2001:db8::5]:995", home, true, strangers("2001:db8::5")),
             ("0.0.0.0:995", &[], true, None),
         ];
         for (address, own, lets_in, expected) in table {
