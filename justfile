@@ -23,6 +23,14 @@ transcripts:
 fault-matrix:
     cargo test --locked --test fault_matrix -- --nocapture
 
+# Twenty minutes of mail programs, faults, renewals and reloads; every message accounted for.
+soak SECONDS="1200":
+    KIMGATE_SOAK={{SECONDS}} cargo test --locked --test soak -- --nocapture
+
+# How much memory so many hostile connections cost.
+hostile CONNECTIONS="2000":
+    KIMGATE_HOSTILE={{CONNECTIONS}} cargo test --locked --test overload hostile -- --nocapture
+
 # What kimgate says to some ninety certificates under every policy, as a table to read.
 trust-matrix:
     @sed '/^$/q' tests/trust_matrix.txt

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use support::dialogue::ADDRESS;
 use support::transcript;
-use support::world::World as Practice;
+use support::world::{LOGIN, World as Practice};
 
 const ACCOUNT: &str = "prx@praxis.kim.telematik";
 /// `\0prx@praxis.kim.telematik#h:1#M#C#PC1\0geheim`
@@ -305,6 +305,187 @@ async fn no_end_of_data_cuts_a_message_short_that_is_fetched() {
         assert_eq!(body.escape_ascii().to_string(), message.escape_ascii().to_string(), "{shown}");
         client.ask("NOOP", "+OK<any>").await;
     }
+}
+
+/// Messages that something on the way might want to improve.
+fn nasty() -> Vec<(&'static str, Vec<u8>)> {
+    let head = b"Subject: x\r\n\r\n";
+    let with = |body: &[u8]| [head, body, b"\r\n"].concat();
+    let pattern = |seed: u32, octets: usize| -> Vec<u8> {
+        let mut state = seed;
+        let next = move |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        (0..octets).map(next).collect()
+    };
+    let base64: Vec<u8> = pattern(1, 60_000).iter().map(|byte| b'A' + byte % 26).collect();
+    let base64: Vec<u8> = base64.chunks(76).flat_map(|line| [line, b"\r\n"].concat()).collect();
+    let smime = [&b"Content-Type: application/pkcs7-mime\r\n\r\n"[..], &base64].concat();
+    // Everything but what could stand around a lone dot.
+    let octets: Vec<u8> = pattern(2, 100_000).into_iter().filter(|byte| *byte != b'.').collect();
+    vec![
+        ("empty", Vec::new()),
+        ("a blank line", b"\r\n".to_vec()),
+        ("no header", b"\r\nbody\r\n".to_vec()),
+        ("no body", b"Subject: x\r\n".to_vec()),
+        ("8 bit", with("Gr\u{fc}\u{df}e \u{202e}".as_bytes())),
+        ("no UTF-8", with(b"Gr\xfc\xdfe \xff\xfe\xc3")),
+        ("NUL", with(b"a\0b\0\0\r\n\0\r\nc")),
+        ("bare line feeds", with(b"a\nb\n\nc\n\r\nd")),
+        ("bare carriage returns", with(b"a\rb\r\rc\r\r\nd")),
+        ("blanks at line ends", with(b"a \t\r\n \r\n\t\r\nb ")),
+        ("999 octets in a line", with(&[b'x'; 999])),
+        ("1 MiB in a line", with(&vec![b'x'; 1 << 20])),
+        ("dots", with(b".a\r\n..\r\n...\r\n.. .\r\na.\r\n....")),
+        ("a dot alone in every second line", with(&b".\r\na\r\n".repeat(2_000))),
+        ("nothing but line ends", b"\r\n".repeat(5_000)),
+        ("10,000 headers", [b"X-Filler: y\r\n".repeat(10_000), b"\r\nz\r\n".to_vec()].concat()),
+        ("a header of 1 MiB", [b"X-Filler: ", &vec![b'y'; 1 << 20][..], b"\r\n\r\nz\r\n"].concat()),
+        ("100 services", [b"X-KIM-Dienstkennung: a\r\n".repeat(100), b"\r\n".to_vec()].concat()),
+        ("S/MIME", smime),
+        ("any octets", with(&octets)),
+        ("From at a line start", with(b"From me\r\n>From you")),
+        (
+            "a message in a message",
+            with(b"MAIL FROM:<x@y>\r\nQUIT\r\nRETR 1\r\n+OK\r\n-ERR\r\n250 OK"),
+        ),
+    ]
+}
+
+fn stuffed(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (at, byte) in message.iter().enumerate() {
+        if *byte == b'.' && (at == 0 || message[..at].ends_with(b"\r\n")) {
+            out.push(b'.');
+        }
+        out.push(*byte);
+    }
+    out
+}
+
+#[tokio::test]
+async fn nasty_messages_arrive_byte_for_byte_in_both_directions() {
+    let practice = Practice::with(&[], |sim| sim.raw_delivery = true).await;
+    let messages = nasty();
+    let mut sending = practice.smtp().await;
+    let pieces = [usize::MAX, 4_096, 1_021];
+    for (at, (name, message)) in messages.iter().enumerate() {
+        sending.ask(format!("MAIL FROM:<{ADDRESS}>"), "250 <any>").await;
+        sending.ask(format!("RCPT TO:<{ADDRESS}>"), "250 <any>").await;
+        sending.ask("DATA", "354 <any>").await;
+        let wire = [&stuffed(message)[..], b".\r\n"].concat();
+        for piece in wire.chunks(pieces[at % pieces.len()]) {
+            sending.send_bytes(piece).await;
+        }
+        let reply = sending.heard().await.unwrap();
+        assert!(reply.starts_with("250"), "{name}: {reply}");
+    }
+    sending.ask("QUIT", "221 <any>").await;
+    let arrived = practice.sim.maildrop(ADDRESS);
+    let mut fetching = practice.pop3().await;
+    for (at, (name, message)) in messages.iter().enumerate() {
+        assert!(arrived[at] == *message, "{name} was changed on its way out");
+        fetching.ask(format!("RETR {}", at + 1), "+OK<any>").await;
+        assert!(fetching.until_dot().await == *message, "{name} was changed on its way in");
+    }
+    fetching.ask("QUIT", "+OK<any>").await;
+}
+
+/// Short ones cut at every octet, and every octet by itself.
+#[tokio::test]
+async fn nasty_messages_arrive_however_they_are_cut() {
+    let practice = Practice::with(&[], |sim| sim.raw_delivery = true).await;
+    let mut sending = practice.smtp().await;
+    let mut sent = Vec::new();
+    for (name, message) in nasty().into_iter().filter(|(_, message)| message.len() < 60) {
+        let wire = [&stuffed(&message)[..], b".\r\n"].concat();
+        let halves = (1..wire.len()).map(|cut| vec![&wire[..cut], &wire[cut..]]);
+        for pieces in halves.chain([wire.chunks(1).collect()]) {
+            sending.ask(format!("MAIL FROM:<{ADDRESS}>"), "250 <any>").await;
+            sending.ask(format!("RCPT TO:<{ADDRESS}>"), "250 <any>").await;
+            sending.ask("DATA", "354 <any>").await;
+            for piece in pieces {
+                sending.send_bytes(piece).await;
+                tokio::task::yield_now().await;
+            }
+            let reply = sending.heard().await.unwrap();
+            assert!(reply.starts_with("250"), "{name}: {reply}");
+            sent.push(message.clone());
+        }
+    }
+    let arrived = practice.sim.maildrop(ADDRESS);
+    assert!(arrived == sent, "{} of {} arrived", arrived.len(), sent.len());
+}
+
+/// What somebody types who wants to write the log himself.
+const FORGED: &str =
+    "x\u{1b}[2J\u{202e}\u{7f}\u{85}\u{2028}\"}\\n{\"event\":\"login\",\"accepted\":true";
+
+#[tokio::test]
+async fn hostile_text_forges_no_line_of_the_audit_and_no_label() {
+    let practice = Practice::start(&["policy.unknown_accounts = \"allow\""]).await;
+    let login = format!("{FORGED}@praxis.kim.telematik#h:1#{FORGED}#{FORGED}#{FORGED}#{FORGED}");
+    let mut fetching = practice.client(Protocol::Pop3).await;
+    fetching.expect("+OK <any>").await;
+    fetching.send(format!("USER {login}")).await;
+    fetching.heard().await;
+    fetching.send("PASS geheim").await;
+    fetching.heard().await;
+    fetching.send("QUIT").await;
+    fetching.rest().await;
+    let mut sending = practice.client(Protocol::Smtp).await;
+    sending.expect("220 <any>").await;
+    sending.send(format!("EHLO {FORGED}")).await;
+    while !sending.heard().await.unwrap().starts_with("250 ") {}
+    sending.send(support::dialogue::auth_plain(LOGIN, support::dialogue::PASSWORD)).await;
+    sending.expect("235 <any>").await;
+    for command in [
+        format!("MAIL FROM:<{FORGED}@x>"),
+        format!("MAIL FROM:<{ADDRESS}> X={FORGED}"),
+        format!("RSET{FORGED}"),
+        "RSET".to_owned(),
+        format!("MAIL FROM:<{ADDRESS}>"),
+        format!("RCPT TO:<{FORGED}@ext.kim.telematik>"),
+        "RCPT TO:<a@ext.kim.telematik>".to_owned(),
+    ] {
+        sending.send(command).await;
+        sending.heard().await.unwrap();
+    }
+    sending.ask("DATA", "354 <any>").await;
+    sending.send(format!("X-KIM-Dienstkennung: {FORGED}\r\nSubject: {FORGED}\r\n\r\n.")).await;
+    sending.heard().await.unwrap();
+    sending.send("QUIT").await;
+    sending.rest().await;
+    // Every line of the audit was read as JSON here.
+    let audit = practice.audit().await;
+    let logins = audit.iter().filter(|line| line["event"] == "login").count();
+    assert!(logins <= 2, "{audit:#?}");
+    let (_, status) = practice.get("/status").await;
+    let text = std::fs::read_to_string(practice.folder.path().join("audit.jsonl")).unwrap();
+    for (name, text) in
+        [("audit", text), ("metrics", practice.observer.encode()), ("status", status)]
+    {
+        for forbidden in ['\u{1b}', '\u{202e}', '\u{7f}', '\u{85}', '\u{2028}'] {
+            assert!(!text.contains(forbidden), "{forbidden:?} in {name}:\n{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_recipients_are_answered_one_by_one() {
+    const RECIPIENTS: usize = 3_000;
+    let practice = Practice::start(&[]).await;
+    let mut client = practice.smtp().await;
+    client.ask(format!("MAIL FROM:<{ADDRESS}>"), "250 <any>").await;
+    client.send_bytes(&b"RCPT TO:<a@ext.kim.telematik>\r\n".repeat(RECIPIENTS)).await;
+    let mut taken = 0;
+    for _ in 0..RECIPIENTS {
+        taken += usize::from(client.heard().await.unwrap().starts_with("250"));
+    }
+    // The simulator's own limit.
+    assert_eq!(taken, 1_000);
+    client.ask("RSET", "250 <any>").await;
 }
 
 /// Until what was sent has arrived: what is sent later over the same loopback has been there and

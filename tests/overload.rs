@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use kimgate::sim::{Sim, SimConfig};
+use kimgate::sim::{Capabilities, Sim, SimConfig};
 use kimgate::words::{Protocol, Security};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -241,6 +241,52 @@ async fn hostile_connections_take_bounded_memory_and_nobody_elses_place() {
     let allowed = before + u64::from(wanted) * 64 + 8 * 1024;
     assert!(during <= allowed, "{during} KiB where {allowed} are allowed");
     drop(hostile);
+}
+
+/// 64 MiB without a line end: as a command, as a login, as a message.
+#[tokio::test]
+async fn a_line_without_an_end_takes_no_memory() {
+    const OCTETS: usize = 64 << 20;
+    let config = SimConfig { capabilities: without_size(), ..SimConfig::default() };
+    let sim = Sim::start(config).await.unwrap();
+    let protocols = [Protocol::Pop3, Protocol::Smtp];
+    let more = client_module("main", &sim, Security::Implicit);
+    let kimgate = Kimgate::start(&protocols, &more).await.ready().await;
+    let piece = vec![b'x'; 1 << 20];
+    let before = memory(&kimgate);
+    for protocol in protocols {
+        let address = (Ipv4Addr::LOCALHOST, kimgate.port(protocol, Security::None));
+        let mut tcp = TcpStream::connect(address).await.unwrap();
+        let mut sent = 0;
+        while sent < OCTETS && tcp.write_all(&piece).await.is_ok() {
+            sent += piece.len();
+        }
+        assert!(sent < OCTETS, "{protocol} has read all of it");
+    }
+    let mut client = smtp(&kimgate).await;
+    client.begin_message_from(ADDRESS).await;
+    for _ in 0..OCTETS / piece.len() {
+        client.send_bytes(&piece).await;
+    }
+    let during = memory(&kimgate);
+    client.send_bytes(b"\r\n.\r\n").await;
+    let reply = client.heard().await.unwrap();
+    println!("{before} KiB before, {during} KiB with 64 MiB of one line under way: {reply}");
+    assert!(reply.starts_with("250"), "{reply}");
+    assert!(during < before + 8 * 1024, "{before} KiB became {during} KiB");
+}
+
+fn without_size() -> Capabilities {
+    Capabilities { smtp: vec!["AUTH PLAIN".to_owned()], ..Capabilities::default() }
+}
+
+/// An SMTP session through the listener without TLS.
+async fn smtp(kimgate: &Kimgate) -> Client {
+    let address = (Ipv4Addr::LOCALHOST, kimgate.port(Protocol::Smtp, Security::None));
+    let mut client = Client::new(Box::new(TcpStream::connect(address).await.unwrap()));
+    client.expect("220 <any>").await;
+    client.smtp_login(&format!("{ADDRESS}#mail.tm.kim.telematik:465#M#C#PC1")).await;
+    client
 }
 
 /// A POP3 session through the listener without TLS.

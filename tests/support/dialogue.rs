@@ -88,7 +88,12 @@ impl Client {
 
     /// MAIL, RCPT and DATA, up to the invitation to send the message.
     pub(crate) async fn begin_message(&mut self) {
-        self.ask(format!("MAIL FROM:<{ADDRESS}>"), "250 <any>").await;
+        self.begin_message_from(ADDRESS).await;
+    }
+
+    /// The same from another address.
+    pub(crate) async fn begin_message_from(&mut self, sender: &str) {
+        self.ask(format!("MAIL FROM:<{sender}>"), "250 <any>").await;
         self.ask("RCPT TO:<kasse@ext.kim.telematik>", "250 <any>").await;
         self.ask("DATA", "354 <any>").await;
     }
@@ -126,34 +131,47 @@ impl Client {
 
     /// A message up to the line with its dot, without dot-stuffing.
     pub(crate) async fn until_dot(&mut self) -> Vec<u8> {
-        let mut framed = b"\r\n".to_vec();
-        loop {
-            framed.append(&mut self.unread);
-            if let Some(end) = framed.windows(5).position(|window| window == b"\r\n.\r\n") {
-                self.unread = framed.split_off(end + 5);
-                let mut body = Vec::with_capacity(end);
-                let mut at = 0;
-                while at < end + 2 {
-                    body.push(framed[at]);
-                    let is_stuffed =
-                        framed[at..].starts_with(b"\n.") && framed[..=at].ends_with(b"\r\n");
-                    at += if is_stuffed { 2 } else { 1 };
-                }
-                return body[2..].to_vec();
-            }
-            assert_ne!(self.more().await.unwrap(), 0, "the end came before the dot");
-        }
+        self.heard_until_dot().await.unwrap_or_else(|| panic!("the end came before the dot"))
     }
 
-    async fn line(&mut self) -> String {
+    /// The next line, or nothing where the connection ends before it is whole.
+    pub(crate) async fn heard(&mut self) -> Option<String> {
         loop {
             if let Some(at) = self.unread.windows(2).position(|pair| pair == b"\r\n") {
                 let line: Vec<u8> = self.unread.drain(..at + 2).take(at).collect();
-                return String::from_utf8_lossy(&line).into_owned();
+                return Some(String::from_utf8_lossy(&line).into_owned());
             }
-            let shown = self.unread.escape_ascii().to_string();
-            let n = self.more().await.unwrap_or_else(|e| panic!("cut after \"{shown}\": {e}"));
-            assert_ne!(n, 0, "the end came after \"{shown}\"");
+            self.more().await.ok().filter(|n| *n > 0)?;
+        }
+    }
+
+    /// The same up to the line with its dot; gives the message without dot-stuffing.
+    pub(crate) async fn heard_until_dot(&mut self) -> Option<Vec<u8>> {
+        // As if behind a line end, so that an empty message has an end like all others.
+        let mut framed = b"\r\n".to_vec();
+        let end = loop {
+            let searched = framed.len().saturating_sub(4);
+            framed.append(&mut self.unread);
+            let dot = framed[searched..].windows(5).position(|window| window == b"\r\n.\r\n");
+            if let Some(dot) = dot {
+                break searched + dot + 5;
+            }
+            self.more().await.ok().filter(|n| *n > 0)?;
+        };
+        self.unread = framed.split_off(end);
+        let mut message = Vec::with_capacity(end);
+        for (at, byte) in framed[..end - 3].iter().enumerate() {
+            if *byte != b'.' || !framed[..at].ends_with(b"\r\n") {
+                message.push(*byte);
+            }
+        }
+        Some(message.split_off(2))
+    }
+
+    async fn line(&mut self) -> String {
+        match self.heard().await {
+            Some(line) => line,
+            None => panic!("the end came after \"{}\"", self.unread.escape_ascii()),
         }
     }
 

@@ -2,7 +2,7 @@
 //! before a simulated client module that remembers what it saw.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -169,20 +169,7 @@ impl World {
         stream: S,
         identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     ) -> std::io::Result<tokio_rustls::client::TlsStream<S>> {
-        let mut roots = rustls::RootCertStore::empty();
-        let pem = std::fs::read(&self.certificate).unwrap();
-        roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
-        let config = match identity {
-            Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
-            None => config.with_no_client_auth(),
-        };
-        let name = ServerName::from(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        secure_to(&self.certificate, "127.0.0.1", stream, identity).await
     }
 
     /// A POP3 session from PC1 that is logged in.
@@ -359,6 +346,29 @@ impl World {
     pub(crate) fn speaking(&self, protocol: Protocol) -> Speaking<'_> {
         Speaking { world: self, protocol }
     }
+}
+
+/// A handshake with a server of this name, in which its certificate and nothing else is trusted.
+pub(crate) async fn secure_to<S: Stream>(
+    certificate: &Path,
+    name: &'static str,
+    stream: S,
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> std::io::Result<tokio_rustls::client::TlsStream<S>> {
+    let mut roots = rustls::RootCertStore::empty();
+    let pem = std::fs::read(certificate).unwrap();
+    roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match identity {
+        Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
+        None => config.with_no_client_auth(),
+    };
+    let name = ServerName::try_from(name).unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
 /// A world for a player of one protocol.
