@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use kimgate::sim::{Capabilities, Seen};
+use kimgate::sim::{Capabilities, Ending, Seen};
 use kimgate::words::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -414,8 +414,10 @@ impl Cell<'_> {
             assert_eq!(grown(&series), times as f64, "{row:?}: {series}");
         }
         assert_eq!(grown("kimgate_panics_total"), 0.0, "{row:?}");
-        let sent =
-            of("message-sent").map(|line| format!(" sent {}", line["reply"].as_str().unwrap()));
+        let sent = of("message-sent").map(|line| match line["reply"].as_str() {
+            Some(reply) => format!(" sent {reply}"),
+            None => String::from(" sent, fate unknown"),
+        });
         let received = of("message-received").map(|_| " received".to_owned());
         let messages: String = sent.chain(received).collect();
         format!("{}{messages}; {}", logins.join(", "), closes[0])
@@ -440,7 +442,21 @@ async fn settle() {
 
 /// What the client module did, as far as it matters here.
 fn deeds(seen: &[Seen]) -> String {
-    let facts = support::facts::facts(seen);
+    let logged_in: BTreeSet<u64> = seen
+        .iter()
+        .filter_map(|seen| match seen {
+            Seen::Login { connection, .. } => Some(*connection),
+            _ => None,
+        })
+        .collect();
+    // Where a dial failed, a probe asks at once whether the client module is back. It takes leave
+    // without a login, which no session does.
+    let of_sessions = |seen: &&Seen| {
+        !matches!(seen, Seen::Closed { connection, ending: Ending::Quit, .. }
+            if !logged_in.contains(connection))
+    };
+    let seen: Vec<Seen> = seen.iter().filter(of_sessions).cloned().collect();
+    let facts = support::facts::facts(&seen);
     let mut deeds: Vec<&str> = Vec::new();
     for fact in &facts {
         let matters = ["message ", "fetched ", "deleted ", "quit", "closed "];
