@@ -23,6 +23,10 @@ transcripts:
 fault-matrix:
     cargo test --locked --test fault_matrix -- --nocapture
 
+# What holds for any bytes, with so many random cases for each property.
+properties CASES="1000000":
+    PROPTEST_CASES={{CASES}} cargo test --locked --test properties -- --nocapture
+
 # Twenty minutes of mail programs, faults, renewals and reloads; every message accounted for.
 soak SECONDS="1200":
     KIMGATE_SOAK={{SECONDS}} cargo test --locked --test soak -- --nocapture
