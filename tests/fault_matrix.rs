@@ -442,13 +442,17 @@ async fn settle() {
 
 /// What the client module did, as far as it matters here.
 fn deeds(seen: &[Seen]) -> String {
-    let logged_in: BTreeSet<u64> = seen
-        .iter()
-        .filter_map(|seen| match seen {
-            Seen::Login { connection, .. } => Some(*connection),
-            _ => None,
-        })
-        .collect();
+    let login = |seen: &Seen| match seen {
+        Seen::Login { connection, .. } => Some(*connection),
+        Seen::Opened { .. }
+        | Seen::Secured { .. }
+        | Seen::Command { .. }
+        | Seen::Received { .. }
+        | Seen::Fetched { .. }
+        | Seen::Deleted { .. }
+        | Seen::Closed { .. } => None,
+    };
+    let logged_in: BTreeSet<u64> = seen.iter().filter_map(login).collect();
     // Where a dial failed, a probe asks at once whether the client module is back. It takes leave
     // without a login, which no session does.
     let of_sessions = |seen: &&Seen| {
