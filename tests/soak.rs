@@ -117,7 +117,7 @@ async fn every_message_is_accounted_for_and_nothing_stays_behind() {
     let before = practice.state();
     practice.live(Duration::from_secs(seconds), seed.wrapping_add(1)).await;
     practice.quiet().await;
-    let after = practice.state();
+    let after = practice.state_at_rest(&before).await;
 
     println!("{before}\n{after}");
     let books = practice.books.take();
@@ -251,6 +251,20 @@ impl Practice {
 }
 
 impl Practice {
+    /// The state when that has gone as well which goes by itself: a thread for blocking work leaves
+    /// ten seconds after its last one.
+    async fn state_at_rest(&self, before: &State) -> State {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let now = self.state();
+            let at_rest = now.files <= before.files && now.threads <= before.threads;
+            if at_rest || Instant::now() >= deadline {
+                return now;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     fn state(&self) -> State {
         let pid = self.kimgate.pid();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
