@@ -180,6 +180,26 @@ macro_rules! talk_to {
     }};
 }
 
+/// Logs in at a client module that answers so.
+macro_rules! log_in_at {
+    ($back:expr, $answers:expr, $credentials:expr) => {{
+        let mut back = $back;
+        let mut answers = $answers.iter();
+        for _ in 0..100 {
+            match back.step() {
+                Err(_) | Ok(BackStep::LoggedIn(_) | BackStep::Refused(_) | BackStep::Done) => break,
+                Ok(BackStep::Send(bytes)) => prop_assert!(bytes.expose().ends_with(b"\r\n")),
+                Ok(BackStep::StartTls) => back.secured(),
+                Ok(BackStep::Ready) => back.log_in(&$credentials),
+                Ok(BackStep::NeedInput) => match answers.next() {
+                    Some(answer) => back.feed(answer),
+                    None => break,
+                },
+            }
+        }
+    }};
+}
+
 fn setup<C>(capabilities: C, before_tls: bool) -> Setup<C> {
     let stage = if before_tls { Stage::BeforeTls } else { Stage::Open };
     Setup { name: "gw".into(), stage, capabilities, login_line: 64, command_line: 40 }
@@ -279,38 +299,12 @@ proptest! {
 
     #[test]
     fn no_client_module_confuses_the_smtp_back(answers in vec(of(REPLY_WORDS, 6), 0..8), start_tls: bool) {
-        let mut back = smtp::Back::new("gw", start_tls);
-        let mut answers = answers.iter();
-        for _ in 0..100 {
-            match back.step() {
-                Err(_) | Ok(BackStep::LoggedIn(_) | BackStep::Refused(_) | BackStep::Done) => break,
-                Ok(BackStep::Send(bytes)) => prop_assert!(bytes.expose().ends_with(b"\r\n")),
-                Ok(BackStep::StartTls) => back.secured(),
-                Ok(BackStep::Ready) => back.log_in(&Credentials::plain(b"AHUAcA==", true).unwrap()),
-                Ok(BackStep::NeedInput) => match answers.next() {
-                    Some(answer) => back.feed(answer),
-                    None => break,
-                },
-            }
-        }
+        log_in_at!(smtp::Back::new("gw", start_tls), answers, Credentials::plain(b"AHUAcA==", true).unwrap());
     }
 
     #[test]
     fn no_client_module_confuses_the_pop3_back(answers in vec(of(ANSWER_WORDS, 6), 0..8), start_tls: bool) {
-        let mut back = pop3::Back::new(start_tls);
-        let mut answers = answers.iter();
-        for _ in 0..100 {
-            match back.step() {
-                Err(_) | Ok(BackStep::LoggedIn(_) | BackStep::Refused(_) | BackStep::Done) => break,
-                Ok(BackStep::Send(bytes)) => prop_assert!(bytes.expose().ends_with(b"\r\n")),
-                Ok(BackStep::StartTls) => back.secured(),
-                Ok(BackStep::Ready) => back.log_in(&Credentials::user_pass(b"u", b"p").unwrap()),
-                Ok(BackStep::NeedInput) => match answers.next() {
-                    Some(answer) => back.feed(answer),
-                    None => break,
-                },
-            }
-        }
+        log_in_at!(pop3::Back::new(start_tls), answers, Credentials::user_pass(b"u", b"p").unwrap());
     }
 
     #[test]

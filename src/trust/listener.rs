@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -20,7 +19,7 @@ use super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
 use super::provider::for_workstations;
 use super::self_made;
 use super::workstation::Authorities;
-use super::x509::Certificate;
+use super::x509::{Certificate, digest_of};
 
 /// TLS towards workstations: TLS 1.2 with forward secrecy, or TLS 1.3.
 #[derive(Clone)]
@@ -181,22 +180,15 @@ fn material(
     key: &PrivateKeyDer<'_>,
     authorities: Option<&Authorities>,
 ) -> [u8; 32] {
-    let mut all = Context::new(&SHA256);
-    let mut add = |part: &[u8]| {
-        all.update(&part.len().to_be_bytes());
-        all.update(part);
-    };
-    add(format!("{:?} {:?}", config.min_version, config.client_certificates).as_bytes());
-    add(key.secret_der());
-    add(&chain.len().to_be_bytes());
-    chain.iter().for_each(|certificate| add(certificate));
+    let settings = format!("{:?} {:?}", config.min_version, config.client_certificates);
+    let count = chain.len().to_be_bytes();
+    let mut parts = vec![settings.as_bytes(), key.secret_der(), &count];
+    parts.extend(chain.iter().map(|certificate| &**certificate));
     if let Some(Authorities { roots, lists, .. }) = authorities {
-        roots.iter().for_each(|certificate| add(certificate));
-        lists.iter().for_each(|list| add(&list.der));
+        parts.extend(roots.iter().map(|certificate| &**certificate));
+        parts.extend(lists.iter().map(|list| &*list.der));
     }
-    let mut out = [0; 32];
-    out.copy_from_slice(all.finish().as_ref());
-    out
+    digest_of(parts)
 }
 
 fn versions(oldest: MinVersion) -> &'static [&'static SupportedProtocolVersion] {

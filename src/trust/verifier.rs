@@ -5,7 +5,6 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -13,7 +12,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, Signatu
 
 use super::judge::{Judge, unix_seconds};
 use super::verdict::Verdict;
-use super::x509::Certificate;
+use super::x509::{Certificate, digest_of};
 
 /// Verdicts kept; a client module has one certificate, and a new one once a year.
 const KEPT: usize = 16;
@@ -48,7 +47,7 @@ impl Verifier {
     /// Judges a chain, or recalls what was found when the same one was accepted before, as long as
     /// its dates hold.
     pub(super) fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Arc<Verdict> {
-        let key = digest_of(chain);
+        let key = digest_of(chain.iter().map(|certificate| &**certificate));
         if let Some(verdict) = self.recall(&key, now) {
             return verdict;
         }
@@ -85,18 +84,6 @@ fn validity(chain: &[CertificateDer<'_>]) -> Option<RangeInclusive<i64>> {
         to = to.min(certificate.not_after().unix_timestamp());
     }
     Some(from..=to)
-}
-
-/// Of each certificate behind its length, so that no two chains are the same octets.
-fn digest_of(chain: &[CertificateDer<'_>]) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    for certificate in chain {
-        context.update(&(certificate.len() as u64).to_be_bytes());
-        context.update(certificate);
-    }
-    let mut out = [0; 32];
-    out.copy_from_slice(context.finish().as_ref());
-    out
 }
 
 impl ServerCertVerifier for Verifier {

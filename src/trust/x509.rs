@@ -1,6 +1,6 @@
 //! A certificate taken apart once: what webpki keeps to itself, for judging and for showing.
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::asn1_rs::{Any, FromDer};
@@ -101,8 +101,22 @@ impl std::fmt::Display for Key {
 
 /// SHA-256 over the whole certificate.
 pub(super) fn fingerprint(der: &[u8]) -> [u8; 32] {
+    octets(&digest(&SHA256, der))
+}
+
+/// SHA-256 over parts, each behind its length, so that no two lists of parts are the same octets.
+pub(super) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+    let mut all = Context::new(&SHA256);
+    for part in parts {
+        all.update(&part.len().to_be_bytes());
+        all.update(part);
+    }
+    octets(&all.finish())
+}
+
+fn octets(digest: &Digest) -> [u8; 32] {
     let mut out = [0; 32];
-    out.copy_from_slice(digest(&SHA256, der).as_ref());
+    out.copy_from_slice(digest.as_ref());
     out
 }
 
