@@ -67,9 +67,8 @@ impl Bench {
                 smtp: ["SIZE 4294967296", "AUTH PLAIN LOGIN"].map(String::from).into(),
                 ..Capabilities::default()
             },
-            // A larger message leaves a short stand-in behind.
-            maildrop_limit: 4 << 10,
-            total_limit: 1 << 30,
+            // Room for all the small messages; a large one leaves a short stand-in behind.
+            maildrop_limit: 16 << 20,
             ..SimConfig::default()
         })
         .await
