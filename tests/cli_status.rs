@@ -4,10 +4,13 @@
 
 #[path = "support/cli.rs"]
 mod cli;
+#[path = "support/ports.rs"]
+mod ports;
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use cli::{Ran, Running, command, kimgate, run, text, write};
+use ports::free_ports;
 
 /// A gateway in front of a simulator, with the admin pages on a port that was free a moment ago.
 struct World {
@@ -23,7 +26,7 @@ fn world() -> World {
     let sim = Running::start(&ports, "Ctrl-C");
     let port = |word: &str| sim.value(word).rsplit_once(':').unwrap().1.to_owned();
     let folder = tempfile::tempdir().unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, free_ports(1)[0]));
     let config = format!(
         "[listeners.pop3s]\nprotocol = \"pop3\"\naddress = \"127.0.0.1:0\"\n\
          [listeners.smtps]\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n\

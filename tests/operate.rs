@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 
 use cli::{Running, text, write};
 use support::dialogue::{ADDRESS, Client, PATIENCE, within};
+use support::ports::free_ports;
 use support::world::{LOGIN, World};
 use tokio::net::TcpStream;
 
@@ -56,7 +57,7 @@ fn listener(name: &str, address: SocketAddr, tls: &str) -> String {
 }
 
 fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    SocketAddr::from((Ipv4Addr::LOCALHOST, free_ports(1)[0]))
 }
 
 async fn greeted(address: SocketAddr) -> Client {

@@ -13,6 +13,7 @@ pub(crate) mod facts;
 pub(crate) mod hidden;
 pub(crate) mod kimgate;
 pub(crate) mod player;
+pub(crate) mod ports;
 pub(crate) mod practice;
 pub(crate) mod talk;
 pub(crate) mod tools;

@@ -1,0 +1,20 @@
+//! Ports for who cannot be given port 0.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Ports to listen on. They lie below those that Linux hands out (32768 on), which a connection of
+/// another test may take at any moment, at both ends.
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    std::iter::repeat_with(|| {
+        // Every process begins elsewhere; within one, no port comes twice.
+        let next = std::process::id().wrapping_mul(97) + TAKEN.fetch_add(1, Relaxed);
+        u16::try_from(FIRST + next % COUNT).unwrap()
+    })
+    .filter(|&port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok())
+    .take(count)
+    .collect()
+}
