@@ -29,7 +29,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub(crate) struct Module {
     pub(crate) name: Arc<str>,
     pub(crate) config: ClientModule,
-    tls: Option<UpstreamTls>,
+    /// By protocol, as each is a port of its own.
+    tls: Option<[UpstreamTls; 2]>,
     resolver: Resolver,
     /// Our own name, for EHLO.
     gateway: String,
@@ -88,7 +89,8 @@ impl Module {
         let tls = match config.security {
             Security::None => None,
             Security::Implicit | Security::StartTls => {
-                Some(UpstreamTls::load(&config.trust, &config.host)?)
+                let tls = UpstreamTls::load(&config.trust, &config.host)?;
+                Some([tls.for_another_port(), tls])
             }
         };
         Ok(Self {
@@ -109,7 +111,7 @@ impl Module {
 
     /// When the certificates end that its configuration names, by their roles.
     pub(crate) fn certificate_ends(&self) -> &[(&'static str, time::OffsetDateTime)] {
-        self.tls.as_ref().map_or(&[], UpstreamTls::ends)
+        self.tls.as_ref().map_or(&[], |[tls, _]| tls.ends())
     }
 
     /// What it offered when last asked, if it ever answered.
@@ -178,7 +180,7 @@ impl Module {
         let tcp = self.tcp(protocol).await?;
         let implicit = self.config.security == Security::Implicit;
         let mut wire = Wire::new(Stream::Plain(tcp));
-        let start_tls = self.start_tls();
+        let start_tls = self.start_tls(protocol);
         if let (true, Some(tls)) = (implicit, &start_tls) {
             let shaken = super::machines::secure(&mut wire, tls).await;
             shaken.map_err(|error| self.untrusted(&error, protocol, observer))?;
@@ -211,8 +213,8 @@ impl Module {
         Ok(tcp)
     }
 
-    fn start_tls(&self) -> Option<StartTls> {
-        let tls = self.tls.as_ref()?;
+    fn start_tls(&self, protocol: Protocol) -> Option<StartTls> {
+        let tls = &self.tls.as_ref()?[index(protocol)];
         Some(StartTls { connector: tls.connector(), server_name: tls.server_name() })
     }
 
@@ -222,7 +224,7 @@ impl Module {
         let (Some(tls), Stream::ClientModule(stream)) = (&self.tls, wire.stream()) else {
             return Ok(());
         };
-        let verdict = tls.verdict(stream.get_ref().1);
+        let verdict = tls[index(protocol)].verdict(stream.get_ref().1);
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let last = reported.insert(protocol, verdict.clone());
         if verdict.accepted && last.is_some_and(|last| Arc::ptr_eq(&last, &verdict)) {

@@ -18,6 +18,7 @@ mod provider;
 mod revocation;
 mod self_made;
 mod system_roots;
+mod tickets;
 mod upstream;
 mod verdict;
 mod verifier;

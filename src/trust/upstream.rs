@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use time::OffsetDateTime;
@@ -14,11 +15,12 @@ use super::judge::Judge;
 use super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
 use super::provider::for_client_modules;
 use super::system_roots;
+use super::tickets::Tickets;
 use super::verdict::Verdict;
 use super::verifier::Verifier;
 
-/// TLS towards one client module: one rustls configuration, so that sessions resume, and the
-/// policy that judges its certificate. A new policy takes a new value, which forgets sessions.
+/// TLS towards one port of a client module: one rustls configuration, so that sessions resume, and
+/// the policy that judges its certificate. A new policy takes a new value, which forgets sessions.
 #[derive(Clone)]
 pub struct UpstreamTls {
     config: Arc<ClientConfig>,
@@ -50,7 +52,7 @@ impl UpstreamTls {
             .map_err(|error| MaterialProblem::Tls(error).of(PathBuf::from(host)))?
             .dangerous()
             .with_custom_certificate_verifier(verifier.clone());
-        let config = match &config.identity {
+        let mut config = match &config.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
                 let (chain, key) = material::identity(identity, &mut warnings)?;
@@ -60,8 +62,17 @@ impl UpstreamTls {
                     .map_err(|error| material::key_error(identity, error))?
             }
         };
+        config.resumption = Resumption::store(Arc::new(Tickets::default()));
         let (warnings, ends) = (warnings.into(), ends.into());
         Ok(Self { config: Arc::new(config), verifier, warnings, ends })
+    }
+
+    /// The same for another port of the same host, which resumes sessions of its own.
+    #[must_use]
+    pub fn for_another_port(&self) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = Resumption::store(Arc::new(Tickets::default()));
+        Self { config: Arc::new(config), ..self.clone() }
     }
 
     /// For [`TlsConnector::connect`] with [`UpstreamTls::server_name`].
