@@ -2,12 +2,14 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::task::{unconstrained, yield_now};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::connections::OriginPlace;
 use super::contexts::Hold;
@@ -25,7 +27,7 @@ use crate::words::{Action, Close, Protocol, Reason};
 /// How many unusable lines a workstation may send before the session ends.
 const BAD_LINES: u32 = 20;
 
-/// Octets of a transfer after which the other sessions have their turn: about a tenth of a
+/// Octets of a transfer after which the other sessions have their turn: less than half a
 /// millisecond's work, so that a short command never waits long behind large messages.
 const SHARE: usize = 256 << 10;
 
@@ -46,6 +48,9 @@ pub(crate) struct Pair {
     /// Octets of transfers since the last time that others had their turn.
     pub(crate) moved: usize,
     pub(crate) told: Told,
+    pub(crate) alarms: Alarms,
+    /// The client module's answer to QUIT.
+    pub(crate) farewell: Vec<u8>,
     /// Given back when the session ends, however it does.
     pub(crate) held: Held,
 }
@@ -55,6 +60,25 @@ pub(crate) struct Held {
     pub(crate) _place: OriginPlace,
     pub(crate) _context: Option<Hold>,
     pub(crate) _turn: Option<Turn>,
+}
+
+/// What ends a wait. Kept from one wait to the next: a mail dialogue is made of short ones, and to
+/// arm a timer takes longer than to move one that runs.
+pub(crate) struct Alarms {
+    idle: Pin<Box<Sleep>>,
+    stall: Pin<Box<Sleep>>,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Alarms {
+    pub(crate) fn new(stop: &CancellationToken) -> Self {
+        let now = Instant::now();
+        Self {
+            idle: Box::pin(sleep_until(now)),
+            stall: Box::pin(sleep_until(now)),
+            stop: Box::pin(stop.clone().cancelled_owned()),
+        }
+    }
 }
 
 /// How much traffic was already reported.
@@ -112,17 +136,18 @@ impl Pair {
     }
 
     async fn wait_for_client(&mut self, deadline: Instant) -> Result<(), Stop> {
+        self.alarms.idle.as_mut().reset(deadline);
         let heard = tokio::select! {
             biased;
-            heard = timeout_at(deadline, fill_either(&mut self.module, &mut self.client)) => heard,
-            () = self.shared.stop.cancelled() => return Err(Stop::Say(Reason::ShuttingDown)),
+            heard = fill_either(&mut self.module, &mut self.client) => heard,
+            () = self.alarms.idle.as_mut() => return Err(Stop::Say(Reason::Timeout)),
+            () = self.alarms.stop.as_mut() => return Err(Stop::Say(Reason::ShuttingDown)),
         };
         match heard {
-            Err(_) => Err(Stop::Say(Reason::Timeout)),
-            Ok(Side::Module(Filled::More)) => Err(Stop::Say(self.unasked())),
-            Ok(Side::Module(Filled::Ended(_))) => Err(Stop::Say(Reason::ClientModuleUnreachable)),
-            Ok(Side::Client(Filled::More)) => Ok(()),
-            Ok(Side::Client(Filled::Ended(_))) => Err(Stop::Done),
+            Side::Module(Filled::More) => Err(Stop::Say(self.unasked())),
+            Side::Module(Filled::Ended(_)) => Err(Stop::Say(Reason::ClientModuleUnreachable)),
+            Side::Client(Filled::More) => Ok(()),
+            Side::Client(Filled::Ended(_)) => Err(Stop::Done),
         }
     }
 
@@ -241,13 +266,12 @@ impl Pair {
     /// Waits for more from the client module. The workstation may go on sending meanwhile, as far
     /// as its buffer has room; if it vanishes, nothing of what is under way is wanted any more.
     pub(crate) async fn wait_for_module(&mut self) -> Result<Filled, Stop> {
-        let stall = self.stall();
         while self.client.end() != Some(End::Cut) {
-            match timeout(stall, fill_either(&mut self.module, &mut self.client)).await {
-                Err(_) => return Ok(Filled::Ended(End::Cut)),
-                Ok(Side::Module(filled)) => return Ok(filled),
+            match self.hear(Instant::now() + self.stall()).await {
+                None => return Ok(Filled::Ended(End::Cut)),
+                Some(Side::Module(filled)) => return Ok(filled),
                 // A workstation that closed its sending half properly still wants its answer.
-                Ok(Side::Client(_)) => {}
+                Some(Side::Client(_)) => {}
             }
         }
         Err(Stop::ClientLeft)
@@ -260,11 +284,21 @@ impl Pair {
             if self.client.end().is_some() {
                 self.left.get_or_insert_with(Instant::now);
             }
-            match timeout_at(deadline, fill_either(&mut self.module, &mut self.client)).await {
-                Err(_) => return Filled::Ended(End::Cut),
-                Ok(Side::Module(filled)) => return filled,
-                Ok(Side::Client(_)) => {}
+            match self.hear(deadline).await {
+                None => return Filled::Ended(End::Cut),
+                Some(Side::Module(filled)) => return filled,
+                Some(Side::Client(_)) => {}
             }
+        }
+    }
+
+    /// Waits for either side while a command is under way.
+    pub(crate) async fn hear(&mut self, deadline: Instant) -> Option<Side> {
+        self.alarms.stall.as_mut().reset(deadline);
+        tokio::select! {
+            biased;
+            side = fill_either(&mut self.module, &mut self.client) => Some(side),
+            () = self.alarms.stall.as_mut() => None,
         }
     }
 
@@ -275,6 +309,12 @@ impl Pair {
             self.moved = 0;
             yield_now().await;
         }
+    }
+
+    /// Takes the answer to QUIT, which goes out in one packet with the end of the connection.
+    pub(crate) fn keep_farewell(&mut self, len: usize) {
+        self.farewell = self.module.bytes()[..len].to_vec();
+        self.module.consume(len);
     }
 
     pub(crate) fn stall(&self) -> Duration {
@@ -292,20 +332,20 @@ impl Pair {
     /// Ends both connections in the way that the reason asks for.
     pub(crate) async fn end(mut self, stop: Stop) -> Ended {
         self.report_traffic();
-        let Told { to_client, to_module } = self.told;
+        self.tracked.relayed(Direction::ToClient, self.farewell.len() as u64);
+        let Told { mut to_client, to_module } = self.told;
+        to_client += self.farewell.len() as u64;
         let close = match stop {
             Stop::Quit | Stop::Done => Close::Ok,
             Stop::ClientLeft => Close::ClientLeft,
             Stop::Say(reason) | Stop::Said(reason) | Stop::Broken(reason) => reason.into(),
         };
-        let last_words = match stop {
-            Stop::Say(reason) => self.with_about("", |about| {
+        let mut last_words = std::mem::take(&mut self.farewell);
+        if let Stop::Say(reason) = stop {
+            last_words.extend(self.with_about("", |about| {
                 goodbye(self.facts.protocol, self.live.config.language, reason, about)
-            }),
-            Stop::Quit | Stop::Done | Stop::ClientLeft | Stop::Said(_) | Stop::Broken(_) => {
-                Vec::new()
-            }
-        };
+            }));
+        }
         match stop {
             Stop::Quit => self.module.close(b"").await,
             // Without QUIT no deletion is committed (RFC 1939 section 6).

@@ -168,6 +168,10 @@ async fn bring_answer(
             let scanned = scan
                 .scan(pair.module.bytes())
                 .map_err(|_| broken(forwarded, Reason::ClientModuleProtocolError))?;
+            if scanned.done && *command == Command::Quit {
+                pair.keep_farewell(scanned.forward);
+                return Ok((scan, seconds(asked)));
+            }
             let ready = &pair.module.bytes()[..scanned.forward];
             let stall = pair.live.config.limits.transfer_stall_timeout;
             stalled(stall, pair.client.write(ready)).await.ok_or(Stop::ClientLeft)?;

@@ -10,7 +10,7 @@ use super::admit::{Admitted, Refused, Rejection};
 use super::connections::{Origin, OriginPlace, Place};
 use super::live::Live;
 use super::machines::{Front, Wish};
-use super::pair::{Held, Pair, Stop, Told, seconds, stalled, workstation_of};
+use super::pair::{Alarms, Held, Pair, Stop, Told, seconds, stalled, workstation_of};
 use super::reply::{About, code_of, goodbye};
 use super::shared::Shared;
 use super::stream::Stream;
@@ -47,6 +47,14 @@ pub(crate) struct Session {
     certificate_names: Vec<String>,
 }
 
+/// A session that is logged in, and what it holds.
+struct Begun {
+    client: Wire,
+    admitted: Admitted,
+    origin: OriginPlace,
+    place: Place,
+}
+
 /// How a session ended, and how much went through.
 pub(crate) struct Ended {
     pub(crate) close: Close,
@@ -78,7 +86,6 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
     // Held to the end: a session that vanishes from the table without a close is a fault.
     let tracked = Arc::new(shared.observer.track(&facts));
     shared.observer.emit(Event::Connected(&facts));
-    let closing = facts.clone();
     let session = Session {
         shared: shared.clone(),
         live,
@@ -86,12 +93,7 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
         tracked: tracked.clone(),
         certificate_names: Vec::new(),
     };
-    let (facts, ended) = tokio::select! {
-        biased;
-        // Asked first: a session that is logged in knows better how to end at once.
-        ended = session.serve(accepted) => ended,
-        () = shared.kill.cancelled() => (closing, Close::from(Reason::ShuttingDown).into()),
-    };
+    let (facts, ended) = session.serve(accepted).await;
     shared.observer.emit(Event::Closed {
         session: &facts,
         close: ended.close,
@@ -105,6 +107,56 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
 
 impl Session {
     async fn serve(mut self, accepted: Accepted) -> (SessionFacts, Ended) {
+        let shared = self.shared.clone();
+        let begun = tokio::select! {
+            biased;
+            () = shared.kill.cancelled() => Err(Close::from(Reason::ShuttingDown).into()),
+            begun = self.begin(accepted) => begun,
+        };
+        let Begun { client, admitted, origin, place: _place } = match begun {
+            Ok(begun) => begun,
+            Err(ended) => return (self.facts, ended),
+        };
+        let Admitted { upstream, permit, context, turn, .. } = admitted;
+        let mut pair = Pair {
+            client,
+            module: upstream.wire,
+            permit,
+            facts: self.facts,
+            live: self.live,
+            shared: self.shared,
+            tracked: self.tracked,
+            certificate_names: self.certificate_names,
+            bad_lines: 0,
+            left: None,
+            moved: 0,
+            told: Told::default(),
+            alarms: Alarms::new(&shared.stop),
+            farewell: Vec::new(),
+            held: Held { _place: origin, _context: context, _turn: turn },
+        };
+        let served = async {
+            match pair.facts.protocol {
+                Protocol::Pop3 => pop3::serve(&mut pair).await,
+                Protocol::Smtp => smtp::serve(&mut pair).await,
+            }
+        };
+        let stop = tokio::select! {
+            biased;
+            () = shared.kill.cancelled() => Stop::Broken(Reason::ShuttingDown),
+            stop = served => stop,
+        };
+        let facts = pair.facts.clone();
+        let ended = tokio::select! {
+            biased;
+            ended = pair.end(stop) => ended,
+            () = shared.kill.cancelled() => Close::from(Reason::ShuttingDown).into(),
+        };
+        (facts, ended)
+    }
+
+    /// Everything up to the login. A connection that does not get there is closed when this returns.
+    async fn begin(&mut self, accepted: Accepted) -> Result<Begun, Ended> {
         let Accepted { tcp, listener, place, .. } = accepted;
         let deadline = Instant::now() + HANDSHAKE.min(self.live.config.limits.login_timeout);
         let mut client = Wire::new(Stream::Plain(tcp));
@@ -120,61 +172,28 @@ impl Session {
                 Security::StartTls | Security::None => Ok(()),
             }
         };
-        match timeout_at(deadline, secured).await {
-            Ok(Ok(())) => {}
-            Ok(Err(reason)) => return self.over(Close::Because(reason)),
-            Err(_) => return self.over(Close::Because(Reason::Timeout)),
-        }
+        timeout_at(deadline, secured)
+            .await
+            .unwrap_or(Err(Reason::Timeout))
+            .map_err(Close::Because)?;
         self.recognise(&client);
-        let Some((_place, origin)) = place.zip(self.enter(self.origin())) else {
+        let Some((place, origin)) = place.zip(self.enter(self.origin())) else {
             let workstation = workstation_of(&self.facts);
             client.close(&self.live.full(self.facts.protocol, &workstation)).await;
-            return self.over(Close::Because(Reason::TooManyConnections));
+            return Err(Close::Because(Reason::TooManyConnections).into());
         };
-        let (admitted, bytes_after) = match self.log_in(&mut client, &listener).await {
-            Ok(logged_in) => logged_in,
+        match self.log_in(&mut client, &listener).await {
+            Ok((admitted, bytes_after)) => {
+                client.unread(&bytes_after);
+                Ok(Begun { client, admitted, origin, place })
+            }
             Err(close) => {
                 let to_client = client.traffic().1;
                 let last_words = self.last_words(close);
                 client.close(&last_words).await;
-                return (self.facts, Ended { close, to_client, to_module: 0 });
+                Err(Ended { close, to_client, to_module: 0 })
             }
-        };
-        client.unread(&bytes_after);
-        let Admitted { upstream, permit, context, turn, .. } = admitted;
-        let mut pair = Pair {
-            client,
-            module: upstream.wire,
-            permit,
-            facts: self.facts,
-            live: self.live,
-            shared: self.shared,
-            tracked: self.tracked,
-            certificate_names: self.certificate_names,
-            bad_lines: 0,
-            left: None,
-            moved: 0,
-            told: Told::default(),
-            held: Held { _place: origin, _context: context, _turn: turn },
-        };
-        let shared = pair.shared.clone();
-        let served = async {
-            match pair.facts.protocol {
-                Protocol::Pop3 => pop3::serve(&mut pair).await,
-                Protocol::Smtp => smtp::serve(&mut pair).await,
-            }
-        };
-        let stop = tokio::select! {
-            biased;
-            () = shared.kill.cancelled() => Stop::Broken(Reason::ShuttingDown),
-            stop = served => stop,
-        };
-        let facts = pair.facts.clone();
-        (facts, pair.end(stop).await)
-    }
-
-    fn over(self, close: Close) -> (SessionFacts, Ended) {
-        (self.facts, close.into())
+        }
     }
 
     /// The TLS handshake, on a listener that has TLS from the first byte or after STARTTLS.

@@ -100,7 +100,10 @@ async fn command(pair: &mut Pair, transaction: &mut Transaction) -> Result<(), S
         }
         Command::Noop | Command::Vrfy | Command::Help => carry(pair, &line).await.map(drop),
         Command::Quit => {
-            carry(pair, &line).await?;
+            let reply = ask(pair, &line).await?;
+            check(reply)?;
+            pair.keep_farewell(reply.len);
+            check_goodbye(reply)?;
             Err(Stop::Quit)
         }
     }
@@ -160,16 +163,26 @@ pub(crate) async fn final_reply(pair: &mut Pair) -> Result<Reply, Reason> {
 
 /// Forwards a reply of the client module, word for word.
 pub(crate) async fn bring(pair: &mut Pair, reply: Reply) -> Result<(), Stop> {
-    // The login was accepted, so 530 is no answer; the workstation, who never sent the RSET behind it
-    // perhaps, would ask its user for a password. It connects again and logs in again.
-    if reply.code / 100 == 3 || reply.code == NOT_LOGGED_IN {
-        return Err(Stop::Say(Reason::ClientModuleProtocolError));
-    }
+    check(reply)?;
     let stall = pair.stall();
     let sent = stalled(stall, pair.client.send(&pair.module.bytes()[..reply.len])).await;
     pair.module.consume(reply.len);
     sent.ok_or(Stop::ClientLeft)?;
-    // 421 announces that the client module closes the connection (RFC 5321 section 3.8).
+    check_goodbye(reply)
+}
+
+/// What is no answer to a command that passed. The login was accepted, so 530 is none; the workstation,
+/// who never sent the RSET behind it perhaps, would ask its user for a password. It connects again
+/// and logs in again.
+fn check(reply: Reply) -> Result<(), Stop> {
+    match reply.code / 100 == 3 || reply.code == NOT_LOGGED_IN {
+        true => Err(Stop::Say(Reason::ClientModuleProtocolError)),
+        false => Ok(()),
+    }
+}
+
+/// 421 announces that the client module closes the connection (RFC 5321 section 3.8).
+fn check_goodbye(reply: Reply) -> Result<(), Stop> {
     if reply.code == 421 { Err(Stop::Said(Reason::RejectedByClientModule)) } else { Ok(()) }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::pair::{Pair, Side, Stop, fill_either, seconds, stalled};
+use super::pair::{Pair, Side, Stop, seconds, stalled};
 use super::reply::code_of;
 use super::smtp::{Transaction, ask, bring, final_reply, reset};
 use super::wire::{Filled, Wire};
@@ -152,11 +152,11 @@ async fn stream(pair: &mut Pair, intake: &mut Intake) -> Result<Streamed, Stop> 
             let stall = pair.stall();
             // What cannot be flushed cannot be written either, and the next write says so.
             let _ = stalled(stall, pair.module.flush()).await;
-            match timeout(stall, fill_either(&mut pair.module, &mut pair.client)).await {
-                Ok(Side::Client(Filled::More)) => {}
-                Ok(Side::Client(Filled::Ended(_))) => return Err(Stop::ClientLeft),
-                Ok(Side::Module(filled)) => return Ok(Streamed::Failed(interrupted(filled))),
-                Err(_) => return Err(Stop::Broken(Reason::Timeout)),
+            match pair.hear(Instant::now() + stall).await {
+                Some(Side::Client(Filled::More)) => {}
+                Some(Side::Client(Filled::Ended(_))) => return Err(Stop::ClientLeft),
+                Some(Side::Module(filled)) => return Ok(Streamed::Failed(interrupted(filled))),
+                None => return Err(Stop::Broken(Reason::Timeout)),
             }
         }
         let piece = intake.scan(pair);

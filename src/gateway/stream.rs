@@ -1,12 +1,12 @@
 //! One connection, plain or with TLS, on either side of the gateway.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
@@ -37,6 +37,18 @@ impl Stream {
             Self::ClientModule(tls) => Some(tls.get_ref().0),
             Self::Lost => None,
         }
+    }
+
+    /// Sends the last bytes and ends the sending half properly. Under TLS both and close_notify are
+    /// one packet.
+    pub(crate) async fn finish(&mut self, last: &[u8]) -> io::Result<()> {
+        let buffered = match self {
+            Self::Workstation(tls) => tls.get_mut().1.writer().write(last)?,
+            Self::ClientModule(tls) => tls.get_mut().1.writer().write(last)?,
+            Self::Plain(_) | Self::Lost => 0,
+        };
+        self.write_all(&last[buffered..]).await?;
+        self.shutdown().await
     }
 
     /// Makes the coming drop a reset. A message that was cut short must not look complete to

@@ -182,12 +182,8 @@ impl Wire {
 
     /// Ends the connection properly, close_notify included, with last words if there are any.
     pub(crate) async fn close(mut self, last_words: &[u8]) {
-        let goodbye = async {
-            self.send(last_words).await?;
-            self.stream.shutdown().await
-        };
         // The session is over either way; a peer that no longer listens changes nothing.
-        let _ = timeout(GOODBYE, goodbye).await;
+        let _ = timeout(GOODBYE, self.stream.finish(last_words)).await;
     }
 
     /// Ends the connection so that nobody can take it for a proper end.
