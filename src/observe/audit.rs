@@ -17,6 +17,8 @@ use super::record::Record;
 
 /// Lines that wait for the disk. At a hundred events a second, forty seconds.
 const QUEUE: usize = 4096;
+/// Octets that a line seldom exceeds.
+const LINE: usize = 512;
 /// How long lines gather before they are written in one go. A busy gateway says thousands of them
 /// in a second, and waking this thread for each one costs more than writing it.
 const GATHER: Duration = Duration::from_millis(10);
@@ -32,7 +34,7 @@ pub(super) struct Audit {
 }
 
 enum Job {
-    Line(String),
+    Line(Vec<u8>),
     Flush(SyncSender<()>),
 }
 
@@ -63,10 +65,11 @@ impl Audit {
         Ok(Self { queue: Some(sender), losses: Losses::new(lost) })
     }
 
-    pub(super) fn write(&self, record: &Record) {
+    pub(super) fn write(&self, record: &Record<'_>) {
         let Some(queue) = &self.queue else { return };
-        match serde_json::to_string(record) {
-            Ok(line) => {
+        let mut line = Vec::with_capacity(LINE);
+        match serde_json::to_writer(&mut line, record) {
+            Ok(()) => {
                 if queue.try_send(Job::Line(line)).is_err() {
                     self.losses.add(1, &"the queue is full");
                 }
@@ -109,7 +112,7 @@ fn write_all(jobs: &Receiver<Job>, mut output: Output, losses: &Losses) {
             }
         }
         if !lines.is_empty() {
-            match output.write(&lines.join("\n")) {
+            match output.write(&lines.join(&b'\n')) {
                 Ok(()) => losses.over(),
                 Err(error) => losses.add(lines.len(), &error),
             }
@@ -126,11 +129,11 @@ fn write_all(jobs: &Receiver<Job>, mut output: Output, losses: &Losses) {
 impl Output {
     /// Writes whole lines; the last one's end is added here. After an error all of them count as
     /// lost, though some may be there.
-    fn write(&mut self, lines: &str) -> io::Result<()> {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         match self {
             Self::Stdout => {
                 let mut stdout = io::stdout().lock();
-                stdout.write_all(lines.as_bytes())?;
+                stdout.write_all(lines)?;
                 stdout.write_all(b"\n")?;
                 stdout.flush()
             }

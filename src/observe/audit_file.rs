@@ -39,7 +39,7 @@ impl AuditFile {
     }
 
     /// Appends a line. After an error the next one is tried as if nothing had been.
-    pub(super) fn write(&mut self, line: &str, now: OffsetDateTime) -> io::Result<()> {
+    pub(super) fn write(&mut self, line: &[u8], now: OffsetDateTime) -> io::Result<()> {
         // A file that cannot be rotated is still written to: a long audit is better than none.
         self.unrotated = self.rotate_if_due(now).map_err(|error| self.named(&error)).err();
         let mut open = match self.open.take() {
@@ -50,7 +50,7 @@ impl AuditFile {
         if open.torn {
             octets.push(b'\n');
         }
-        octets.extend_from_slice(line.as_bytes());
+        octets.extend_from_slice(line);
         octets.push(b'\n');
         let written = open.file.write_all(&octets);
         open.torn = written.is_err();
@@ -146,14 +146,14 @@ mod tests {
         let path = dir.path().join("audit.jsonl");
         let mut file =
             AuditFile::open(path.clone(), KEEP, datetime!(2027-01-01 12:00 UTC)).unwrap();
-        file.write("one", datetime!(2027-01-01 23:59:59 UTC)).unwrap();
-        file.write("two", datetime!(2027-01-02 00:00:01 UTC)).unwrap();
-        file.write("three", datetime!(2027-01-02 00:00:02 UTC)).unwrap();
+        file.write(b"one", datetime!(2027-01-01 23:59:59 UTC)).unwrap();
+        file.write(b"two", datetime!(2027-01-02 00:00:01 UTC)).unwrap();
+        file.write(b"three", datetime!(2027-01-02 00:00:02 UTC)).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "two\nthree\n");
         let first = "audit.2027-01-02T000001Z.jsonl";
         assert_eq!(fs::read_to_string(dir.path().join(first)).unwrap(), "one\n");
 
-        file.write("four", datetime!(2027-01-06 00:00 UTC)).unwrap();
+        file.write(b"four", datetime!(2027-01-06 00:00 UTC)).unwrap();
         let left = ["audit.2020-01-01.jsonl", "audit.2027-01-06T000000Z.jsonl", "audit.jsonl"];
         assert_eq!(names(dir.path()), left);
     }
@@ -166,7 +166,7 @@ mod tests {
         let mut file = AuditFile::open(path.clone(), KEEP, now).unwrap();
         file.limit = 8;
         for line in ["eight is", "enough!!", "so it is", "end"] {
-            file.write(line, now).unwrap();
+            file.write(line.as_bytes(), now).unwrap();
         }
         assert_eq!(
             names(dir.path()),
@@ -189,9 +189,9 @@ mod tests {
         let now = datetime!(2027-01-01 12:00 UTC);
         let path = dir.path().join("audit.jsonl");
         let mut file = AuditFile::open(path.clone(), KEEP, now).unwrap();
-        file.write("one", now).unwrap();
+        file.write(b"one", now).unwrap();
         fs::rename(&path, dir.path().join("moved")).unwrap();
-        file.write("two", now).unwrap();
+        file.write(b"two", now).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
     }
 
@@ -202,7 +202,7 @@ mod tests {
         fs::write(&path, "old\n").unwrap();
         let tomorrow = OffsetDateTime::from(SystemTime::now()) + Duration::from_secs(24 * 3600);
         let mut file = AuditFile::open(path.clone(), KEEP, tomorrow).unwrap();
-        file.write("new", tomorrow).unwrap();
+        file.write(b"new", tomorrow).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new\n");
         assert_eq!(names(dir.path()).len(), 2);
     }
@@ -223,7 +223,7 @@ mod tests {
         let now = datetime!(2027-01-01 12:00 UTC);
         let mut file = AuditFile::open(PathBuf::from("/dev/full"), KEEP, now).unwrap();
         for day in 0..2 {
-            let error = file.write("line", now + Duration::from_secs(day * 86_400)).unwrap_err();
+            let error = file.write(b"line", now + Duration::from_secs(day * 86_400)).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
         }
         assert!(Path::new("/dev/full").exists());
@@ -237,14 +237,14 @@ mod tests {
         let path = folder.join("audit.jsonl");
         let mut file = AuditFile::open(path.clone(), KEEP, now).unwrap();
         fs::remove_dir_all(&folder).unwrap();
-        file.write("one", now).unwrap();
+        file.write(b"one", now).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\n");
         fs::remove_dir_all(&folder).unwrap();
         fs::write(&folder, "in the way").unwrap();
-        let error = file.write("two", now).unwrap_err().to_string();
+        let error = file.write(b"two", now).unwrap_err().to_string();
         assert!(error.contains("audit.jsonl"), "{error}");
         fs::remove_file(&folder).unwrap();
-        file.write("three", now).unwrap();
+        file.write(b"three", now).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
     }
 

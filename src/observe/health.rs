@@ -141,7 +141,7 @@ impl Health {
     }
 
     /// Keeps what an event tells. False for a certificate that was judged the same before.
-    pub(super) fn note(&self, event: &Event<'_>, record: &Record) -> bool {
+    pub(super) fn note(&self, event: &Event<'_>, record: &Record<'_>) -> bool {
         let mut state = self.state();
         if let Some(reason) = record.refusal() {
             state.refusals.truncate(REFUSALS - 1);
@@ -153,8 +153,8 @@ impl Health {
                 let verdict = VerdictStatus {
                     class: class.into(),
                     accepted,
-                    sentence: record.sentence.clone().unwrap_or_default(),
-                    fingerprint: record.fingerprint.clone(),
+                    sentence: owned(&record.sentence).unwrap_or_default(),
+                    fingerprint: owned(&record.fingerprint),
                     not_after: not_after.and_then(from_unix).map(rfc3339),
                     replaces: replaces.map(shown),
                 };
@@ -170,7 +170,7 @@ impl Health {
                 let time = Some(record.time.clone());
                 state.config = match accepted {
                     true => ConfigStatus {
-                        hash: record.config.clone(),
+                        hash: owned(&record.config),
                         loaded: time,
                         rejected: None,
                         problems: 0,
@@ -250,15 +250,19 @@ impl State {
     }
 }
 
-fn refusal(record: &Record, reason: &str) -> RefusalStatus {
+fn owned(text: &Option<Cow<'_, str>>) -> Option<String> {
+    text.as_deref().map(str::to_owned)
+}
+
+fn refusal(record: &Record<'_>, reason: &str) -> RefusalStatus {
     RefusalStatus {
         time: record.time.clone(),
         peer: record.peer.clone().unwrap_or_default(),
-        workstation: record.workstation.clone(),
-        account: record.account.clone(),
+        workstation: owned(&record.workstation),
+        account: owned(&record.account),
         action: record.action.map(String::from),
         reason: reason.into(),
-        rule: record.rule.clone(),
+        rule: owned(&record.rule),
         enforced: record.would_deny.is_none(),
     }
 }

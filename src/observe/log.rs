@@ -129,7 +129,7 @@ macro_rules! line {
 }
 
 /// Says an event.
-pub(super) fn say(event: &Event<'_>, r: &Record) {
+pub(super) fn say(event: &Event<'_>, r: &Record<'_>) {
     let (reason, rule) = (r.reason, r.rule.as_deref());
     let (bytes, seconds) = (r.bytes, r.seconds);
     match *event {
@@ -271,7 +271,7 @@ pub(super) fn say(event: &Event<'_>, r: &Record) {
 }
 
 /// Says what looks wrong about a login.
-pub(super) fn doubt(r: &Record, doubt: Doubt) {
+pub(super) fn doubt(r: &Record<'_>, doubt: Doubt) {
     let (problem, remedy) = (doubt.problem(), doubt.remedy());
     line!(
         warn,

@@ -119,7 +119,7 @@ impl Observer {
         metrics.count(&event, &labels.load(), unix_seconds(now));
         let mut record = Record::new(&event, now, names);
         if let Event::MessageSent { message_id: Some(id), .. } = event {
-            record.message_id = Some(message_ids.of(id).into_owned());
+            record.message_id = Some(message_ids.of(id));
         }
         if let Event::Certificate { client_module, not_after: Some(end), .. } = event
             && labels.load().has_client_module(client_module)

@@ -16,7 +16,7 @@ use crate::words::{Action, Reason};
 
 /// The fields of an audit line, in its order; what is absent is left out.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Record {
+pub(super) struct Record<'a> {
     pub(super) time: String,
     pub(super) event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,23 +24,23 @@ pub(super) struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) protocol: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) listener: Option<String>,
+    pub(super) listener: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) peer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) workstation: Option<String>,
+    pub(super) workstation: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) users: Vec<String>,
+    pub(super) users: Vec<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) account: Option<String>,
+    pub(super) account: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) mandant_id: Option<String>,
+    pub(super) mandant_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) clientsystem_id: Option<String>,
+    pub(super) clientsystem_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) workplace_id: Option<String>,
+    pub(super) workplace_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) client_module: Option<String>,
+    pub(super) client_module: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) action: Option<&'static str>,
     /// Whether it was let through; absent where nothing was asked for.
@@ -51,12 +51,12 @@ pub(super) struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) would_deny: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) rule: Option<String>,
+    pub(super) rule: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) service: Option<String>,
+    pub(super) service: Option<Cow<'a, str>>,
     /// A keyed hash.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) message_id: Option<String>,
+    pub(super) message_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,12 +72,12 @@ pub(super) struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) wait: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reply: Option<String>,
+    pub(super) reply: Option<Cow<'a, str>>,
     /// A count, never who.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) recipients: Option<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) added: Vec<String>,
+    pub(super) added: Vec<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) decryption: Vec<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -87,28 +87,28 @@ pub(super) struct Record {
     pub(super) number: Option<u32>,
     /// The workstation that has the context.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) holder: Option<String>,
+    pub(super) holder: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) verdict: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) sentence: Option<String>,
+    pub(super) sentence: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) fingerprint: Option<String>,
+    pub(super) fingerprint: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) not_after: Option<String>,
     /// The fingerprint of the certificate that was there before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) replaces: Option<String>,
+    pub(super) replaces: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reload: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) config: Option<String>,
+    pub(super) config: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) problems: Option<u32>,
 }
 
-impl Record {
-    pub(super) fn new(event: &Event<'_>, now: OffsetDateTime, names: &Pseudonyms) -> Self {
+impl<'a> Record<'a> {
+    pub(super) fn new(event: &Event<'a>, now: OffsetDateTime, names: &Pseudonyms) -> Self {
         let about = event.session().map(|session| Self::about(session, names)).unwrap_or_default();
         let base = Self { time: rfc3339(now), event: event.name(), ..about };
         match *event {
@@ -120,7 +120,7 @@ impl Record {
                 would_deny: would_deny.map(Reason::as_str),
                 rule: rule.map(|rule| names.in_rule(rule)),
                 seconds: Some(milliseconds(seconds)),
-                reply: Some(shown(reply)),
+                reply: Some(printable(reply)),
                 ..base
             },
             Event::Denied { action, reason, rule, enforced, .. } => Self {
@@ -143,19 +143,19 @@ impl Record {
                 accepted: accepted.ok(),
                 reason: accepted.err().map(Reason::as_str),
                 left_after: left_after.map(milliseconds),
-                service: service.map(shown),
+                service: service.map(printable),
                 bytes: Some(bytes),
                 seconds: Some(milliseconds(seconds)),
-                reply: (!reply.is_empty()).then(|| shown(reply)),
+                reply: (!reply.is_empty()).then(|| printable(reply)),
                 recipients: Some(recipients),
-                added: added.iter().map(|name| shown(name)).collect(),
+                added: added.iter().map(|name| printable(name)).collect(),
                 ..base
             },
             Event::MessageReceived {
                 bytes, seconds, wait, service, decryption, integrity, ..
             } => Self {
                 action: Some(Action::Receive.as_str()),
-                service: service.map(shown),
+                service: service.map(printable),
                 bytes: Some(bytes),
                 seconds: Some(milliseconds(seconds)),
                 wait: Some(milliseconds(wait)),
@@ -171,9 +171,10 @@ impl Record {
                 number: Some(number),
                 ..base.judged(Reason::DeleteHeld, true)
             },
-            Event::ContextConflict { holder, enforced, .. } => {
-                Self { holder: Some(shown(holder)), ..base.judged(Reason::ContextInUse, enforced) }
-            }
+            Event::ContextConflict { holder, enforced, .. } => Self {
+                holder: Some(printable(holder)),
+                ..base.judged(Reason::ContextInUse, enforced)
+            },
             Event::Certificate {
                 client_module,
                 class,
@@ -183,25 +184,25 @@ impl Record {
                 not_after,
                 replaces,
             } => Self {
-                client_module: Some(shown(client_module)),
+                client_module: Some(printable(client_module)),
                 accepted: Some(accepted),
                 verdict: Some(class),
-                sentence: Some(sentence(words)),
-                fingerprint: fingerprint.map(shown),
+                sentence: Some(printable_sentence(words)),
+                fingerprint: fingerprint.map(printable),
                 not_after: not_after.and_then(from_unix).map(rfc3339),
-                replaces: replaces.map(shown),
+                replaces: replaces.map(printable),
                 ..base
             },
             Event::ConfigLoaded { reload, accepted, hash, problems } => Self {
                 accepted: Some(accepted),
                 reload: Some(reload),
-                config: Some(shown(hash)),
+                config: Some(printable(hash)),
                 problems: Some(problems),
                 ..base
             },
             Event::Closed { session, close, bytes_to_client, bytes_to_module, seconds } => Self {
                 reason: Some(close.as_str()),
-                sentence: session.tls_fault.as_deref().map(sentence),
+                sentence: session.tls_fault.as_deref().map(printable_sentence),
                 bytes: Some(bytes_to_client.saturating_add(bytes_to_module)),
                 bytes_to_client: Some(bytes_to_client),
                 bytes_to_module: Some(bytes_to_module),
@@ -217,26 +218,26 @@ impl Record {
     }
 
     /// What is known of a session, and no event.
-    pub(super) fn about(session: &SessionFacts, names: &Pseudonyms) -> Self {
-        let field = |value: &str| (!value.is_empty()).then(|| shown(value));
+    pub(super) fn about(session: &'a SessionFacts, names: &Pseudonyms) -> Self {
+        let field = |value: &'a str| (!value.is_empty()).then(|| printable(value));
         let login = session.login.as_ref();
         Self {
             session: Some(session.id.to_string()),
             protocol: Some(session.protocol.as_str()),
-            listener: Some(shown(&session.listener)),
+            listener: Some(printable(&session.listener)),
             peer: Some(session.peer.to_string()),
-            workstation: session.workstation.as_deref().map(shown),
-            users: session.users.iter().map(|user| shown(user)).collect(),
+            workstation: session.workstation.as_deref().map(printable),
+            users: session.users.iter().map(|user| printable(user)).collect(),
             account: session.account.as_ref().map(|account| {
                 match showable(account, session.known_account) {
-                    Some(address) => names.of(address).into_owned(),
-                    None => String::from(NOT_AN_ADDRESS),
+                    Some(address) => names.of(address),
+                    None => Cow::Borrowed(NOT_AN_ADDRESS),
                 }
             }),
             mandant_id: login.and_then(|login| field(login.mandant_id())),
             clientsystem_id: login.and_then(|login| field(login.clientsystem_id())),
             workplace_id: login.and_then(|login| field(login.workplace_id())),
-            client_module: session.client_module.as_deref().map(shown),
+            client_module: session.client_module.as_deref().map(printable),
             ..Self::default()
         }
     }
@@ -285,10 +286,6 @@ pub(super) fn shown(text: &str) -> String {
     printable(text).into_owned()
 }
 
-fn sentence(text: &str) -> String {
-    printable_sentence(text).into_owned()
-}
-
 /// The header may repeat; a hostile one may do so for ever.
 fn codes(values: &[String], code: fn(&str) -> &'static str) -> Vec<&'static str> {
     values.iter().take(8).map(|value| code(value)).collect()
@@ -296,11 +293,14 @@ fn codes(values: &[String], code: fn(&str) -> &'static str) -> Vec<&'static str>
 
 impl Pseudonyms {
     /// A rule names accounts in quoted keys: `accounts."a@b".send.allow`.
-    fn in_rule(&self, rule: &str) -> String {
+    fn in_rule<'a>(&self, rule: &'a str) -> Cow<'a, str> {
+        if !rule.contains('"') {
+            return printable(rule);
+        }
         let parts = rule.split('"').map(|part| match part.contains('@') {
             true => self.of(part),
             false => Cow::Borrowed(part),
         });
-        shown(&parts.collect::<Vec<_>>().join("\""))
+        Cow::Owned(shown(&parts.collect::<Vec<_>>().join("\"")))
     }
 }
