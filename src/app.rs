@@ -188,6 +188,12 @@ impl Reloader {
         Some(self.load_and_put_in_force())
     }
 
+    /// Whether a file has changed since the last try.
+    fn has_changed(&self) -> bool {
+        let tried = self.tried();
+        Snapshot::take(&self.0.source, &tried) != *tried
+    }
+
     /// The configuration file and the files that it named when it was last tried.
     pub fn files(&self) -> Vec<PathBuf> {
         self.tried().files()

@@ -32,10 +32,21 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// Certificates are small; a device file has no end.
 const LARGEST: u64 = 4 << 20;
 
+/// What a look at the files found.
+enum Look {
+    Nothing,
+    /// Somebody has written, and may not have finished.
+    News,
+    Reloaded {
+        accepted: bool,
+    },
+}
+
 /// Reloads whenever a file of the configuration has changed, for as long as the runtime runs.
 pub async fn follow(reloader: Reloader) {
     let (tell, mut told) = channel(1);
     let mut ear = Some(Ear::new(tell));
+    let mut has_settled = false;
     loop {
         let (reloader, mut listening) = (reloader.clone(), ear.take());
         // Reading files is slow work for a thread that serves sessions.
@@ -44,26 +55,41 @@ pub async fn follow(reloader: Reloader) {
             if let Some(ear) = &mut listening {
                 ear.turn_to(&reloader.files());
             }
-            (listening, reloader.reload_if_changed())
+            let look = match has_settled {
+                true => reloader
+                    .reload_if_changed()
+                    .map_or(Look::Nothing, |outcome| Look::Reloaded { accepted: outcome.is_ok() }),
+                false if reloader.has_changed() => Look::News,
+                false => Look::Nothing,
+            };
+            (listening, look)
         });
-        let Ok((listening, outcome)) = looked.await else { return };
+        let Ok((listening, look)) = looked.await else { return };
         ear = listening;
-        match outcome {
-            None => tokio::select! {
+        has_settled = match look {
+            Look::Nothing => tokio::select! {
                 Some(()) = told.recv() => settle(&mut told).await,
-                () = sleep(PACE) => {}
+                () = sleep(PACE) => false,
             },
+            Look::News => settle(&mut told).await,
             // There may be other files to listen for now, so all of it begins anew.
-            Some(Ok(_)) => tracing::info!("files have changed and were reloaded"),
-            Some(Err(_)) => tracing::error!("changed files cannot be used, the old ones count on"),
-        }
+            Look::Reloaded { accepted: true } => {
+                tracing::info!("files have changed and were reloaded");
+                false
+            }
+            Look::Reloaded { accepted: false } => {
+                tracing::error!("changed files cannot be used, the old ones count on");
+                false
+            }
+        };
     }
 }
 
-/// Waits until whoever writes has finished.
-async fn settle(told: &mut Receiver<()>) {
+/// Waits until whoever writes has finished; true.
+async fn settle(told: &mut Receiver<()>) -> bool {
     let latest = Instant::now() + LONGEST;
     while let Ok(Ok(Some(()))) = timeout_at(latest, timeout(QUIET, told.recv())).await {}
+    true
 }
 
 /// What was in the files when somebody looked; nothing for a file that cannot be read.
