@@ -27,6 +27,10 @@ fault-matrix:
 properties CASES="1000000":
     PROPTEST_CASES={{CASES}} cargo test --locked --test properties -- --nocapture
 
+# Cases that break one of these properties, sought by libFuzzer for so many seconds each.
+fuzz NAME="all" SECONDS="60":
+    tests/fuzz/run {{NAME}} {{SECONDS}}
+
 # Twenty minutes of mail programs, faults, renewals and reloads; every message accounted for.
 soak SECONDS="1200":
     KIMGATE_SOAK={{SECONDS}} cargo test --locked --test soak -- --nocapture

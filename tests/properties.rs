@@ -1,25 +1,20 @@
 //! What holds for any bytes: framers against slow and obvious models and against Python's, parsers that
 //! are given anything. `PROPTEST_CASES` says how many cases a property gets; `just properties` gives a
-//! million.
+//! million. `just fuzz` looks for cases with the coverage in mind; those worth keeping are tried here
+//! again.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
+#[path = "properties/holds.rs"]
+mod holds;
 mod support;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use kimgate::config;
-use kimgate::kim::Login;
-use kimgate::proto::back::BackStep;
-use kimgate::proto::capabilities::{Pop3Capabilities, SmtpCapabilities};
-use kimgate::proto::front::{Setup, Stage, Step};
-use kimgate::proto::line::{Fault, Framed, next_line};
-use kimgate::proto::pop3::{self, AnswerScan};
-use kimgate::proto::sasl::Credentials;
-use kimgate::proto::smtp::{self, ReplyScan};
+use holds::answer_by_hand;
+use kimgate::proto::smtp::ReplyScan;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -101,257 +96,146 @@ const FRONT_WORDS: &[&str] = &[
     "\u{fc}",
 ];
 
-/// A line, its fault, or what is missing.
-fn line_by_hand(bytes: &[u8], limit: usize) -> (Option<Vec<u8>>, Option<Fault>, usize) {
-    for end in 0..bytes.len().min(limit) {
-        if bytes[end] != b'\n' {
-            continue;
-        }
-        let before = &bytes[..end];
-        let faulty = |fault| (None, Some(fault), end + 1);
-        if before.contains(&0) {
-            return faulty(Fault::Nul);
-        }
-        if before.last() != Some(&b'\r') {
-            return faulty(Fault::BareLineFeed);
-        }
-        let line = &before[..end - 1];
-        if line.contains(&b'\r') {
-            return faulty(Fault::BareCarriageReturn);
-        }
-        return (Some(line.to_vec()), None, end + 1);
-    }
-    (None, None, 0)
+const DOT_WORDS: &[&str] = &[".", ".", "\r", "\r", "\n", "\n", "\0", "a", "b"];
+const HEADER_WORDS: &[&str] = &[
+    "Subject",
+    ":",
+    " ",
+    "\r\n",
+    "\n",
+    "\r",
+    ".",
+    "x",
+    "\t",
+    "X-KIM-DecryptionResult: 00",
+    "X-KIM-DecryptionResult: 01",
+    "X-KIM-Fehlermeldung: 4009",
+    "Subject: =?utf-8?q?=C3=BC?=",
+];
+const COMMAND_WORDS: &[&str] = &[
+    "RETR ",
+    "TOP ",
+    "DELE ",
+    "LIST ",
+    "MAIL FROM:",
+    "RCPT TO:",
+    "MAIL FROM:<",
+    "DATA",
+    "AUTH ",
+    "STLS",
+    "1",
+    "a@b>",
+    " SIZE=",
+    "\u{fc}",
+    "\0",
+    "\r",
+];
+
+/// What a case does with its bytes (see `holds`), and the bytes.
+fn case(words: &'static [&'static str], most: usize) -> impl Strategy<Value = Vec<u8>> {
+    let lengths = [0_u8..9, 0_u8..9, 0_u8..9];
+    (any::<u8>(), lengths, of(words, most))
+        .prop_map(|(choice, lengths, bytes)| [&[choice], &lengths[..], &bytes].concat())
 }
 
-/// How much of an answer belongs to it, and whether it is complete: over all its bytes at once.
-fn answer_by_hand(bytes: &[u8], is_multi_line: bool) -> Option<(usize, bool)> {
-    let (line, fault, status) = line_by_hand(bytes, 8 << 10);
-    let Some(line) = line else { return fault.is_none().then_some((bytes.len(), false)) };
-    let word = line.split(|byte| *byte == b' ').next().unwrap();
-    match word {
-        b"-ERR" => Some((status, true)),
-        b"+OK" if !is_multi_line => Some((status, true)),
-        b"+OK" => {
-            // From the line end of the status on, so that an empty list ends at once.
-            let dot = (status - 2..bytes.len()).find(|at| bytes[*at..].starts_with(b"\r\n.\r\n"));
-            Some(dot.map_or((bytes.len(), false), |dot| (dot + 5, true)))
-        }
-        _ => None,
-    }
-}
-
-/// Pieces of these lengths, one after the other and again from the first.
-fn cut<'a>(bytes: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
-    let mut pieces = Vec::new();
-    let mut rest = bytes;
-    for length in lengths.iter().cycle() {
-        if rest.is_empty() {
-            break;
-        }
-        let (piece, more) = rest.split_at((*length).min(rest.len()));
-        pieces.push(piece);
-        rest = more;
-    }
-    pieces
-}
-
-/// Answers a workstation as a gateway would that lets nobody in; gives all that it is told, and fails
-/// where that is not made of whole lines.
-macro_rules! talk_to {
-    ($front:expr, $pieces:expr, $refusal:expr) => {{
-        let mut front = $front;
-        let mut told = Vec::new();
-        'talk: for piece in $pieces {
-            front.feed(piece);
-            loop {
-                match front.step() {
-                    Step::NeedInput => break,
-                    Step::Send(reply) => {
-                        prop_assert!(reply.ends_with(b"\r\n"), "{}", reply.escape_ascii());
-                        told.extend(reply);
-                    }
-                    Step::Login(_) => front.refuse($refusal),
-                    Step::StartTls | Step::Quit | Step::Close(_) => break 'talk,
-                }
-            }
-        }
-        told
-    }};
-}
-
-/// Logs in at a client module that answers so.
-macro_rules! log_in_at {
-    ($back:expr, $answers:expr, $credentials:expr) => {{
-        let mut back = $back;
-        let mut answers = $answers.iter();
-        for _ in 0..100 {
-            match back.step() {
-                Err(_) | Ok(BackStep::LoggedIn(_) | BackStep::Refused(_) | BackStep::Done) => break,
-                Ok(BackStep::Send(bytes)) => prop_assert!(bytes.expose().ends_with(b"\r\n")),
-                Ok(BackStep::StartTls) => back.secured(),
-                Ok(BackStep::Ready) => back.log_in(&$credentials),
-                Ok(BackStep::NeedInput) => match answers.next() {
-                    Some(answer) => back.feed(answer),
-                    None => break,
-                },
-            }
-        }
-    }};
-}
-
-fn setup<C>(capabilities: C, before_tls: bool) -> Setup<C> {
-    let stage = if before_tls { Stage::BeforeTls } else { Stage::Open };
-    Setup { name: "gw".into(), stage, capabilities, login_line: 64, command_line: 40 }
-}
-
-fn lengths() -> impl Strategy<Value = Vec<usize>> {
-    vec(1_usize..9, 1..6)
+/// The property of this name.
+fn property(name: &str) -> holds::Property {
+    holds::ALL.iter().find(|(known, _)| *known == name).unwrap().1
 }
 
 proptest! {
     #[test]
-    fn a_line_is_what_a_slow_reader_finds(bytes in of(LINE_WORDS, 20), limit in 0_usize..30) {
-        let (line, fault, consumed) = line_by_hand(&bytes, limit);
-        let expected = match (&line, fault) {
-            (Some(line), _) => Framed::Line(line),
-            (None, Some(fault)) => Framed::Faulty { consumed, fault },
-            (None, None) if bytes.len() >= limit => Framed::TooLong,
-            (None, None) => Framed::Incomplete,
-        };
-        prop_assert_eq!(next_line(&bytes, limit), expected);
+    fn a_line_is_what_a_slow_reader_finds(case in case(LINE_WORDS, 20)) {
+        property("line")(&case);
     }
 
     #[test]
-    fn a_pop3_answer_ends_where_a_slow_reader_ends_it(
-        bytes in of(ANSWER_WORDS, 16),
-        lengths in lengths(),
-        command in select(&[
-            pop3::Command::Retr(1),
-            pop3::Command::List(None),
-            pop3::Command::Stat,
-            pop3::Command::Dele(1),
-        ][..]),
-    ) {
-        let expected = answer_by_hand(&bytes, command.is_multi_line());
-        let mut scan = AnswerScan::new(&command, 256);
-        let (mut forwarded, mut done, mut failed) = (0, false, false);
-        for piece in cut(&bytes, &lengths) {
-            match scan.scan(piece) {
-                Ok(found) => (forwarded, done) = (forwarded + found.forward, found.done),
-                Err(_) => failed = true,
-            }
-            if done || failed {
-                break;
-            }
-        }
-        match expected {
-            None => prop_assert!(failed, "{}", bytes.escape_ascii()),
-            Some(expected) => prop_assert_eq!((forwarded, done, failed), (expected.0, expected.1, false)),
-        }
+    fn a_pop3_answer_ends_where_a_slow_reader_ends_it(case in case(ANSWER_WORDS, 16)) {
+        property("answer")(&case);
     }
 
     #[test]
     fn an_smtp_reply_is_whole_lines_of_one_code_and_what_follows_changes_nothing(
         bytes in of(REPLY_WORDS, 16),
-        more in of(REPLY_WORDS, 4),
     ) {
-        let Ok(Some(reply)) = ReplyScan::new().scan(&bytes) else { return Ok(()) };
-        let whole = &bytes[..reply.len];
-        let text = String::from_utf8_lossy(whole).into_owned();
-        let lines: Vec<&str> = text.strip_suffix("\r\n").unwrap().split("\r\n").collect();
-        let (last, before) = lines.split_last().unwrap();
-        let code = reply.code.to_string();
-        prop_assert!(lines.iter().all(|line| line.starts_with(&code) && !line.contains(['\r', '\n', '\0'])));
-        prop_assert!(before.iter().all(|line| line.as_bytes().get(3) == Some(&b'-')));
-        prop_assert!(last.as_bytes().get(3) != Some(&b'-'));
-        for end in 0..reply.len {
-            prop_assert_eq!(ReplyScan::new().scan(&bytes[..end]), Ok(None), "{}", end);
-        }
-        let longer = [&bytes[..reply.len], &more[..]].concat();
-        prop_assert_eq!(ReplyScan::new().scan(&longer), Ok(Some(reply)));
+        property("reply")(&bytes);
     }
 
     #[test]
-    fn no_workstation_confuses_the_fronts_wherever_its_bytes_are_cut(
-        bytes in of(FRONT_WORDS, 40).prop_filter("nothing", |bytes| !bytes.is_empty()),
-        lengths in lengths(),
-        before_tls: bool,
+    fn a_message_ends_where_a_slow_reader_ends_it(case in case(DOT_WORDS, 60)) {
+        property("dot")(&case);
+    }
+
+    #[test]
+    fn a_header_is_read_the_same_however_it_is_cut(case in case(HEADER_WORDS, 30)) {
+        property("header")(&case);
+    }
+
+    #[test]
+    fn no_workstation_confuses_the_fronts_wherever_its_bytes_are_cut(case in case(FRONT_WORDS, 40)) {
+        property("front-smtp")(&case);
+        property("front-pop3")(&case);
+    }
+
+    #[test]
+    fn no_client_module_confuses_the_backs(
+        to_smtp in case(REPLY_WORDS, 30),
+        to_pop3 in case(ANSWER_WORDS, 30),
     ) {
-        let smtp = || smtp::Front::new(setup(SmtpCapabilities::conservative(), before_tls), true);
-        let pop3 = || pop3::Front::new(setup(Pop3Capabilities::conservative(), before_tls), true);
-        // Bytes behind STARTTLS, and a first line that is no command at all, are judged by what came
-        // together; everything else is answered the same however it was cut.
-        let is_cut_the_same = !bytes.windows(2).any(|two| two.eq_ignore_ascii_case(b"TL"));
-        let pieces = cut(&bytes, &lengths);
-        let whole = [&bytes[..]];
-        let (one, other) = (
-            talk_to!(smtp(), pieces.iter(), b"550 no\r\n"),
-            talk_to!(smtp(), whole.iter(), b"550 no\r\n"),
-        );
-        prop_assert!(!is_cut_the_same || one == other, "{} {}", one.escape_ascii(), other.escape_ascii());
-        let (one, other) = (
-            talk_to!(pop3(), pieces.iter(), b"-ERR no\r\n"),
-            talk_to!(pop3(), whole.iter(), b"-ERR no\r\n"),
-        );
-        prop_assert!(!is_cut_the_same || one == other, "{} {}", one.escape_ascii(), other.escape_ascii());
-    }
-
-    #[test]
-    fn no_client_module_confuses_the_smtp_back(answers in vec(of(REPLY_WORDS, 6), 0..8), start_tls: bool) {
-        log_in_at!(smtp::Back::new("gw", start_tls), answers, Credentials::plain(b"AHUAcA==", true).unwrap());
-    }
-
-    #[test]
-    fn no_client_module_confuses_the_pop3_back(answers in vec(of(ANSWER_WORDS, 6), 0..8), start_tls: bool) {
-        log_in_at!(pop3::Back::new(start_tls), answers, Credentials::user_pass(b"u", b"p").unwrap());
+        property("back-smtp")(&to_smtp);
+        property("back-pop3")(&to_pop3);
     }
 
     #[test]
     fn credentials_that_are_taken_go_on_as_they_came_and_have_one_reading(
-        message in vec(select(&[0_u8, b'a', b'b', b'#', b'\r', b'\n', 0xff, b'='][..]), 0..16),
-        padding in 0_usize..4,
-        initial: bool,
+        case in vec(select(&[0_u8, b'a', b'b', b'#', b'\r', b'\n', 0xff, b'='][..]), 0..16),
     ) {
-        let mut line = BASE64_STANDARD.encode(&message).trim_end_matches('=').to_owned();
-        line.push_str(&"=".repeat(padding));
-        let Ok(credentials) = Credentials::plain(line.as_bytes(), initial) else { return Ok(()) };
-        prop_assert_eq!(credentials.wire()[0].expose(), line.as_bytes());
-        let parts: Vec<&[u8]> = message.split(|byte| *byte == 0).collect();
-        prop_assert_eq!(parts.len(), 3, "{:?}", message);
-        prop_assert!(parts[0].is_empty() || parts[0] == parts[1]);
-        prop_assert_eq!(credentials.login(), parts[1]);
-        prop_assert_eq!(credentials.password().expose().as_slice(), parts[2]);
-        prop_assert!(!message.contains(&b'\r') && !message.contains(&b'\n'));
+        property("credentials")(&case);
     }
 
     #[test]
     fn any_login_has_an_account_and_keeps_its_bytes(bytes in vec(any::<u8>(), 0..80)) {
-        let login = Login::parse(&bytes);
-        prop_assert_eq!(login.as_bytes(), &bytes[..]);
-        let address = bytes.split(|byte| *byte == b'#').next().unwrap();
-        if let Ok(address) = std::str::from_utf8(address)
-            && login.is_well_formed()
-        {
-            // KIM addresses are ASCII (gematik FAQ); nothing else has a case to compare without.
-            prop_assert_eq!(login.account().as_str(), address.to_ascii_lowercase());
-        }
+        property("login")(&bytes);
     }
 
     #[test]
-    fn any_pop3_and_smtp_command_is_read_or_refused(line in of(LINE_WORDS, 8), verb in select(&[
-        "RETR ", "TOP ", "DELE ", "LIST ", "MAIL FROM:", "RCPT TO:", "MAIL FROM:<", "DATA", "AUTH ", "STLS",
-    ][..])) {
-        let line = [verb.as_bytes(), &line].concat();
-        let _ = pop3::command::parse(&line);
-        let _ = smtp::command::parse(&line);
+    fn any_pop3_and_smtp_command_is_read_or_refused(line in of(COMMAND_WORDS, 8)) {
+        property("command")(&line);
+    }
+
+    #[test]
+    fn any_proxy_header_is_read_or_refused(bytes in vec(any::<u8>(), 0..80)) {
+        property("proxy")(&bytes);
+        property("proxy")(&[&b"\r\n\r\n\0\r\nQUIT\n"[..], &bytes].concat());
+    }
+
+    #[test]
+    fn any_text_is_shown_on_one_line(text: String) {
+        property("text")(text.as_bytes());
+    }
+}
+
+/// Every message of seven octets over the five that matter.
+#[test]
+fn every_short_message_is_read_as_the_rules_say() {
+    let alphabet = b".\r\n\0a";
+    for number in 0..5_usize.pow(7) {
+        let mut rest = number;
+        let message: [u8; 7] = std::array::from_fn(|_| {
+            let byte = alphabet[rest % 5];
+            rest /= 5;
+            byte
+        });
+        let cut = number % 8;
+        holds::dot_holds(&message, &[&message]);
+        holds::dot_holds(&message, &[&message[..cut], &message[cut..]]);
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Lines taken out, doubled, cut and replaced: it is read, or every finding has its words.
+    /// Lines taken out, doubled, cut and replaced.
     #[test]
     fn any_configuration_is_read_or_explained(changes in vec((0_usize..400, 0_u8..5), 1..12)) {
         let full = include_str!("../config/full.toml");
@@ -370,17 +254,27 @@ proptest! {
                 _ => lines[at] = lines[at].replace('"', "\"\\u202e\u{1b}"),
             }
         }
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("kimgate.toml");
-        std::fs::write(&file, lines.join("\n")).unwrap();
-        if let Err(findings) = config::load(&file, std::iter::empty()) {
-            prop_assert!(!findings.is_empty());
-            for finding in findings {
-                let said = finding.to_string();
-                prop_assert!(!said.is_empty() && !said.contains(['\u{1b}', '\u{202e}']), "{:?}", said);
-            }
-        }
+        property("configuration")(lines.join("\n").as_bytes());
     }
+}
+
+/// Each property has cases that a fuzzer found to reach a new place, or that were a fault once.
+#[test]
+fn what_a_fuzzer_kept_still_holds() {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/kept");
+    let mut count = 0;
+    for (name, holds) in holds::ALL {
+        let mut of_this = 0;
+        for file in std::fs::read_dir(kept.join(name)).unwrap() {
+            let path = file.unwrap().path();
+            println!("{}", path.display());
+            holds(&std::fs::read(path).unwrap());
+            of_this += 1;
+        }
+        assert!(of_this > 0, "no case is kept for {name}");
+        count += of_this;
+    }
+    println!("{count} kept cases hold");
 }
 
 /// Reads every case as smtplib and poplib do; gives code and octets used, or minus one.

@@ -41,6 +41,7 @@ pub use config::{
 };
 pub use exposure::{Exposure, exposure, own_addresses};
 pub use listeners::Sockets;
+pub use proxy::proxied_address;
 
 use listeners::Listeners;
 use live::Live;

@@ -26,7 +26,7 @@ pub(crate) async fn read(accepted: &mut Accepted, patience: Duration) -> io::Res
         return Ok(*peer);
     }
     let header = timeout(patience, header(tcp)).await??;
-    Ok(source(&header)?.unwrap_or(*peer))
+    Ok(proxied_address(&header)?.unwrap_or(*peer))
 }
 
 /// Reads the header and not one byte more: what follows is TLS or mail.
@@ -52,8 +52,9 @@ async fn header(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(header)
 }
 
-/// `None`: the balancer speaks for itself (LOCAL, UNKNOWN), as its health checks do.
-fn source(header: &[u8]) -> io::Result<Option<SocketAddr>> {
+/// The workstation's address in a whole PROXY header of version 1 or 2. `None`: the balancer speaks
+/// for itself (LOCAL, UNKNOWN), as its health checks do. An error: it is no such header.
+pub fn proxied_address(header: &[u8]) -> io::Result<Option<SocketAddr>> {
     use ppp::HeaderResult;
     match HeaderResult::parse(header) {
         HeaderResult::V1(Ok(header)) => Ok(match header.addresses {
@@ -149,10 +150,10 @@ mod tests {
             (&v2(1, 0x11, &[&ipv4[..], &[4, 0, 1, 0]].concat()), Some(address)),
         ];
         for (header, expected) in table {
-            assert_eq!(source(header).unwrap(), expected, "{}", header.escape_ascii());
+            assert_eq!(proxied_address(header).unwrap(), expected, "{}", header.escape_ascii());
         }
         for bad in [&b"PROXY TCP4 1.2.3.4\r\n"[..], b"EHLO there\r\n", b"", &v2(1, 0x11, &[1])] {
-            assert!(source(bad).is_err(), "{}", bad.escape_ascii());
+            assert!(proxied_address(bad).is_err(), "{}", bad.escape_ascii());
         }
     }
 }
