@@ -16,6 +16,7 @@ use kimgate::gateway::{
 };
 use kimgate::observe::{AuditConfig, ObserveConfig, Observer};
 use kimgate::policy::{AccountRules, Otherwise, Policy, Rules};
+use kimgate::sim::{Sim, SimConfig};
 use kimgate::trust::{ClientCertificates, ClientModuleTrust, ListenerTlsConfig, MinVersion};
 use kimgate::words::{Language, Protocol, Security};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,7 +24,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use support::dialogue::ADDRESS;
+use support::dialogue::{ADDRESS, auth_plain};
+use support::kimgate::{Kimgate, client_module};
 use support::transcript;
 use support::world::{LOGIN, World as Practice};
 
@@ -472,16 +474,54 @@ async fn hostile_text_forges_no_line_of_the_audit_and_no_label() {
     }
 }
 
+/// The log as a person reads it, and as a program does: each line is one of kimgate's own.
+#[tokio::test]
+async fn hostile_text_forges_no_line_of_the_log() {
+    let sim = Sim::start(SimConfig::default()).await.unwrap();
+    for format in ["text", "json"] {
+        let more = format!(
+            "{}[policy]\nunknown_accounts = \"allow\"\n[log]\nformat = \"{format}\"\nlevel = \"debug\"\n",
+            client_module("main", &sim, Security::Implicit)
+        );
+        let kimgate = Kimgate::start(&[Protocol::Smtp], &more).await.ready().await;
+        let address = (Ipv4Addr::LOCALHOST, kimgate.port(Protocol::Smtp, Security::None));
+        for login in [format!("{FORGED}@praxis.kim.telematik#h:1#{FORGED}"), FORGED.into()] {
+            let mut client = Peer::new(TcpStream::connect(address).await.unwrap());
+            client.expect("220").await;
+            client.send(&format!("EHLO {FORGED}\r\n")).await;
+            while !client.expect("2").await.starts_with("250 ") {}
+            client.send(&format!("{}\r\n", auth_plain(&login, "geheim"))).await;
+            client.line().await;
+            client.send(&format!("MAIL FROM:<{FORGED}@x>\r\n{FORGED}\r\nQUIT\r\n")).await;
+            client.rest().await;
+        }
+        let log = kimgate.stop().await.log;
+        assert!(log.lines().count() > 4, "{log}");
+        for line in log.lines() {
+            let is_own = match format {
+                "json" => serde_json::from_str::<serde_json::Value>(line).is_ok(),
+                _ => line.starts_with("20") && line.as_bytes().get(10) == Some(&b'T'),
+            };
+            assert!(is_own, "{line:?} in\n{log}");
+            assert!(!line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{line:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn thousands_of_recipients_are_answered_one_by_one() {
-    const RECIPIENTS: usize = 3_000;
+    // 100,000 for a closing note; few by default.
+    let wanted = std::env::var("KIMGATE_RECIPIENTS").ok().and_then(|wanted| wanted.parse().ok());
+    let recipients: usize = wanted.unwrap_or(3_000);
     let practice = Practice::start(&[]).await;
     let mut client = practice.smtp().await;
     client.ask(format!("MAIL FROM:<{ADDRESS}>"), "250 <any>").await;
-    client.send_bytes(&b"RCPT TO:<a@ext.kim.telematik>\r\n".repeat(RECIPIENTS)).await;
     let mut taken = 0;
-    for _ in 0..RECIPIENTS {
-        taken += usize::from(client.heard().await.unwrap().starts_with("250"));
+    for _ in 0..recipients / 1_000 {
+        client.send_bytes(&b"RCPT TO:<a@ext.kim.telematik>\r\n".repeat(1_000)).await;
+        for _ in 0..1_000 {
+            taken += usize::from(client.heard().await.unwrap().starts_with("250"));
+        }
     }
     // The simulator's own limit.
     assert_eq!(taken, 1_000);

@@ -29,6 +29,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 const HOST: &str = "host = \"192.168.0.22\"";
+const AUDIT: &str = "file = \"audit.jsonl\"";
 
 #[test]
 fn the_shipped_practice_is_good_and_checking_makes_no_files() {
@@ -83,4 +84,60 @@ fn one_fault_is_told_once() {
     let tls = "[tls]\ncertificate = \"gateway.pem\"\nprivate_key = \"gateway.key\"\n";
     let (code, findings) = check(folder.path(), tls, ("", ""));
     assert_eq!((code, findings.len()), (0, 1), "{findings:?}");
+}
+
+/// Paths that are no files, in every key that names one: none holds `check` up, and each is named.
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_no_file_is_told_and_never_waited_for() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("folder")).unwrap();
+    symlink("loop", at("loop")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(at("pipe")).status();
+    assert!(made.unwrap().success());
+    // JSON writes a control character as TOML does.
+    let quoted = |path: &str| serde_json::to_string(path).unwrap();
+    let tls = |path: &str| {
+        let path = quoted(path);
+        format!("[tls]\ncertificate = {path}\nprivate_key = {path}\n")
+    };
+    let ca =
+        |path: &str| format!("[client_modules.other]\nhost = \"kim\"\ntrust.ca = [{path:?}]\n");
+    let crl = |path: &str| {
+        format!(
+            "[tls]\nclient_certificates = \"required\"\nclient_ca = {path:?}\nclient_crl = [{path:?}]\n"
+        )
+    };
+    let long = "x".repeat(5000);
+    let table = [
+        (tls("pipe"), "tls.certificate", "pipe\" is not a file"),
+        (tls("/dev/zero"), "tls.private_key", "\"/dev/zero\" is not a file"),
+        (tls("folder"), "tls.certificate", "folder\" is not a file"),
+        (tls("loop"), "tls.certificate", "symbolic links"),
+        (tls("a\0b"), "tls.certificate", "NUL byte"),
+        (tls(&long), "tls.certificate", "name too long"),
+        (
+            tls("../../../../../../../../etc/passwd"),
+            "tls.certificate",
+            "holds no certificate in PEM",
+        ),
+        (ca("pipe"), "client_modules.other.trust.ca", "pipe\" is not a file"),
+        (crl("pipe"), "tls.client_crl", "pipe\" is not a file"),
+        ("pipe".to_owned(), "audit.file", "is a named pipe"),
+        ("folder".to_owned(), "audit.file", "is a folder"),
+        ("loop/audit.jsonl".to_owned(), "audit.file", "in a folder that does not exist"),
+    ];
+    for (more, key, said) in table {
+        let (code, findings) = match key {
+            "audit.file" => check(folder.path(), "", (AUDIT, &format!("file = {more:?}"))),
+            _ => check(folder.path(), &more, ("", "")),
+        };
+        assert_eq!(code, 1, "{more}");
+        let named = |finding: &&Value| finding["key"] == key;
+        let problems: Vec<_> =
+            findings.iter().filter(named).map(|f| f["problem"].as_str().unwrap()).collect();
+        assert!(problems.iter().any(|problem| problem.contains(said)), "{more} {findings:?}");
+    }
 }

@@ -271,6 +271,16 @@ impl World {
         value.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
     }
 
+    /// Waits until no session is left.
+    pub(crate) async fn nobody_left(&self) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !self.observer.status().sessions.is_empty() {
+            let left = self.observer.status().sessions;
+            assert!(tokio::time::Instant::now() < deadline, "{} sessions stay", left.len());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// The audit's lines, once every connection that was made here is over.
     pub(crate) async fn audit(&self) -> Vec<Value> {
         let made = self.connections.load(Ordering::Relaxed);

@@ -212,11 +212,26 @@ fn folders(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
     if audit.is_dir() {
         let problem = format!("{} is a folder", quoted(&audit.to_string_lossy()));
         report.error(&key, problem, "name a file in it, as in \"audit.jsonl\"");
+    } else if is_pipe(&audit) {
+        let problem =
+            format!("{} is a named pipe and waits for a reader", quoted(&audit.to_string_lossy()));
+        report.error(&key, problem, "name a file, or leave it out for the standard output");
     } else if audit.parent().is_some_and(|folder| folder != Path::new("") && !folder.is_dir()) {
         let problem =
             format!("{} lies in a folder that does not exist", quoted(&audit.to_string_lossy()));
         report.error(&key, problem, "make the folder, or name another file");
     }
+}
+
+#[cfg(unix)]
+fn is_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    path.metadata().is_ok_and(|found| found.file_type().is_fifo())
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_: &Path) -> bool {
+    false
 }
 
 #[cfg(test)]
