@@ -34,6 +34,20 @@ async fn whoever_is_between_two_commands_is_told_goodbye() {
 }
 
 #[tokio::test]
+async fn the_goodbye_is_in_the_language_of_the_gateway() {
+    for (language, words) in
+        [("de", "Das Gateway wird gerade beendet"), ("en", "the gateway is stopping")]
+    {
+        let mut world = World::start(&[&format!("gateway.language = {language:?}")]).await;
+        let (mut pop3, mut smtp) = (world.pop3().await, world.smtp().await);
+        world.shut_down();
+        pop3.expect(&format!("-ERR [SYS/TEMP] KIM-Gateway: {words} (shutting-down)")).await;
+        smtp.expect(&format!("421 4.7.0 KIM-Gateway: {words} (shutting-down)")).await;
+        world.stopped().await;
+    }
+}
+
+#[tokio::test]
 async fn messages_in_flight_finish() {
     let mut world = World::start(&[]).await;
     world.sim.deliver_synthetic(ADDRESS, 3_000_000);
