@@ -11,6 +11,7 @@ use super::audit_parts;
 
 /// A file beyond this size is rotated before its day is over.
 const SIZE_LIMIT: u64 = 64 << 20;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An open audit file. Time comes in with each call.
 pub(super) struct AuditFile {
@@ -100,8 +101,13 @@ impl AuditFile {
         Ok(Open { file, day, torn: false })
     }
 
+    /// Removes parts older than `keep`, as of two days after the last part before today at the most.
+    /// Where that is long ago, kimgate has not run, or the clock has jumped; it may jump back, and what
+    /// was removed is gone. The rotation of the next day removes it then.
     fn remove_old(&self, now: OffsetDateTime) {
         let Ok(parts) = audit_parts::rotated(&self.path) else { return };
+        let before = parts.iter().map(|part| part.rotated).filter(|at| at.date() < utc(now).date());
+        let now = before.max().map_or(now, |last| now.min(last + 2 * DAY));
         for part in parts {
             if now - part.rotated > self.keep {
                 let _ = fs::remove_file(part.path);
@@ -153,9 +159,36 @@ mod tests {
         let first = "audit.2027-01-02T000001Z.jsonl";
         assert_eq!(fs::read_to_string(dir.path().join(first)).unwrap(), "one\n");
 
-        file.write(b"four", datetime!(2027-01-06 00:00 UTC)).unwrap();
-        let left = ["audit.2020-01-01.jsonl", "audit.2027-01-06T000000Z.jsonl", "audit.jsonl"];
+        file.write(b"four", datetime!(2027-01-05 00:00:02 UTC)).unwrap();
+        file.write(b"five", datetime!(2027-01-06 00:00 UTC)).unwrap();
+        let left = [
+            "audit.2020-01-01.jsonl",
+            "audit.2027-01-05T000002Z.jsonl",
+            "audit.2027-01-06T000000Z.jsonl",
+            "audit.jsonl",
+        ];
         assert_eq!(names(dir.path()), left);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_for_a_moment_deletes_no_audit() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = datetime!(2027-01-01 12:00 UTC);
+        let mut file = AuditFile::open(dir.path().join("audit.jsonl"), KEEP, start).unwrap();
+        for (line, now) in [
+            ("one", start),
+            ("two", start + DAY),
+            ("jumped", start + 7000 * DAY),
+            ("back", start + 2 * DAY),
+            ("next", start + 3 * DAY),
+        ] {
+            file.write(line.as_bytes(), now).unwrap();
+        }
+        let text = |name: &String| fs::read_to_string(dir.path().join(name)).unwrap();
+        let lines: Vec<String> = names(dir.path()).iter().map(text).collect();
+        for line in ["one", "two", "jumped", "back", "next"] {
+            assert!(lines.iter().any(|part| part.trim() == line), "{line} is gone: {lines:?}");
+        }
     }
 
     #[test]
@@ -179,7 +212,7 @@ mod tests {
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), "end\n");
         let later = now + Duration::from_secs(4 * 24 * 3600);
-        AuditFile::open(path, KEEP, later).unwrap();
+        AuditFile::open(path, DAY, later).unwrap();
         assert_eq!(names(dir.path()), ["kim audit"], "every count is recognised");
     }
 
