@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Account;
-use super::{Failure, Screen, interrupted, runtime};
+use super::{Failure, Screen, block_on, interrupted};
 use crate::app::{App, silence_panics};
 use crate::config::Config;
 use crate::gateway::{self, ClientModule, Contexts, Limits, Listener, Protection};
@@ -78,7 +78,7 @@ impl Demo {
     pub(super) fn execute(self, screen: &mut Screen) -> Result<(), Failure> {
         silence_panics();
         let folder = tempfile::Builder::new().prefix("kimgate-demo-").tempdir()?;
-        runtime()?.block_on(self.perform(screen, folder.path()))
+        block_on(self.perform(screen, folder.path()))?
     }
 
     async fn perform(self, screen: &mut Screen, folder: &Path) -> Result<(), Failure> {

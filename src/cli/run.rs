@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConfigFile, Failure, Interrupts, Screen, check, runtime};
+use super::{ConfigFile, Failure, Interrupts, Screen, block_on, check};
 use crate::app::{App, Reloader, silence_panics, start_log, watch};
 use crate::config::load;
 use crate::observe::{Observer, Status};
@@ -34,8 +34,7 @@ impl Run {
             tracing::warn!(key = %warning.key, line = warning.line, problem = %warning.problem,
                 "configuration warning");
         }
-        let runtime = runtime()?;
-        runtime.block_on(async {
+        block_on(async {
             let app = App::open(loaded.config, sockets).await.map_err(Failure::error)?;
             for (name, address) in app.gateway().addresses() {
                 tracing::info!(listener = %name, %address, "listening");
@@ -51,7 +50,7 @@ impl Run {
             app.serve(shutdown).await;
             tracing::info!("stopped");
             Ok(())
-        })
+        })?
     }
 }
 

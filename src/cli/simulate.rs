@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
 
-use super::{Failure, Screen, interrupted, runtime};
+use super::{Failure, Screen, block_on, interrupted};
 use crate::sim::{Fault, Sim, SimCertificate, SimConfig};
 use crate::words::Security;
 
@@ -66,7 +66,7 @@ impl Simulate {
                 )));
             }
         }
-        runtime()?.block_on(self.serve(screen))
+        block_on(self.serve(screen))?
     }
 
     async fn serve(self, screen: &mut Screen) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::dial::{self, Dialogue, PATIENCE, Pause, Trouble};
-use super::{ConfigFile, Failure, Screen, runtime};
+use super::{ConfigFile, Failure, Screen, block_on};
 use crate::config::load;
 use crate::trust::{
     CertificateFacts, Class, ClientModuleTrust, KnownCertificate, KnownCertificates, Pin,
@@ -95,7 +95,7 @@ struct Shown {
 impl Trust {
     pub(super) fn execute(self, screen: &mut Screen) -> Result<(), Failure> {
         let known = self.known()?;
-        let shown = Shown { known, ..runtime()?.block_on(self.look())? };
+        let shown = Shown { known, ..block_on(self.look())?? };
         let judged = self.judge_all(&shown)?;
         if self.json {
             let told = self.told(&shown, &judged);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::{ConfigFile, Failure, Screen, check, runtime};
+use super::{ConfigFile, Failure, Screen, block_on, check};
 use crate::config::{Config, load};
 use crate::gateway::ClientModule;
 use crate::kim::{Account, Login};
@@ -110,13 +110,13 @@ impl Doctor {
         {
             screen.noted(texts.unknown_account(&printable(account.as_str())));
         }
-        let finished = runtime()?.block_on(async {
+        let finished = block_on(async {
             let mut finished = Vec::new();
             for (name, module) in modules {
                 finished.extend(self.examine(screen, config, name, module, &password).await);
             }
             finished
-        });
+        })?;
         let ok = finished.iter().all(|finished| finished.ok);
         if self.json {
             let told = serde_json::json!({ "ok": ok, "client_modules": finished });
