@@ -63,19 +63,16 @@ pub(crate) struct Held {
 }
 
 /// What ends a wait. Kept from one wait to the next: a mail dialogue is made of short ones, and to
-/// arm a timer takes longer than to move one that runs.
+/// arm a timer takes longer than to put off one that runs.
 pub(crate) struct Alarms {
-    idle: Pin<Box<Sleep>>,
-    stall: Pin<Box<Sleep>>,
+    timer: Pin<Box<Sleep>>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Alarms {
     pub(crate) fn new(stop: &CancellationToken) -> Self {
-        let now = Instant::now();
         Self {
-            idle: Box::pin(sleep_until(now)),
-            stall: Box::pin(sleep_until(now)),
+            timer: Box::pin(sleep_until(Instant::now())),
             stop: Box::pin(stop.clone().cancelled_owned()),
         }
     }
@@ -136,11 +133,11 @@ impl Pair {
     }
 
     async fn wait_for_client(&mut self, deadline: Instant) -> Result<(), Stop> {
-        self.alarms.idle.as_mut().reset(deadline);
+        self.alarms.timer.as_mut().reset(deadline);
         let heard = tokio::select! {
             biased;
             heard = fill_either(&mut self.module, &mut self.client) => heard,
-            () = self.alarms.idle.as_mut() => return Err(Stop::Say(Reason::Timeout)),
+            () = self.alarms.timer.as_mut() => return Err(Stop::Say(Reason::Timeout)),
             () = self.alarms.stop.as_mut() => return Err(Stop::Say(Reason::ShuttingDown)),
         };
         match heard {
@@ -294,11 +291,11 @@ impl Pair {
 
     /// Waits for either side while a command is under way.
     pub(crate) async fn hear(&mut self, deadline: Instant) -> Option<Side> {
-        self.alarms.stall.as_mut().reset(deadline);
+        self.alarms.timer.as_mut().reset(deadline);
         tokio::select! {
             biased;
             side = fill_either(&mut self.module, &mut self.client) => Some(side),
-            () = self.alarms.stall.as_mut() => None,
+            () = self.alarms.timer.as_mut() => None,
         }
     }
 

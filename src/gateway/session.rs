@@ -52,7 +52,6 @@ struct Begun {
     client: Wire,
     admitted: Admitted,
     origin: OriginPlace,
-    place: Place,
 }
 
 /// How a session ended, and how much went through.
@@ -106,57 +105,23 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
 }
 
 impl Session {
+    /// Each half in a box of its own: what the first one needs for handshakes and dialling, the second
+    /// one does not hold for hours.
     async fn serve(mut self, accepted: Accepted) -> (SessionFacts, Ended) {
         let shared = self.shared.clone();
         let begun = tokio::select! {
             biased;
             () = shared.kill.cancelled() => Err(Close::from(Reason::ShuttingDown).into()),
-            begun = self.begin(accepted) => begun,
+            begun = Box::pin(self.begin(accepted)) => begun,
         };
-        let Begun { client, admitted, origin, place: _place } = match begun {
-            Ok(begun) => begun,
-            Err(ended) => return (self.facts, ended),
-        };
-        let Admitted { upstream, permit, context, turn, .. } = admitted;
-        let mut pair = Pair {
-            client,
-            module: upstream.wire,
-            permit,
-            facts: self.facts,
-            live: self.live,
-            shared: self.shared,
-            tracked: self.tracked,
-            certificate_names: self.certificate_names,
-            bad_lines: 0,
-            left: None,
-            moved: 0,
-            told: Told::default(),
-            alarms: Alarms::new(&shared.stop),
-            farewell: Vec::new(),
-            held: Held { _place: origin, _context: context, _turn: turn },
-        };
-        let served = async {
-            match pair.facts.protocol {
-                Protocol::Pop3 => pop3::serve(&mut pair).await,
-                Protocol::Smtp => smtp::serve(&mut pair).await,
-            }
-        };
-        let stop = tokio::select! {
-            biased;
-            () = shared.kill.cancelled() => Stop::Broken(Reason::ShuttingDown),
-            stop = served => stop,
-        };
-        let facts = pair.facts.clone();
-        let ended = tokio::select! {
-            biased;
-            ended = pair.end(stop) => ended,
-            () = shared.kill.cancelled() => Close::from(Reason::ShuttingDown).into(),
-        };
-        (facts, ended)
+        match begun {
+            Ok((begun, _place)) => Box::pin(converse(self.pair(*begun))).await,
+            Err(ended) => (self.facts, ended),
+        }
     }
 
     /// Everything up to the login. A connection that does not get there is closed when this returns.
-    async fn begin(&mut self, accepted: Accepted) -> Result<Begun, Ended> {
+    async fn begin(&mut self, accepted: Accepted) -> Result<(Box<Begun>, Place), Ended> {
         let Accepted { tcp, listener, place, .. } = accepted;
         let deadline = Instant::now() + HANDSHAKE.min(self.live.config.limits.login_timeout);
         let mut client = Wire::new(Stream::Plain(tcp));
@@ -185,7 +150,7 @@ impl Session {
         match self.log_in(&mut client, &listener).await {
             Ok((admitted, bytes_after)) => {
                 client.unread(&bytes_after);
-                Ok(Begun { client, admitted, origin, place })
+                Ok((Box::new(Begun { client, admitted, origin }), place))
             }
             Err(close) => {
                 let to_client = client.traffic().1;
@@ -193,6 +158,28 @@ impl Session {
                 client.close(&last_words).await;
                 Err(Ended { close, to_client, to_module: 0 })
             }
+        }
+    }
+
+    fn pair(self, begun: Begun) -> Pair {
+        let Begun { client, admitted, origin } = begun;
+        let Admitted { upstream, permit, context, turn, .. } = admitted;
+        Pair {
+            client,
+            module: upstream.wire,
+            permit,
+            facts: self.facts,
+            live: self.live,
+            alarms: Alarms::new(&self.shared.stop),
+            shared: self.shared,
+            tracked: self.tracked,
+            certificate_names: self.certificate_names,
+            bad_lines: 0,
+            left: None,
+            moved: 0,
+            told: Told::default(),
+            farewell: Vec::new(),
+            held: Held { _place: origin, _context: context, _turn: turn },
         }
     }
 
@@ -361,6 +348,29 @@ impl Session {
             Close::Ok | Close::ClientLeft | Close::Internal | Close::Because(_) => Vec::new(),
         }
     }
+}
+
+/// Everything behind the login.
+async fn converse(mut pair: Pair) -> (SessionFacts, Ended) {
+    let shared = pair.shared.clone();
+    let served = async {
+        match pair.facts.protocol {
+            Protocol::Pop3 => pop3::serve(&mut pair).await,
+            Protocol::Smtp => smtp::serve(&mut pair).await,
+        }
+    };
+    let stop = tokio::select! {
+        biased;
+        () = shared.kill.cancelled() => Stop::Broken(Reason::ShuttingDown),
+        stop = served => stop,
+    };
+    let facts = pair.facts.clone();
+    let ended = tokio::select! {
+        biased;
+        ended = Box::pin(pair.end(stop)) => ended,
+        () = shared.kill.cancelled() => Close::from(Reason::ShuttingDown).into(),
+    };
+    (facts, ended)
 }
 
 /// How long a workstation may take to accept a last reply.
