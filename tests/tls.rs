@@ -435,6 +435,16 @@ async fn the_standby_is_dialled_where_the_first_one_does_not_answer() {
     assert_eq!(logins, 1);
 }
 
+#[tokio::test]
+async fn the_standby_is_dialled_where_the_first_one_breaks_off_the_handshake() {
+    let (_standby, lines) = standby().await;
+    let world = World::start(&lines.each_ref().map(String::as_str)).await;
+    world.faults(&["handshake-reset"]);
+    let mut client = world.smtp().await;
+    client.ask("QUIT", "221 <any>").await;
+    assert_eq!(only(&world.audit().await, "login")["client_module"], "second");
+}
+
 /// A POP3 and an SMTP login fail for this reason, and the client module sees neither.
 async fn assert_refused(world: &World, reason: &str) {
     let mut client = world.client(Protocol::Pop3).await;
