@@ -294,7 +294,7 @@ fn codes(values: &[String], code: fn(&str) -> &'static str) -> Vec<&'static str>
 impl Pseudonyms {
     /// A rule names accounts in quoted keys: `accounts."a@b".send.allow`.
     fn in_rule<'a>(&self, rule: &'a str) -> Cow<'a, str> {
-        if !rule.contains('"') {
+        if !rule.contains('@') {
             return printable(rule);
         }
         let parts = rule.split('"').map(|part| match part.contains('@') {
@@ -302,5 +302,21 @@ impl Pseudonyms {
             false => Cow::Borrowed(part),
         });
         Cow::Owned(shown(&parts.collect::<Vec<_>>().join("\"")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_rule_shows_an_address_that_has_a_pseudonym() {
+        let names = Pseudonyms::passing();
+        for rule in ["accounts.\"prx@praxis.kim.telematik\".send.allow", "prx@praxis.kim.telematik"]
+        {
+            let shown = names.in_rule(rule);
+            assert!(!shown.contains("prx@praxis"), "{shown}");
+        }
+        assert_eq!(names.in_rule("policy.unknown_workstations"), "policy.unknown_workstations");
     }
 }
