@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use support::dialogue::{ADDRESS, auth_plain};
+use support::dialogue::{ADDRESS, auth_plain, stuffed};
 use support::kimgate::{Kimgate, client_module};
 use support::transcript;
 use support::world::{LOGIN, World as Practice};
@@ -353,17 +353,6 @@ fn nasty() -> Vec<(&'static str, Vec<u8>)> {
             with(b"MAIL FROM:<x@y>\r\nQUIT\r\nRETR 1\r\n+OK\r\n-ERR\r\n250 OK"),
         ),
     ]
-}
-
-fn stuffed(message: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (at, byte) in message.iter().enumerate() {
-        if *byte == b'.' && (at == 0 || message[..at].ends_with(b"\r\n")) {
-            out.push(b'.');
-        }
-        out.push(*byte);
-    }
-    out
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 mod support;
 
 use kimgate::words::Protocol;
-use support::dialogue::{ADDRESS, Client, End, PASSWORD};
+use support::dialogue::{ADDRESS, Client, End, PASSWORD, stuffed};
 use support::transcript::Listener;
 use support::world::{LOGIN, PC1, PC2, World, count, only};
 
@@ -284,16 +284,4 @@ async fn assert_nothing_deleted(world: &World) {
     let seen = world.upstream().await;
     assert!(seen.contains(&"closed without quit".to_owned()), "{seen:?}");
     assert!(!seen.iter().any(|fact| fact == "quit" || fact.starts_with("deleted")), "{seen:?}");
-}
-
-/// As RFC 1939 section 3 says.
-fn stuffed(message: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (at, byte) in message.iter().enumerate() {
-        if *byte == b'.' && (at == 0 || message[..at].ends_with(b"\r\n")) {
-            out.push(b'.');
-        }
-        out.push(*byte);
-    }
-    out
 }

@@ -13,7 +13,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
-use holds::answer_by_hand;
+use holds::{answer_by_hand, dot_holds, forwarded};
+use kimgate::proto::dot::DotScan;
 use kimgate::proto::smtp::ReplyScan;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -215,6 +216,67 @@ proptest! {
     }
 }
 
+#[test]
+fn the_end_is_found_and_ambiguous_ends_are_told() {
+    let table: [(&[u8], Option<usize>, bool); 34] = [
+        (b".\r\n", Some(3), false),
+        (b".\r\nQUIT\r\n", Some(3), false),
+        (b"a\r\n.\r\n", Some(6), false),
+        (b"a\r\n\r\n.\r\n.\r\n", Some(8), false),
+        (b"a\r\n..\r\n.b\r\nc.\r\n.\r\n", Some(18), false),
+        (b"a\n\r\n.\r\n", Some(7), false),
+        (b"a\n\rb\r\n.\r\n", Some(9), false),
+        (b"a\nb\rc\0d\r\n.\r\n", Some(12), false),
+        (b"\n.x\r.y\0.z\n..\r\n.\r\n", Some(17), false),
+        (b"a\r\n.\r", None, false),
+        (b"a\r\n.", None, false),
+        (b"a.\r\n", None, false),
+        // What is known as SMTP smuggling.
+        (b"a\n.\n", None, true),
+        (b"a\n.\r\n", None, true),
+        (b"a\r\n.\n", None, true),
+        (b"a\r.\r", None, true),
+        (b"a\r.\r\n", None, true),
+        (b"a\r\n.\rb", None, true),
+        (b"a\r.\n", None, true),
+        (b"a\n.\r", None, true),
+        (b"a\r\r\n.\r\n", Some(7), true),
+        (b"a\r\n.\r\r\n", None, true),
+        (b"a\n\n.\n\n", None, true),
+        (b"\n.\r\n.\r\n", Some(7), true),
+        (b"a\r\n.\n.\r\n", None, true),
+        (b".\n", None, true),
+        (b".\rx", None, true),
+        (b"a\0\r\n.\r\n", Some(7), true),
+        (b"a\r\0\n.\r\n", None, true),
+        (b"a\r\n\0.\r\n", None, true),
+        (b"a\r\n.\0\r\n", None, true),
+        (b"a\r\n.\r\0\n", None, true),
+        (b"\0.\0", None, true),
+        (b"a\r.\r\nMAIL\r\n.\r\n", Some(14), true),
+    ];
+    for (message, end, ambiguous) in table {
+        let (_, found, is_ambiguous) = forwarded(DotScan::strict(), &[message]);
+        assert_eq!((found, is_ambiguous), (end, ambiguous), "{}", message.escape_ascii());
+        // Beside the table: as the rules say, in both modes and wherever it is cut.
+        dot_holds(message, &[message]);
+        for cut in 0..=message.len() {
+            dot_holds(message, &[&message[..cut], &message[cut..]]);
+        }
+        dot_holds(message, &message.chunks(1).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn neither_the_final_line_nor_an_ambiguous_one_is_safe() {
+    assert_eq!(forwarded(DotScan::strict(), &[b"ab\r\n.\r\nNOOP"]).0, b"ab\r\n");
+    assert_eq!(forwarded(DotScan::strict(), &[b"ab\n.\ncd\r\nef"]).0, b"ab\n");
+    let mut scan = DotScan::strict();
+    assert_eq!(scan.scan(b"ab\r\n.").safe, 4);
+    let next = scan.scan(b".c");
+    assert_eq!((next.release, next.safe), (&b"."[..], 2));
+}
+
 /// Every message of seven octets over the five that matter.
 #[test]
 fn every_short_message_is_read_as_the_rules_say() {
@@ -227,8 +289,8 @@ fn every_short_message_is_read_as_the_rules_say() {
             byte
         });
         let cut = number % 8;
-        holds::dot_holds(&message, &[&message]);
-        holds::dot_holds(&message, &[&message[..cut], &message[cut..]]);
+        dot_holds(&message, &[&message]);
+        dot_holds(&message, &[&message[..cut], &message[cut..]]);
     }
 }
 

@@ -68,10 +68,16 @@ pub async fn follow(reloader: Reloader) {
         ear = listening;
         has_settled = match look {
             Look::Nothing => tokio::select! {
-                Some(()) = told.recv() => settle(&mut told).await,
+                Some(()) = told.recv() => {
+                    settle(&mut told).await;
+                    true
+                }
                 () = sleep(PACE) => false,
             },
-            Look::News => settle(&mut told).await,
+            Look::News => {
+                settle(&mut told).await;
+                true
+            }
             // There may be other files to listen for now, so all of it begins anew.
             Look::Reloaded { accepted: true } => {
                 tracing::info!("files have changed and were reloaded");
@@ -85,11 +91,10 @@ pub async fn follow(reloader: Reloader) {
     }
 }
 
-/// Waits until whoever writes has finished; true.
-async fn settle(told: &mut Receiver<()>) -> bool {
+/// Waits until whoever writes has finished.
+async fn settle(told: &mut Receiver<()>) {
     let latest = Instant::now() + LONGEST;
     while let Ok(Ok(Some(()))) = timeout_at(latest, timeout(QUIET, told.recv())).await {}
-    true
 }
 
 /// What was in the files when somebody looked; nothing for a file that cannot be read.

@@ -1,10 +1,12 @@
 //! TLS sessions with one port of a client module, kept so that the next connections resume them.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::NamedGroup;
-use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
 use rustls::pki_types::ServerName;
 
 /// Tickets kept, each good for one connection: as many as logins that begin at the same moment. The
@@ -24,6 +26,11 @@ struct Kept {
 }
 
 impl Tickets {
+    /// Resumes sessions of its own.
+    pub(super) fn resumption() -> Resumption {
+        Resumption::store(Arc::new(Self::default()))
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

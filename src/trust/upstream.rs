@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use time::OffsetDateTime;
@@ -62,7 +61,7 @@ impl UpstreamTls {
                     .map_err(|error| material::key_error(identity, error))?
             }
         };
-        config.resumption = Resumption::store(Arc::new(Tickets::default()));
+        config.resumption = Tickets::resumption();
         let (warnings, ends) = (warnings.into(), ends.into());
         Ok(Self { config: Arc::new(config), verifier, warnings, ends })
     }
@@ -71,7 +70,7 @@ impl UpstreamTls {
     #[must_use]
     pub fn for_another_port(&self) -> Self {
         let mut config = ClientConfig::clone(&self.config);
-        config.resumption = Resumption::store(Arc::new(Tickets::default()));
+        config.resumption = Tickets::resumption();
         Self { config: Arc::new(config), ..self.clone() }
     }
 

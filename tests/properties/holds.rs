@@ -332,7 +332,7 @@ pub(crate) fn dot_holds(message: &[u8], pieces: &[&[u8]]) {
 }
 
 /// What is forwarded, where the end is, and whether anything is ambiguous.
-fn forwarded(mut scan: DotScan, pieces: &[&[u8]]) -> (Vec<u8>, Option<usize>, bool) {
+pub(crate) fn forwarded(mut scan: DotScan, pieces: &[&[u8]]) -> (Vec<u8>, Option<usize>, bool) {
     let mut forwarded = Vec::new();
     let mut offered = 0;
     let mut ambiguous = false;

@@ -183,6 +183,18 @@ impl Client {
     }
 }
 
+/// A message as it goes over the wire (RFC 5321 section 4.5.2, RFC 1939 section 3), without its end.
+pub(crate) fn stuffed(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (at, byte) in message.iter().enumerate() {
+        if *byte == b'.' && (at == 0 || message[..at].ends_with(b"\r\n")) {
+            out.push(b'.');
+        }
+        out.push(*byte);
+    }
+    out
+}
+
 /// `AUTH PLAIN` with everything on one line.
 pub(crate) fn auth_plain(login: &str, password: &str) -> String {
     let text = format!("AUTH PLAIN <b64:\\0{login}\\0{password}>");
