@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use tokio::time::Instant;
 
 use super::pair::{Pair, Stop, seconds, stalled};
+use super::reply::hinted;
 use super::wire::Filled;
 use crate::kim::Evidence;
 use crate::observe::{Event, Phase};
@@ -38,10 +39,11 @@ impl Session {
         let len = pair.next_command().await?;
         let command = match parse(&pair.client.bytes()[..len]) {
             Ok(command) => command,
-            Err(refusal) => {
+            Err(hint) => {
                 pair.client.consume(len + 2);
                 pair.count_bad_line()?;
-                return pair.reply(refusal.reply).await;
+                let reply = hinted(pair.facts.protocol, pair.live.config.language, hint);
+                return pair.reply(&reply).await;
             }
         };
         match command {

@@ -3,6 +3,8 @@
 //! A wrong-password code (`[AUTH]`, 535) never stands here: mail clients would ask their user for a
 //! new password, and the password is not what is wrong.
 
+use crate::proto::Hint;
+use crate::proto::sasl::Invalid;
 use crate::words::{Action, Language, Protocol, Reason};
 
 /// Octets of a reply's text. RFC 5321 4.5.3.1.5 allows 512 for the whole line.
@@ -32,7 +34,7 @@ pub(crate) fn refusal(
         Protocol::Pop3 => pop3_code(reason),
         Protocol::Smtp => smtp_code(reason),
     };
-    line(code, language, reason, about)
+    line(code, &sentence(language, reason, about), reason)
 }
 
 /// The refusal that ends the connection.
@@ -46,7 +48,21 @@ pub(crate) fn goodbye(
         Protocol::Pop3 => pop3_code(reason),
         Protocol::Smtp => "421 4.7.0",
     };
-    line(code, language, reason, about)
+    line(code, &sentence(language, reason, about), reason)
+}
+
+/// The refusal of a command or a line that policy is not asked about.
+pub(crate) fn hinted(protocol: Protocol, language: Language, hint: Hint) -> Vec<u8> {
+    let reason = hint.reason();
+    let code = match protocol {
+        Protocol::Pop3 => pop3_code(reason),
+        Protocol::Smtp => smtp_hint_code(hint),
+    };
+    let text = match language {
+        Language::De => german_hint(protocol, hint),
+        Language::En => english_hint(protocol, hint),
+    };
+    line(code, text, reason)
 }
 
 /// The part of a reply that may be logged: codes of a closed form, never free text. A client module
@@ -80,8 +96,8 @@ fn is_enhanced_status(word: &str) -> bool {
     word.split('.').count() == 3 && word.split('.').all(is_number)
 }
 
-fn line(code: &str, language: Language, reason: Reason, about: About<'_>) -> Vec<u8> {
-    let mut text = ascii(&sentence(language, reason, about));
+fn line(code: &str, text: &str, reason: Reason) -> Vec<u8> {
+    let mut text = ascii(text);
     text.truncate(TEXT - reason.as_str().len());
     format!("{code} KIM-Gateway: {text} ({reason})\r\n").into_bytes()
 }
@@ -299,6 +315,123 @@ fn english(reason: Reason, about: About<'_>) -> String {
         }
         Reason::Timeout => "no answer for too long".into(),
         Reason::TlsFailed => "the TLS handshake failed".into(),
+    }
+}
+
+/// RFC 5321 section 4.2, RFC 4954 section 6.
+fn smtp_hint_code(hint: Hint) -> &'static str {
+    match hint {
+        Hint::TlsTooEarly
+        | Hint::PortWithoutTls
+        | Hint::WebPage
+        | Hint::LineEnd
+        | Hint::StrayByte
+        | Hint::LineTooLong => "500 5.5.2",
+        Hint::Credentials(_) => "501 5.5.2",
+        Hint::Malformed
+        | Hint::NeedName
+        | Hint::NeedArgument
+        | Hint::NoArgument
+        | Hint::NeedMechanism
+        | Hint::BytesAfterStartTls => "501 5.5.4",
+        Hint::Cancelled => "501 5.7.0",
+        Hint::NotCarried | Hint::TlsNotOffered => "502 5.5.1",
+        Hint::LoggedIn | Hint::NeedTransaction | Hint::NeedEhlo | Hint::NeedUser => "503 5.5.1",
+        Hint::UnknownMechanism => "504 5.7.4",
+        Hint::NeedLogin | Hint::NeedTls => "530 5.7.0",
+        Hint::PortWithTls | Hint::TooManyBadCommands => "421 4.7.0",
+    }
+}
+
+fn german_hint(protocol: Protocol, hint: Hint) -> &'static str {
+    use Protocol::{Pop3, Smtp};
+    match (hint, protocol) {
+        (Hint::NotCarried, _) => "Dieser Befehl wird nicht weitergeleitet",
+        (Hint::LoggedIn, _) => "Diese Sitzung ist bereits angemeldet",
+        (Hint::Malformed, _) => "Dieser Befehl ist nicht richtig geschrieben",
+        (Hint::NeedTransaction, _) => "Zuerst werden MAIL und RCPT gebraucht",
+        (Hint::NeedName, _) => "Hier fehlt ein Name",
+        (Hint::NeedArgument, _) => "Hier fehlt ein Argument",
+        (Hint::NoArgument, _) => "Dieser Befehl hat kein Argument",
+        (Hint::NeedLogin, _) => "Bitte zuerst anmelden",
+        (Hint::NeedTls, Pop3) => "Keine Anmeldung vor STLS",
+        (Hint::NeedTls, Smtp) => "Keine Anmeldung vor STARTTLS",
+        (Hint::NeedEhlo, _) => "Zuerst wird EHLO gebraucht",
+        (Hint::NeedUser, _) => "Zuerst wird USER gebraucht",
+        (Hint::NeedMechanism, _) => "AUTH braucht ein Verfahren",
+        (Hint::UnknownMechanism, Pop3) => "Hier gibt es nur das Verfahren PLAIN",
+        (Hint::UnknownMechanism, Smtp) => "Hier gibt es nur die Verfahren PLAIN und LOGIN",
+        (Hint::Cancelled, _) => "Die Anmeldung wurde abgebrochen",
+        (Hint::Credentials(Invalid::NotBase64), _) => "Die Anmeldedaten sind kein Base64",
+        (Hint::Credentials(Invalid::NotPlain), _) => {
+            "Die Anmeldedaten haben nicht die Form von PLAIN"
+        }
+        (Hint::Credentials(Invalid::ActsForAnother), _) => {
+            "Die Anmeldung nennt als Auftraggeber einen anderen Benutzernamen"
+        }
+        (Hint::Credentials(Invalid::ControlCharacters), _) => {
+            "Benutzername oder Passwort enthält Steuerzeichen"
+        }
+        (Hint::TlsNotOffered, Pop3) => "STLS wird hier nicht angeboten",
+        (Hint::TlsNotOffered, Smtp) => "STARTTLS wird hier nicht angeboten",
+        (Hint::BytesAfterStartTls, Pop3) => "Auf STLS darf nichts folgen",
+        (Hint::BytesAfterStartTls, Smtp) => "Auf STARTTLS darf nichts folgen",
+        (Hint::TlsTooEarly, Pop3) => "TLS beginnt hier mit STLS",
+        (Hint::TlsTooEarly, Smtp) => "TLS beginnt hier mit STARTTLS",
+        (Hint::PortWithoutTls, _) => "Dieser Port ist ohne TLS",
+        (Hint::PortWithTls, _) => {
+            "Dieser Port spricht TLS vom ersten Byte an; bitte SSL/TLS einstellen"
+        }
+        (Hint::WebPage, Pop3) => "Dieser Port ist für POP3 und keine Webseite",
+        (Hint::WebPage, Smtp) => "Dieser Port ist für SMTP und keine Webseite",
+        (Hint::LineEnd, _) => "Zeilen enden mit CR LF",
+        (Hint::StrayByte, _) => "In der Zeile steht ein einzelnes CR oder ein NUL",
+        (Hint::LineTooLong, _) => "Diese Zeile ist zu lang",
+        (Hint::TooManyBadCommands, _) => "Zu viele falsche Befehle",
+    }
+}
+
+fn english_hint(protocol: Protocol, hint: Hint) -> &'static str {
+    use Protocol::{Pop3, Smtp};
+    match (hint, protocol) {
+        (Hint::NotCarried, _) => "this command is not carried",
+        (Hint::LoggedIn, _) => "this session is logged in already",
+        (Hint::Malformed, _) => "this command is not well formed",
+        (Hint::NeedTransaction, _) => "need MAIL and RCPT first",
+        (Hint::NeedName, _) => "this needs a name",
+        (Hint::NeedArgument, _) => "this needs an argument",
+        (Hint::NoArgument, _) => "this takes no argument",
+        (Hint::NeedLogin, _) => "log in first",
+        (Hint::NeedTls, Pop3) => "no login before STLS",
+        (Hint::NeedTls, Smtp) => "no login before STARTTLS",
+        (Hint::NeedEhlo, _) => "send EHLO first",
+        (Hint::NeedUser, _) => "send USER first",
+        (Hint::NeedMechanism, _) => "AUTH needs a mechanism",
+        (Hint::UnknownMechanism, Pop3) => "PLAIN is the mechanism here",
+        (Hint::UnknownMechanism, Smtp) => "PLAIN and LOGIN are known",
+        (Hint::Cancelled, _) => "login cancelled",
+        (Hint::Credentials(Invalid::NotBase64), _) => "not base64",
+        (Hint::Credentials(Invalid::NotPlain), _) => "not a PLAIN message",
+        (Hint::Credentials(Invalid::ActsForAnother), _) => {
+            "authorization identity differs from the login"
+        }
+        (Hint::Credentials(Invalid::ControlCharacters), _) => {
+            "control characters in login or password"
+        }
+        (Hint::TlsNotOffered, Pop3) => "STLS is not offered",
+        (Hint::TlsNotOffered, Smtp) => "STARTTLS is not offered",
+        (Hint::BytesAfterStartTls, Pop3) => "nothing may follow STLS",
+        (Hint::BytesAfterStartTls, Smtp) => "nothing may follow STARTTLS",
+        (Hint::TlsTooEarly, Pop3) => "TLS begins with STLS here",
+        (Hint::TlsTooEarly, Smtp) => "TLS begins with STARTTLS here",
+        (Hint::PortWithoutTls, _) => "this port is without TLS",
+        (Hint::PortWithTls, _) => "this port speaks TLS from the first byte; please set SSL/TLS",
+        (Hint::WebPage, Pop3) => "this port is for POP3 and no web page",
+        (Hint::WebPage, Smtp) => "this port is for SMTP and no web page",
+        (Hint::LineEnd, _) => "lines end in CR LF",
+        (Hint::StrayByte, _) => "stray CR or NUL in the line",
+        (Hint::LineTooLong, _) => "this line is too long",
+        (Hint::TooManyBadCommands, _) => "too many bad commands",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sending: the envelope is judged, the header block is judged, and the message streams on.
 
 use super::pair::{Pair, Stop, stalled};
+use super::reply::hinted;
 use super::smtp_data;
 use super::wire::Filled;
 use crate::observe::Phase;
@@ -41,9 +42,10 @@ async fn command(pair: &mut Pair, transaction: &mut Transaction) -> Result<(), S
     pair.client.consume(len + 2);
     let command = match parse(&line[..len]) {
         Ok(command) => command,
-        Err(refusal) => {
+        Err(hint) => {
             pair.count_bad_line()?;
-            return pair.reply(refusal.reply).await;
+            let reply = hinted(pair.facts.protocol, pair.live.config.language, hint);
+            return pair.reply(&reply).await;
         }
     };
     match command {

@@ -6,18 +6,18 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::pair::{Pair, Side, Stop, seconds, stalled};
-use super::reply::code_of;
+use super::reply::{code_of, hinted};
 use super::smtp::{Transaction, ask, bring, final_reply, reset};
 use super::wire::{Filled, Wire};
 use crate::observe::Event;
 use crate::policy::Denial;
+use crate::proto::Hint;
 use crate::proto::dot::{DotScan, END};
 use crate::proto::header::HeaderReader;
 use crate::proto::smtp::reply::Reply;
 use crate::words::Reason;
 
 const GO_AHEAD: &[u8] = b"354 KIM-Gateway: end data with <CR><LF>.<CR><LF>\r\n";
-const NO_RECIPIENT: &[u8] = b"503 5.5.1 KIM-Gateway: need MAIL and RCPT first (bad-command)\r\n";
 
 const SERVICE: &str = "X-KIM-Dienstkennung";
 const READ_RECEIPT: &str = "Disposition-Notification-To";
@@ -46,7 +46,9 @@ pub(crate) async fn carry_message(pair: &mut Pair, envelope: Transaction) -> Res
         if envelope.is_open {
             reset(pair).await?;
         }
-        return pair.reply(NO_RECIPIENT).await;
+        let language = pair.live.config.language;
+        let reply = hinted(pair.facts.protocol, language, Hint::NeedTransaction);
+        return pair.reply(&reply).await;
     }
     pair.reply(GO_AHEAD).await?;
     let mut intake = Intake::new(pair.live.config.limits.header);

@@ -13,7 +13,9 @@ pub mod header;
 mod inbox;
 pub mod line;
 pub mod pop3;
+pub mod refusal;
 pub mod sasl;
 pub mod smtp;
 
 pub use error::ProtocolError;
+pub use refusal::Hint;
