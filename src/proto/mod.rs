@@ -13,6 +13,7 @@ pub mod header;
 mod inbox;
 pub mod line;
 pub mod pop3;
+pub mod relay;
 pub mod refusal;
 pub mod sasl;
 pub mod smtp;
