@@ -113,7 +113,7 @@ impl Pair {
         loop {
             match next_line(self.client.bytes(), self.live.config.limits.command_line) {
                 Framed::Line(line) => {
-                    let len = line.len();
+                    let len = line.text.len();
                     self.check_silence().await?;
                     self.check_permission()?;
                     return Ok(len);

@@ -188,10 +188,10 @@ impl Session {
         self.tracked.phase(Phase::Handshake);
         let Some(tls) = &self.live.tls else { return Err(Reason::TlsFailed) };
         let acceptor = tls.acceptor();
-        let protocol = self.facts.protocol;
+        let (protocol, language) = (self.facts.protocol, self.live.config.language);
         client
             .upgrade(async |tcp| {
-                proxy::answer_plaintext(&tcp, protocol).await?;
+                proxy::answer_plaintext(&tcp, protocol, language).await?;
                 Ok(Stream::Workstation(Box::new(acceptor.accept(tcp).await?)))
             })
             .await
@@ -286,7 +286,7 @@ impl Session {
             }
         }
         // The last refusal still has to go out.
-        let _ = timeout(SAY, front.drive(client)).await;
+        let _ = timeout(SAY, front.drive(client, self.live.config.language)).await;
         Err(Close::Because(Reason::BadCommand))
     }
 
@@ -306,7 +306,7 @@ impl Session {
         let patience = self.live.config.limits.login_timeout;
         tokio::select! {
             biased;
-            wish = timeout(patience, front.drive(client)) => {
+            wish = timeout(patience, front.drive(client, self.live.config.language)) => {
                 wish.map_err(|_| Close::Because(Reason::Timeout))?
             }
             () = self.shared.stop.cancelled() => Err(Close::Because(Reason::ShuttingDown)),

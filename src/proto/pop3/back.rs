@@ -8,7 +8,7 @@ pub use crate::proto::back::{Answer, BackStep};
 use crate::proto::back::{Talk, auth_lines, line};
 use crate::proto::capabilities::Pop3Capabilities;
 use crate::proto::error::Excerpt;
-use crate::proto::line::{Framed, next_line};
+use crate::proto::line::{Framed, Line, next_line};
 use crate::proto::sasl::{Credentials, Mechanism};
 use crate::secret::Secret;
 
@@ -208,13 +208,13 @@ impl Back {
 /// Status and octets of the answer at the beginning of `bytes`; `None` while it is not complete.
 fn scan(bytes: &[u8], is_multi_line: bool) -> Result<Option<(Status, usize)>, ProtocolError> {
     let Some(first) = whole_line(bytes)? else { return Ok(None) };
-    let status = match (is_ok(first), first) {
+    let status = match (is_ok(first.text), first.text) {
         (Some(true), _) => Status::Ok,
         (Some(false), _) => Status::Err,
         (None, b"+" | [b'+', b' ', ..]) => Status::Challenge,
-        (None, _) => return Err(ProtocolError::NotAnAnswer(Excerpt::of(first))),
+        (None, _) => return Err(ProtocolError::NotAnAnswer(Excerpt::of(first.text))),
     };
-    let mut len = first.len() + 2;
+    let mut len = first.wire;
     if !is_multi_line || status != Status::Ok {
         return Ok(Some((status, len)));
     }
@@ -223,15 +223,15 @@ fn scan(bytes: &[u8], is_multi_line: bool) -> Result<Option<(Status, usize)>, Pr
             break;
         }
         let Some(line) = whole_line(&bytes[len..])? else { return Ok(None) };
-        len += line.len() + 2;
-        if line == b"." {
+        len += line.wire;
+        if line.text == b"." {
             return Ok(Some((status, len)));
         }
     }
     Err(ProtocolError::AnswerTooLong)
 }
 
-fn whole_line(bytes: &[u8]) -> Result<Option<&[u8]>, ProtocolError> {
+fn whole_line(bytes: &[u8]) -> Result<Option<Line<'_>>, ProtocolError> {
     match next_line(bytes, LINE) {
         Framed::Line(line) => Ok(Some(line)),
         Framed::Incomplete => Ok(None),
