@@ -10,12 +10,12 @@ use super::admit::{Admitted, Refused, Rejection};
 use super::connections::{Origin, OriginPlace, Place};
 use super::live::Live;
 use super::machines::{Front, Wish};
+use super::proxy;
 use super::relay::{self, Ended, Held, Pair};
 use super::reply::{About, code_of, goodbye};
 use super::shared::Shared;
 use super::stream::Stream;
 use super::wire::Wire;
-use super::proxy;
 use crate::observe::{Event, LiveSession, Phase, SessionFacts};
 use crate::policy::Station;
 use crate::proto::front::{Setup, Stage};
@@ -169,10 +169,10 @@ impl Session {
         self.tracked.phase(Phase::Handshake);
         let Some(tls) = &self.live.tls else { return Err(Reason::TlsFailed) };
         let acceptor = tls.acceptor();
-        let protocol = self.facts.protocol;
+        let (protocol, language) = (self.facts.protocol, self.live.config.language);
         client
             .upgrade(async |tcp| {
-                proxy::answer_plaintext(&tcp, protocol).await?;
+                proxy::answer_plaintext(&tcp, protocol, language).await?;
                 Ok(Stream::Workstation(Box::new(acceptor.accept(tcp).await?)))
             })
             .await
@@ -267,7 +267,7 @@ impl Session {
             }
         }
         // The last refusal still has to go out.
-        let _ = timeout(SAY, front.drive(client)).await;
+        let _ = timeout(SAY, front.drive(client, self.live.config.language)).await;
         Err(Close::Because(Reason::BadCommand))
     }
 
@@ -287,7 +287,7 @@ impl Session {
         let patience = self.live.config.limits.login_timeout;
         tokio::select! {
             biased;
-            wish = timeout(patience, front.drive(client)) => {
+            wish = timeout(patience, front.drive(client, self.live.config.language)) => {
                 wish.map_err(|_| Close::Because(Reason::Timeout))?
             }
             () = self.shared.stop.cancelled() => Err(Close::Because(Reason::ShuttingDown)),

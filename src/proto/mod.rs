@@ -13,8 +13,8 @@ pub mod header;
 mod inbox;
 pub mod line;
 pub mod pop3;
-pub mod relay;
 pub mod refusal;
+pub mod relay;
 pub mod sasl;
 pub mod smtp;
 

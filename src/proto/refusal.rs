@@ -2,6 +2,7 @@
 //!
 //! The machines give a [`Hint`]; `gateway::reply` turns it into a reply with code and text.
 
+use super::line::Fault;
 use super::sasl::Invalid;
 use crate::words::Reason;
 
@@ -89,6 +90,15 @@ impl Hint {
             | Self::LineEnd
             | Self::StrayByte
             | Self::TooManyBadCommands => Reason::BadCommand,
+        }
+    }
+}
+
+impl From<Fault> for Hint {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::BareLineFeed => Self::LineEnd,
+            Fault::BareCarriageReturn | Fault::Nul => Self::StrayByte,
         }
     }
 }

@@ -12,9 +12,7 @@ use super::Driver;
 use super::timers::Woken;
 use crate::gateway::wire::Wire;
 use crate::observe::Phase;
-use crate::proto::relay::{
-    Attention, Limit, Question, Relay, Seen, Side, Step, Teardown, Verdict,
-};
+use crate::proto::relay::{Attention, Limit, Question, Relay, Seen, Side, Step, Teardown, Verdict};
 use crate::words::Reason;
 
 /// Bytes of a transfer after which the other sessions have their turn: less than half a

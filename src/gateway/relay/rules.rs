@@ -88,9 +88,9 @@ impl Driver {
         let (protocol, language) = (self.pair.facts.protocol, self.pair.live.config.language);
         match why {
             Refusal::Command(hint) => hinted(protocol, language, hint),
-            Refusal::Rule { reason, about } => self.with_about(about, |about| {
-                refusal(protocol, language, reason, about)
-            }),
+            Refusal::Rule { reason, about } => {
+                self.with_about(about, |about| refusal(protocol, language, reason, about))
+            }
         }
     }
 

@@ -32,9 +32,8 @@ impl Driver {
         };
         if let Why::Refused(reason) = teardown.why {
             let (protocol, language) = (self.pair.facts.protocol, self.pair.live.config.language);
-            last_words.extend(
-                self.with_about("", |about| goodbye(protocol, language, reason, about)),
-            );
+            last_words
+                .extend(self.with_about("", |about| goodbye(protocol, language, reason, about)));
         }
         let Pair { workstation, client_module, held, .. } = self.pair;
         match teardown.why {

@@ -40,9 +40,10 @@ impl Timers {
     pub(super) fn arm(&mut self, limit: Limit, before: Woken, limits: &Limits) {
         let (patience, runs_on) = match limit {
             // For the whole command: a workstation that sends it byte by byte is idle all the same.
-            Limit::Idle => {
-                (limits.idle_timeout, matches!(before, Woken::ByWorkstation | Woken::ByClientModule))
-            }
+            Limit::Idle => (
+                limits.idle_timeout,
+                matches!(before, Woken::ByWorkstation | Woken::ByClientModule),
+            ),
             Limit::Stall => (limits.transfer_stall_timeout, false),
             Limit::Answer => (limits.transfer_stall_timeout, before == Woken::ByWorkstation),
         };

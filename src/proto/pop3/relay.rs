@@ -32,7 +32,10 @@ enum State {
     /// CAPA, a line of so many bytes: the owner was asked what it lists.
     Offer(usize),
     /// DELE, a line of so many bytes: the owner was asked whether it may go on.
-    Delete { number: u32, len: usize },
+    Delete {
+        number: u32,
+        len: usize,
+    },
     /// A command is answered here. Its line, of so many bytes, is dropped first.
     Reply(usize, Reply),
     /// A command line, of so many bytes, goes to the client module.
@@ -122,7 +125,9 @@ impl relay::Relay for Relay {
             (Side::ClientModule, _) => Why::Refused(Reason::ClientModuleUnreachable),
             // Many workstations leave without waiting for QUIT's answer. The deletions that QUIT
             // commits are wanted all the same.
-            (Side::Workstation, State::Answer(answer)) if answer.command == Command::Quit => Why::Quit,
+            (Side::Workstation, State::Answer(answer)) if answer.command == Command::Quit => {
+                Why::Quit
+            }
             (Side::Workstation, _) => Why::Vanished,
         };
         self.state = State::Over(Teardown::new(why));

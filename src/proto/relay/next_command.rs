@@ -1,8 +1,7 @@
 //! The next command of a workstation: a whole line, while the client module is silent.
 
 use super::{Attention, Limit, Question, Refusal, Seen, Side, Step, Teardown, Unread, Why};
-use crate::proto::line::{Fault, Framed, next_line};
-use crate::proto::refusal::Hint;
+use crate::proto::line::{Fault, Framed, Line, next_line};
 use crate::words::Reason;
 
 /// Unusable lines that are answered. A mail program has no reason for more, so the next one ends
@@ -37,27 +36,14 @@ pub(in crate::proto) enum Next<'a> {
     Line(Line<'a>),
 }
 
-/// TMP
-pub(in crate::proto) struct Line<'a> {
-    pub(in crate::proto) text: &'a [u8],
-    pub(in crate::proto) wire: usize,
-}
-
 impl NextCommand {
     /// `goodbye` is how a client module begins the words with which it ends an idle session.
-    pub(in crate::proto) fn next<'a>(
-        &mut self,
-        goodbye: &[u8],
-        seen: Seen<'a>,
-    ) -> Next<'a> {
+    pub(in crate::proto) fn next<'a>(&mut self, goodbye: &[u8], seen: Seen<'a>) -> Next<'a> {
         let step = match self.stage {
             Stage::Line => self.wait_for_line(goodbye, seen),
             Stage::Unreadable(fault) => {
                 self.stage = Stage::Line;
-                Step::Refuse(Refusal::Command(match fault {
-                    Fault::BareLineFeed => Hint::LineEnd,
-                    Fault::BareCarriageReturn | Fault::Nul => Hint::StrayByte,
-                }))
+                Step::Refuse(Refusal::Command(fault.into()))
             }
             Stage::Silence(len) => match broken_silence(goodbye, seen.client_module) {
                 Some(reason) => Step::End(Teardown::refused(reason)),
@@ -79,7 +65,7 @@ impl NextCommand {
     fn wait_for_line(&mut self, goodbye: &[u8], seen: Seen<'_>) -> Step<'static> {
         match next_line(seen.workstation.bytes, seen.settings.command_line) {
             Framed::Line(line) => {
-                self.stage = Stage::Silence(line.len() + 2);
+                self.stage = Stage::Silence(line.wire);
                 return Step::Poll;
             }
             Framed::TooLong => return Step::End(Teardown::refused(Reason::LineTooLong)),
@@ -123,7 +109,10 @@ impl NextCommand {
 /// What it means that the client module speaks or ends without having been asked. An answer belongs
 /// to one command, so bytes that came before the command are not its answer. A goodbye is no fault:
 /// servers say it when a session was idle for longer than they like (RFC 5321 section 3.8).
-pub(in crate::proto) fn broken_silence(goodbye: &[u8], client_module: Unread<'_>) -> Option<Reason> {
+pub(in crate::proto) fn broken_silence(
+    goodbye: &[u8],
+    client_module: Unread<'_>,
+) -> Option<Reason> {
     match (client_module.bytes, client_module.eof) {
         ([], None) => None,
         ([], Some(_)) => Some(Reason::ClientModuleUnreachable),

@@ -6,8 +6,8 @@ use super::reply::Reply;
 use crate::proto::dot::{DotScan, END};
 use crate::proto::header::HeaderReader;
 use crate::proto::relay::{
-    Attention, Fact, Limit, PeerEof, Question, Refusal, Seen, Service, Side, Step, Teardown, Verdict, Why,
-    broken_silence,
+    Attention, Fact, Limit, PeerEof, Question, Refusal, Seen, Service, Side, Step, Teardown,
+    Verdict, Why, broken_silence,
 };
 use crate::words::Reason;
 
@@ -129,9 +129,7 @@ impl Message {
         if let State::Judge(number) = self.state {
             self.state = match verdict {
                 Verdict::Pass => State::Judge(number + 1),
-                Verdict::Refuse(reason) => {
-                    State::Swallow(AfterSwallow::Service(number, reason))
-                }
+                Verdict::Refuse(reason) => State::Swallow(AfterSwallow::Service(number, reason)),
             };
         }
     }

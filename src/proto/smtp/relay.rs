@@ -49,7 +49,10 @@ enum State {
     /// The owner was asked whether MAIL, a line of so many bytes, may go on.
     Sender(usize),
     /// The owner was asked whether RCPT, a line of so many bytes, may go on.
-    Recipient { len: usize, has_notify: bool },
+    Recipient {
+        len: usize,
+        has_notify: bool,
+    },
     /// RCPT, a line of so many bytes and without NOTIFY, may go on.
     Receipts(usize),
     /// The same, where the owner was asked whether a client module offers DSN.
@@ -78,7 +81,9 @@ enum State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Carried {
     Mail,
-    Rcpt { has_receipts: bool },
+    Rcpt {
+        has_receipts: bool,
+    },
     Rset,
     /// NOOP, VRFY, HELP: nothing of them is remembered.
     Other,
@@ -102,7 +107,9 @@ enum Answer {
     Rule(Reason),
     TooLarge,
     /// What is announced, as the answer to EHLO. `is_known`: `words` hold the list.
-    Ehlo { is_known: bool },
+    Ehlo {
+        is_known: bool,
+    },
     /// The answer to HELO.
     Helo,
 }
@@ -168,10 +175,7 @@ impl relay::Relay for Relay {
             (&mut State::Recipient { len, has_notify: true }, Verdict::Pass) => {
                 self.state = State::Send(Carried::Rcpt { has_receipts: false }, len);
             }
-            (
-                &mut (State::Sender(len) | State::Recipient { len, .. }),
-                Verdict::Refuse(reason),
-            ) => {
+            (&mut (State::Sender(len) | State::Recipient { len, .. }), Verdict::Refuse(reason)) => {
                 self.about = format!("<{}>", self.about);
                 self.state = State::Answer(len, Answer::Rule(reason));
             }
@@ -471,7 +475,10 @@ mod tests {
         let offered = |lines: &[&str]| {
             offered_after_login(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>())
         };
-        assert_eq!(offered(&["SIZE 100", "AUTH LOGIN PLAIN", "DSN"]), "250-SIZE 100\r\n250 DSN\r\n");
+        assert_eq!(
+            offered(&["SIZE 100", "AUTH LOGIN PLAIN", "DSN"]),
+            "250-SIZE 100\r\n250 DSN\r\n"
+        );
         assert_eq!(offered(&["AUTH PLAIN"]), "");
     }
 }
