@@ -1,6 +1,10 @@
 //! What holds for any bytes. Every function here takes the bytes of one case and fails by a panic:
 //! `tests/properties.rs` gives it random and kept cases, `tests/fuzz` those that a fuzzer finds.
 
+#[path = "relay.rs"]
+pub(crate) mod relay;
+
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use base64::Engine;
@@ -16,11 +20,14 @@ use kimgate::proto::front::{FrontStep, Setup, Stage};
 use kimgate::proto::header::HeaderReader;
 use kimgate::proto::line::{Fault, Framed, Line, next_line};
 use kimgate::proto::pop3::{self, AnswerScan};
+use kimgate::proto::relay::PeerEof;
 use kimgate::proto::sasl::Credentials;
 use kimgate::proto::smtp::{self, ReplyScan};
 use kimgate::trust::{CertificateFacts, ClientModuleTrust, UpstreamTls};
 use kimgate::words::Language;
 use rustls::pki_types::{CertificateDer, UnixTime};
+
+use relay::{Act, World};
 
 /// What is to hold for the bytes of a case.
 pub(crate) type Property = fn(&[u8]);
@@ -41,6 +48,8 @@ pub(crate) const ALL: &[(&str, Property)] = &[
     ("line", line),
     ("login", login),
     ("proxy", proxy_header),
+    ("relay-pop3", relay_pop3),
+    ("relay-smtp", relay_smtp),
     ("reply", reply),
     ("text", text),
 ];
@@ -122,9 +131,14 @@ fn answer(case: &[u8]) {
     let command = &commands[usize::from(case.choice) % commands.len()];
     let mut scan = AnswerScan::new(command, 256);
     let (mut forwarded, mut done, mut failed) = (0, false, false);
+    let mut unread = Vec::new();
     for piece in case.pieces() {
-        match scan.scan(piece) {
-            Ok(found) => (forwarded, done) = (forwarded + found.forward, found.done),
+        unread.extend_from_slice(piece);
+        match scan.scan(&unread) {
+            Ok(found) => {
+                unread.drain(..found.forward);
+                (forwarded, done) = (forwarded + found.forward, found.done);
+            }
             Err(_) => failed = true,
         }
         if done || failed {
@@ -144,7 +158,7 @@ const STATUS: usize = 8 << 10;
 /// How much of an answer belongs to it, and whether it is complete: over all its bytes at once.
 pub(crate) fn answer_by_hand(bytes: &[u8], is_multi_line: bool) -> Option<(usize, bool)> {
     let (line, fault, status) = line_by_hand(bytes, STATUS);
-    let Some(line) = line else { return fault.is_none().then_some((bytes.len(), false)) };
+    let Some(line) = line else { return fault.is_none().then_some((0, false)) };
     let word = line.split(|byte| *byte == b' ').next().unwrap();
     match word {
         b"-ERR" => Some((status, true)),
@@ -312,6 +326,43 @@ fn login(case: &[u8]) {
     for doubt in Doubt::all(&login, None, None) {
         assert!(!doubt.problem().is_empty());
     }
+}
+
+/// Whatever both peers do, a session ends, and no step of it is one that must not be.
+fn relay_pop3(case: &[u8]) {
+    random_world(case).drive(&mut pop3::Relay::default());
+}
+
+fn relay_smtp(case: &[u8]) {
+    random_world(case).drive(&mut smtp::Relay::new("a@b"));
+}
+
+/// Peers that do what a case says. Its bytes are the workstation's up to an octet 0xff, and then the
+/// client module's; 0xfe begins another piece, and 0xfd with a letter after it is another act.
+fn random_world(case: &[u8]) -> World {
+    let Case { choice, lengths, bytes } = Case::of(case);
+    let mut halves = bytes.splitn(2, |byte| *byte == 0xff);
+    let workstation = acts(halves.next().unwrap_or_default());
+    let mut world = World::dutiful(workstation, VecDeque::new());
+    world.client_module = acts(halves.next().unwrap_or_default());
+    world.dice = lengths.to_vec();
+    world.refusals = (0..5).map(|bit| choice & lengths[2] & (1 << bit) != 0).collect();
+    world.settings.message = if choice & 1 == 0 { 0 } else { 40 };
+    world.settings.middleware_header = choice & 2 != 0;
+    world.settings.delivery_receipts = choice & 4 != 0;
+    world.settings.read_receipts = choice & 8 != 0;
+    world
+}
+
+fn acts(bytes: &[u8]) -> VecDeque<Act> {
+    let piece = |piece: &[u8]| match piece {
+        [0xfd, b'c', ..] => Act::End(PeerEof::Clean),
+        [0xfd, b'x', ..] => Act::End(PeerEof::Cut),
+        [0xfd, b'd', ..] => Act::StopReading,
+        [0xfd, ..] => Act::Sleep,
+        bytes => Act::Send(bytes[..bytes.len().min(4096)].to_vec()),
+    };
+    bytes.split(|byte| *byte == 0xfe).map(piece).collect()
 }
 
 /// Any command is read or refused.
