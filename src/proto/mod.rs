@@ -15,6 +15,7 @@ mod inbox;
 pub mod line;
 pub mod pop3;
 pub mod refusal;
+pub mod relay;
 pub mod sasl;
 pub mod smtp;
 
