@@ -1,4 +1,4 @@
-//! Answers of a POP3 server to the commands behind the login, as they stream by.
+//! Answers of a POP3 server to the commands after the login, while they are forwarded.
 
 use memchr::memchr;
 
@@ -9,8 +9,8 @@ use crate::proto::error::Excerpt;
 use crate::proto::header::HeaderReader;
 use crate::proto::line::{Framed, next_line};
 
-/// What is read of a message that passes: the service, and what the client module found out when it
-/// decrypted and verified.
+/// The fields that are read of a message: the service, and what the client module found out when it
+/// decrypted the message and verified its signature.
 pub const HEADER_FIELDS: &[&str] = &[
     "X-KIM-Dienstkennung",
     "X-KIM-DecryptionResult",
@@ -19,12 +19,12 @@ pub const HEADER_FIELDS: &[&str] = &[
     "Subject",
 ];
 
-/// Octets of a status line; RFC 1939 section 3 asks for 512.
+/// How many bytes a status line may have; RFC 1939 section 3 allows a server 512.
 const STATUS: usize = 8 << 10;
-/// Octets of it that are kept.
+/// How many bytes of it are kept.
 const SHOWN: usize = 512;
 
-/// Finds the end of an answer, and reads what there is to know of it. The bytes go on as they came.
+/// Finds the end of an answer and reads what is needed of it. Its bytes are forwarded as they came.
 #[derive(Clone, Debug)]
 pub struct AnswerScan {
     is_multi_line: bool,
@@ -41,14 +41,14 @@ pub struct AnswerScan {
 /// What one scan found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scan {
-    /// So many of these octets belong to the answer.
+    /// How many bytes of the piece belong to the answer.
     pub forward: usize,
-    /// The answer is complete; what follows it was not asked for.
+    /// The answer is complete. Bytes after it are unasked.
     pub done: bool,
 }
 
 impl AnswerScan {
-    /// For the answer to this command; of a message, so many octets of its header are read.
+    /// For the answer to this command. Of a message's header block `header_limit` bytes are read.
     pub fn new(command: &Command, header_limit: usize) -> Self {
         let is_message = matches!(command, Command::Retr(_) | Command::Top(..));
         Self {
@@ -63,7 +63,11 @@ impl AnswerScan {
         }
     }
 
-    /// Reads on. The beginning of a status line may be forwarded before its end is here.
+    /// Reads the next piece. The beginning of a status line may be forwarded before its end has come.
+    ///
+    /// # Errors
+    ///
+    /// The status line is not one of POP3, or too long.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Scan, ProtocolError> {
         let mut forward = 0;
         if self.is_ok.is_none() {
@@ -75,28 +79,28 @@ impl AnswerScan {
         Ok(Scan { forward, done: self.is_done })
     }
 
-    /// `+OK` or not, as soon as the status line is complete.
+    /// Whether the answer is `+OK`; `None` until the status line is complete.
     pub fn is_ok(&self) -> Option<bool> {
         self.is_ok
     }
 
-    /// The status line without CRLF, its first 512 octets, as soon as it is complete.
+    /// The first 512 bytes of the status line without CRLF; empty until it is complete.
     pub fn status_line(&self) -> &str {
         &self.status_line
     }
 
-    /// Whether anything has come behind the status line.
+    /// Whether anything has come after the status line.
     pub fn body_started(&self) -> bool {
         self.body > 0
     }
 
-    /// Octets on the wire between the status line and the final dot line. Before the answer is
-    /// done, what has come so far.
+    /// How many bytes came on the wire between the status line and the line with the final dot. While
+    /// the answer is not complete: how many came so far.
     pub fn body_bytes(&self) -> u64 {
         if self.is_done { self.body.saturating_sub(END.len() as u64) } else { self.body }
     }
 
-    /// Of a message (RETR, TOP): the [`HEADER_FIELDS`] as far as they have passed.
+    /// The [`HEADER_FIELDS`] of a message (RETR, TOP) that have come so far; `None` for other answers.
     pub fn header(&self) -> Option<&HeaderReader> {
         self.header.as_ref()
     }
@@ -104,7 +108,7 @@ impl AnswerScan {
     fn scan_status(&mut self, bytes: &[u8]) -> Result<usize, ProtocolError> {
         let come = self.status.len();
         let end = memchr(b'\n', bytes).map_or(bytes.len(), |feed| feed + 1);
-        // One octet beyond the limit is enough to know.
+        // One byte beyond the limit is enough to know that the line is too long.
         self.status.extend_from_slice(&bytes[..end.min(STATUS + 1 - come)]);
         let line = match next_line(&self.status, STATUS) {
             Framed::Incomplete => return Ok(end),
@@ -198,7 +202,7 @@ mod tests {
 
     #[test]
     fn an_answer_ends_where_its_command_says() {
-        // Command, answer, octets that belong to it, octets of its body.
+        // Command, answer, bytes that belong to it, bytes of its body.
         let table: [(Command, &[u8], usize, u64); 10] = [
             (Command::Stat, b"+OK 1 2\r\n", 9, 0),
             (Command::Stat, b"+OK\r\n+OK\r\n", 5, 0),
