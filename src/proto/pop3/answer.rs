@@ -1,4 +1,4 @@
-//! Answers of a POP3 server to the commands behind the login, as they stream by.
+//! Answers of a POP3 server to the commands after the login, while they are forwarded.
 
 use super::Command;
 use crate::proto::ProtocolError;
@@ -7,8 +7,8 @@ use crate::proto::error::Excerpt;
 use crate::proto::header::HeaderReader;
 use crate::proto::line::{Framed, next_line};
 
-/// What is read of a message that passes: the service, and what the client module found out when it
-/// decrypted and verified.
+/// The fields that are read of a message: the service, and what the client module found out when it
+/// decrypted the message and verified its signature.
 pub const HEADER_FIELDS: &[&str] = &[
     "X-KIM-Dienstkennung",
     "X-KIM-DecryptionResult",
@@ -17,10 +17,10 @@ pub const HEADER_FIELDS: &[&str] = &[
     "Subject",
 ];
 
-/// Octets of a status line; RFC 1939 section 3 asks for 512.
+/// How many bytes a status line may have; RFC 1939 section 3 allows a server 512.
 const STATUS: usize = 8 << 10;
 
-/// Finds the end of an answer, and reads what there is to know of it. The bytes go on as they came.
+/// Finds the end of an answer and reads what is needed of it. Its bytes are forwarded as they came.
 #[derive(Clone, Debug)]
 pub struct AnswerScan {
     is_multi_line: bool,
@@ -34,14 +34,14 @@ pub struct AnswerScan {
 /// What one scan found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scan {
-    /// So many of these octets belong to the answer.
+    /// How many bytes of the piece belong to the answer.
     pub forward: usize,
-    /// The answer is complete; what follows it was not asked for.
+    /// The answer is complete. Bytes after it are unasked.
     pub done: bool,
 }
 
 impl AnswerScan {
-    /// For the answer to this command; of a message, so many octets of its header are read.
+    /// For the answer to this command. Of a message's header block `header_limit` bytes are read.
     pub fn new(command: &Command, header_limit: usize) -> Self {
         let is_message = matches!(command, Command::Retr(_) | Command::Top(..));
         Self {
@@ -54,8 +54,12 @@ impl AnswerScan {
         }
     }
 
-    /// Reads on. What is not to be forwarded yet has to be offered again, with more: a status line
-    /// goes on as a whole, so that nothing goes on of what is no answer.
+    /// Reads the next piece. Bytes that are not to be forwarded yet are offered again, with more after
+    /// them: a status line is forwarded as a whole, so no part of something else is.
+    ///
+    /// # Errors
+    ///
+    /// The status line is not one of POP3, or too long.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Scan, ProtocolError> {
         let mut forward = 0;
         if self.is_ok.is_none() {
@@ -67,23 +71,23 @@ impl AnswerScan {
         Ok(Scan { forward, done: self.is_done })
     }
 
-    /// `+OK` or not, as soon as the status line is complete.
+    /// Whether the answer is `+OK`; `None` until the status line is complete.
     pub fn is_ok(&self) -> Option<bool> {
         self.is_ok
     }
 
-    /// Whether anything has come behind the status line.
+    /// Whether anything has come after the status line.
     pub fn body_started(&self) -> bool {
         self.body > 0
     }
 
-    /// Octets on the wire between the status line and the final dot line. Before the answer is
-    /// done, what has come so far.
+    /// How many bytes came on the wire between the status line and the line with the final dot. While
+    /// the answer is not complete: how many came so far.
     pub fn body_bytes(&self) -> u64 {
         if self.is_done { self.body.saturating_sub(END.len() as u64) } else { self.body }
     }
 
-    /// Of a message (RETR, TOP): the [`HEADER_FIELDS`] as far as they have passed.
+    /// The [`HEADER_FIELDS`] of a message (RETR, TOP) that have come so far; `None` for other answers.
     pub fn header(&self) -> Option<&HeaderReader> {
         self.header.as_ref()
     }
@@ -179,7 +183,7 @@ mod tests {
 
     #[test]
     fn an_answer_ends_where_its_command_says() {
-        // Command, answer, octets that belong to it, octets of its body.
+        // Command, answer, bytes that belong to it, bytes of its body.
         let table: [(Command, &[u8], usize, u64); 10] = [
             (Command::Stat, b"+OK 1 2\r\n", 9, 0),
             (Command::Stat, b"+OK\r\n+OK\r\n", 5, 0),
