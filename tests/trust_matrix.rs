@@ -16,6 +16,7 @@ use kimgate::words::Language;
 use pki::{Made, Pki, Recipe, Server};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 const TABLE: &str = include_str!("trust_matrix.txt");
 
@@ -134,8 +135,10 @@ async fn verdict(
         return tls.judge(&[CertificateDer::from(made.der.clone())], UnixTime::now());
     };
     let stream = TcpStream::connect(server.address).await.unwrap();
-    match tls.connector().connect(tls.server_name(), stream).await {
-        Ok(stream) => Verdict::clone(&tls.verdict(stream.get_ref().1)),
+    match TlsConnector::from(tls.client_config()).connect(tls.server_name(), stream).await {
+        Ok(stream) => {
+            Verdict::clone(&tls.verdict(stream.get_ref().1.peer_certificates().unwrap_or_default()))
+        }
         Err(error) => verdict_of(&error).unwrap_or_else(|| panic!("{host}: {error}")),
     }
 }

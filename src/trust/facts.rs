@@ -72,8 +72,8 @@ impl CertificateFacts {
     }
 }
 
-/// When the first of these certificates ends.
-pub(super) fn soonest(certificates: &[CertificateDer<'_>]) -> Option<OffsetDateTime> {
+/// When the first of these certificates expires.
+pub(super) fn first_expiry(certificates: &[CertificateDer<'_>]) -> Option<OffsetDateTime> {
     let read = certificates.iter().filter_map(|der| Certificate::parse(der));
     read.map(|certificate| certificate.not_after()).min()
 }

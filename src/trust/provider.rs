@@ -19,7 +19,7 @@ pub(super) fn for_client_modules() -> Arc<CryptoProvider> {
         #[cfg_attr(not(feature = "brainpool"), expect(unused_mut))]
         let mut provider = aws_lc_rs::default_provider();
         #[cfg(feature = "brainpool")]
-        super::brainpool::add_to(&mut provider);
+        super::client_modules::brainpool::add_to(&mut provider);
         Arc::new(provider)
     });
     PROVIDER.clone()

@@ -11,11 +11,11 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, Error, KeyUsage};
 use x509_parser::x509::X509Version;
 
+use super::super::config::Pin;
+use super::super::facts::CertificateFacts;
+use super::super::x509::{Certificate, Key, fingerprint};
 use super::class::Class;
-use super::config::Pin;
-use super::facts::CertificateFacts;
 use super::verdict::Verdict;
-use super::x509::{Certificate, Key, fingerprint};
 
 /// RSA keys below this are refused.
 const RSA_BITS: usize = 2048;

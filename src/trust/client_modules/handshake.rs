@@ -5,9 +5,10 @@ use std::io::ErrorKind;
 use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
+use super::super::tls_error;
 use super::class::Class;
 use super::verdict::Verdict;
-use super::verifier::Refused;
+use super::verifier::RefusedChain;
 
 /// The verdict on a failed handshake: that on the certificate, or what the handshake itself
 /// shows; `None` where the error has nothing to do with TLS, as a timeout.
@@ -33,11 +34,7 @@ pub fn looks_like_tls(first: &[u8]) -> bool {
     matches!(first, [0x14..=0x17, 0x03, 0x00..=0x04, ..])
 }
 
-pub(super) fn tls_error(error: &std::io::Error) -> Option<&Error> {
-    error.get_ref()?.downcast_ref()
-}
-
-fn refused(error: &std::io::Error) -> Option<&Refused> {
+fn refused(error: &std::io::Error) -> Option<&RefusedChain> {
     if let Error::InvalidCertificate(CertificateError::Other(other)) = tls_error(error)? {
         other.0.downcast_ref()
     } else {

@@ -1,8 +1,8 @@
 //! brainpoolP256r1 and P384r1 (RFC 5639, RFC 7027, RFC 8734): checking signatures and ephemeral
 //! Diffie-Hellman, so that client modules with certificates on these curves can be reached.
 //!
-//! aws-lc-rs has none of it. The curves are RustCrypto's, which nobody audited: nothing secret of
-//! long life passes through here. Signing, that is, a brainpool certificate of our own, is left
+//! aws-lc-rs has none of it. The curves are RustCrypto's, which have had no audit, so no long-lived
+//! secret passes through here. Signing, which a brainpool certificate of our own would need, is left
 //! out.
 
 use std::fmt;
@@ -28,8 +28,8 @@ use zeroize::Zeroizing;
 /// A rustls scheme and those that may verify it.
 type Mapping = (SignatureScheme, &'static [&'static dyn Verification]);
 
-/// Adds the curves behind everything that the provider has already.
-pub(super) fn add_to(provider: &mut CryptoProvider) {
+/// Adds the curves at the end of what the provider has already, so that they are chosen last.
+pub(in crate::trust) fn add_to(provider: &mut CryptoProvider) {
     provider.kx_groups.extend([
         &P256_TLS12 as &dyn SupportedKxGroup,
         &P256_TLS13,

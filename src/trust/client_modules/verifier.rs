@@ -10,16 +10,16 @@ use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 
+use super::super::x509::{Certificate, digest_of};
 use super::judge::{Judge, unix_seconds};
 use super::verdict::Verdict;
-use super::x509::{Certificate, digest_of};
 
 /// Verdicts kept; a client module has one certificate, and a new one once a year.
 const KEPT: usize = 16;
 
 /// Judges the certificate; the handshake's signature is always checked, whatever is tolerated.
 #[derive(Debug)]
-pub(super) struct Verifier {
+pub(super) struct JudgingVerifier {
     judge: Judge,
     name: ServerName<'static>,
     /// By a digest of the whole chain: a verdict depends on nothing else but the time, and each
@@ -35,7 +35,7 @@ struct Kept {
     holds: RangeInclusive<i64>,
 }
 
-impl Verifier {
+impl JudgingVerifier {
     pub(super) fn new(judge: Judge, name: ServerName<'static>) -> Self {
         Self { judge, name, accepted: Mutex::new(HashMap::new()) }
     }
@@ -86,7 +86,7 @@ fn validity(chain: &[CertificateDer<'_>]) -> Option<RangeInclusive<i64>> {
     Some(from..=to)
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for JudgingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -101,7 +101,7 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         let chain = chain.into_iter().map(CertificateDer::into_owned).collect();
-        let refused = Refused { verdict: Verdict::clone(&verdict), chain };
+        let refused = RefusedChain { verdict: Verdict::clone(&verdict), chain };
         Err(CertificateError::Other(OtherError(Arc::new(refused))).into())
     }
 
@@ -131,18 +131,18 @@ impl ServerCertVerifier for Verifier {
 
 /// The error that carries a refused certificate through rustls.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct RefusedChain {
     pub(super) verdict: Verdict,
     pub(super) chain: Vec<CertificateDer<'static>>,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RefusedChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "certificate refused: {}", self.verdict.class)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for RefusedChain {}
 
 #[cfg(test)]
 mod tests {
@@ -151,11 +151,11 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
     use rustls::RootCertStore;
 
+    use super::super::Class;
     use super::*;
-    use crate::trust::class::Class;
     use crate::trust::provider::for_client_modules;
 
-    fn verifier() -> Verifier {
+    fn verifier() -> JudgingVerifier {
         let judge = Judge {
             roots: RootCertStore::empty(),
             listed: vec![],
@@ -164,7 +164,7 @@ mod tests {
             ignore_name_mismatch: false,
             algorithms: for_client_modules().signature_verification_algorithms,
         };
-        Verifier::new(judge, "kim.local".try_into().unwrap())
+        JudgingVerifier::new(judge, "kim.local".try_into().unwrap())
     }
 
     fn self_signed(until: i32) -> CertificateDer<'static> {

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 use x509_parser::der_parser::asn1_rs::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
-use super::printable::printable;
+use super::super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
+use super::super::printable::printable;
 
 /// A list, and what is to know about it.
 pub(super) struct RevocationList {
@@ -75,8 +75,8 @@ impl RevocationList {
 mod tests {
     use time::Duration;
 
-    use super::super::Authority;
     use super::*;
+    use crate::trust::Authority;
 
     #[test]
     fn a_list_that_is_overdue_is_warned_of_and_still_counts() {

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::keep::write;
+use super::super::keep::write;
 use super::verdict::Verdict;
 
 /// In the state folder; JSON, by `host:port`.
@@ -120,9 +120,9 @@ fn save(file: &Path, known: &BTreeMap<String, KnownCertificate>) -> io::Result<(
 #[cfg(test)]
 mod tests {
     use super::super::Class;
-    use super::super::authority::self_signed;
-    use super::super::facts::CertificateFacts;
     use super::*;
+    use crate::trust::CertificateFacts;
+    use crate::trust::authority::self_signed;
     use crate::words::Language;
 
     fn shown(accepted: bool) -> Verdict {

@@ -4,10 +4,10 @@ use time::OffsetDateTime;
 
 use crate::words::Language;
 
+use super::super::facts::CertificateFacts;
+use super::super::printable::ascii;
 use super::class::Class;
-use super::facts::CertificateFacts;
 use super::phrases::{accepted_advice, finding, refused_advice};
-use super::printable::ascii;
 
 /// What was found about a client module's TLS, and whether the configuration accepts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
