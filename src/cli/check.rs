@@ -125,7 +125,7 @@ fn material(loaded: &Loaded) -> Vec<Finding> {
             None if identity.is_none() => vec!["gateway", "name"],
             None => vec!["tls"],
         };
-        told(loaded, key, ListenerTls::check(tls), &mut findings);
+        add_outcome(loaded, key, ListenerTls::check(tls), &mut findings);
     }
     for (name, module) in &config.client_modules {
         if module.security == Security::None {
@@ -149,13 +149,13 @@ fn material(loaded: &Loaded) -> Vec<Finding> {
             [&["client_modules", name.as_str()], below].concat()
         };
         let outcome = UpstreamTls::load(trust, &module.host);
-        told(loaded, key, outcome.map(|tls| tls.warnings().to_vec()), &mut findings);
+        add_outcome(loaded, key, outcome.map(|tls| tls.warnings().to_vec()), &mut findings);
     }
     findings
 }
 
-/// What loading said, as findings under the keys of the files.
-fn told<'a>(
+/// What loading found, as findings under the keys of the files.
+fn add_outcome<'a>(
     loaded: &Loaded,
     key: impl Fn(&Path) -> Vec<&'a str>,
     outcome: Result<Vec<MaterialWarning>, MaterialError>,
@@ -163,15 +163,13 @@ fn told<'a>(
 ) {
     match outcome {
         Err(error) => {
-            let text = error.problem.to_string();
-            let (problem, remedy) = text.split_once("; ").unwrap_or((&text, ""));
-            let problem = format!("{}: {problem}", error.path.display());
-            let key = key(&error.path);
+            let problem = format!("{}: {}", error.path.display(), error.problem);
+            let (key, remedy) = (key(&error.path), error.problem.remedy());
             findings.push(loaded.finding(Severity::Error, &key, problem, remedy));
         }
         Ok(warnings) => findings.extend(warnings.into_iter().map(|warning| {
             let key = key(&warning.path);
-            loaded.finding(Severity::Warning, &key, warning.text, "")
+            loaded.finding(Severity::Warning, &key, warning.problem, warning.remedy)
         })),
     }
 }

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::finding::{Key, Report, quoted};
 use super::settings::{self, Settings};
+use super::values::ValueError;
 use super::{Config, rules};
 use crate::kim::Account;
 use crate::observe::{AuditConfig, KnownNames, LogConfig, LogFormat, LogLevel, ObserveConfig};
@@ -59,12 +60,12 @@ impl Surroundings {
 
 /// A network, or an address as the network of itself alone, without the detour that IPv4 takes
 /// through IPv6.
-pub(super) fn network(text: &str) -> Result<IpNet, (String, String)> {
+pub(super) fn network(text: &str) -> Result<IpNet, ValueError> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address.to_canonical()));
     }
     text.parse::<IpNet>().map_err(|_| {
-        let remedy = match text.rsplit_once(':') {
+        let remedy: String = match text.rsplit_once(':') {
             Some((address, port))
                 if port.parse::<u16>().is_ok() && address.parse::<IpAddr>().is_ok() =>
             {
@@ -72,7 +73,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, (String, String)> {
             }
             _ => "write \"192.168.0.31\" or \"192.168.0.0/24\"; names are not looked up".into(),
         };
-        (format!("{} is neither an address nor a network", quoted(text)), remedy)
+        ValueError::new(format!("{} is neither an address nor a network", quoted(text)), remedy)
     })
 }
 
@@ -81,13 +82,13 @@ pub(super) fn each<T>(
     list: &[String],
     key: &Key,
     report: &mut Report<'_>,
-    read: impl Fn(&str) -> Result<T, (String, String)>,
+    read: impl Fn(&str) -> Result<T, ValueError>,
 ) -> Vec<T> {
     let mut good = Vec::with_capacity(list.len());
     for (index, text) in list.iter().enumerate() {
         match read(text) {
             Ok(value) => good.push(value),
-            Err((problem, remedy)) => report.error(&key.element(index), problem, remedy),
+            Err(error) => report.error(&key.element(index), error.problem, error.remedy),
         }
     }
     good
@@ -199,7 +200,7 @@ fn client_module(
     let trust_key = key.join("trust");
     let pins = each(&trust.pins, &trust_key.join("pins"), report, |text| {
         text.parse().map_err(|error: trust::PinError| {
-            (format!("{} is no pin", quoted(text)), error.to_string())
+            ValueError::new(format!("{} is not a pin", quoted(text)), error.remedy())
         })
     });
     let ignore = each(&trust.ignore, &trust_key.join("ignore"), report, ignored);
@@ -227,13 +228,13 @@ enum Ignored {
     NameMismatch,
 }
 
-fn ignored(text: &str) -> Result<Ignored, (String, String)> {
+fn ignored(text: &str) -> Result<Ignored, ValueError> {
     match text {
         "self-signed" => Ok(Ignored::SelfSigned),
         "name-mismatch" => Ok(Ignored::NameMismatch),
-        _ => Err((
-            format!("{} is nothing that can be ignored", quoted(text)),
-            "write \"self-signed\", \"name-mismatch\" or both; for anything else pin the certificate".into(),
+        _ => Err(ValueError::new(
+            format!("{} cannot be ignored", quoted(text)),
+            "write \"self-signed\", \"name-mismatch\" or both; for anything else pin the certificate",
         )),
     }
 }

@@ -19,7 +19,7 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 pub use finding::{Finding, Severity};
-pub use values::{Address, AdminAddress, Size, Time};
+pub use values::{Address, AdminAddress, Size, Time, ValueError};
 
 use crate::observe::{LogConfig, ObserveConfig};
 use crate::policy::Rules;

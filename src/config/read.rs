@@ -8,6 +8,7 @@ use figment::value::{Dict, Value};
 
 use super::finding::{Key, Report, printable, quoted};
 use super::settings::{Settings, every_key};
+use super::values::ValueError;
 
 /// Reads the settings from the merged layers; `raw` holds the environment's values as text.
 pub(super) fn settings(
@@ -108,8 +109,9 @@ fn complain(kind: &Kind, path: &[String], report: &mut Report<'_>) {
             report.unreadable(key, problem, format!("write {}", wanted(expected, found)));
         }
         Kind::Message(message) => {
-            let (problem, remedy) = message.split_once(" — ").unwrap_or((message, ""));
-            report.unreadable(key, printable(problem), printable(remedy));
+            let error = ValueError::from_serde(message)
+                .unwrap_or_else(|| ValueError::new(message, "see config/full.toml"));
+            report.unreadable(key, printable(&error.problem), printable(&error.remedy));
         }
         Kind::InvalidLength(..)
         | Kind::MissingField(_)

@@ -102,7 +102,7 @@ impl<'a> Compiler<'a> {
                 self.problems.add(&key("addresses"), Problem::SameNetwork { network, other });
             }
         }
-        for certificate in self.entries(&key("certificates"), &workstation.certificates, "") {
+        for certificate in self.entries(&key("certificates"), &workstation.certificates, None) {
             let holder = policy.stations_by_certificate.entry(certificate.to_lowercase());
             let holder = holder.or_insert_with(|| Arc::clone(&name));
             if *holder != name {
@@ -110,9 +110,9 @@ impl<'a> Compiler<'a> {
                 self.problems.add(&key("certificates"), Problem::SameCertificate { name, other });
             }
         }
-        let hint = "; to admit logins without a WorkplaceId, leave the list out";
-        let workplaces = self.narrow(&key("workplaces"), &workstation.workplaces, hint);
-        let logins = self.narrow(&key("logins"), &workstation.logins, "");
+        let meant = Some("to admit logins without a WorkplaceId, leave the list out");
+        let workplaces = self.narrow(&key("workplaces"), &workstation.workplaces, meant);
+        let logins = self.narrow(&key("logins"), &workstation.logins, None);
         let table = WorkstationTable {
             id,
             workplaces: workplaces.map(|list| list.iter().map(|text| text[..].into()).collect()),
@@ -126,7 +126,7 @@ impl<'a> Compiler<'a> {
         let key = |list| ["users", name, list];
         let id = membership.id(&Subject::User(name.to_owned())).unwrap_or_default();
         policy.user_names.insert(id, name.into());
-        for certificate in self.entries(&key("certificates"), &user.certificates, "") {
+        for certificate in self.entries(&key("certificates"), &user.certificates, None) {
             policy.users_by_certificate.entry(certificate.to_lowercase()).or_default().push(id);
         }
         for workstation in &user.workstations {
@@ -138,7 +138,7 @@ impl<'a> Compiler<'a> {
                 }
             }
         }
-        for user_id in self.entries(&key("user_ids"), &user.user_ids, "") {
+        for user_id in self.entries(&key("user_ids"), &user.user_ids, None) {
             policy.users_by_user_id.entry(user_id.clone()).or_default().push(id);
         }
     }
@@ -179,10 +179,10 @@ impl<'a> Compiler<'a> {
             None => default_client_module,
         };
         let key = |list| ["accounts", written, "send", list];
-        let null_hint = "; the null sender is written \"<>\"";
-        let senders = self.entries(&key("senders"), &rules.senders, null_hint);
-        let services = self.narrow(&key("services"), &rules.services, "");
-        let recipients = self.narrow(&key("recipients"), &rules.recipients, "");
+        let meant = Some("the null sender is written \"<>\"");
+        let senders = self.entries(&key("senders"), &rules.senders, meant);
+        let services = self.narrow(&key("services"), &rules.services, None);
+        let recipients = self.narrow(&key("recipients"), &rules.recipients, None);
         let mut access = |action: &[&str], rules: &AccessRules| {
             let key = |list| [&["accounts", written], action, &[list]].concat();
             Access {
@@ -226,10 +226,10 @@ impl<'a> Compiler<'a> {
         &mut self,
         key: &[&str],
         list: &'b Option<Vec<String>>,
-        hint: &'static str,
+        meant: Option<&'static str>,
     ) -> Option<&'b [String]> {
         let list = list.as_ref().filter(|list| !list.is_empty())?;
-        Some(self.entries(key, list, hint))
+        Some(self.entries(key, list, meant))
     }
 
     /// The list, once it is known to have no empty entry.
@@ -237,10 +237,10 @@ impl<'a> Compiler<'a> {
         &mut self,
         key: &[&str],
         list: &'b [String],
-        hint: &'static str,
+        meant: Option<&'static str>,
     ) -> &'b [String] {
         if list.iter().any(String::is_empty) {
-            self.problems.add(key, Problem::EmptyEntry { hint });
+            self.problems.add(key, Problem::EmptyEntry { meant });
         }
         list
     }

@@ -10,7 +10,7 @@ use super::facts::Facts;
 use super::membership::{Id, Membership};
 use super::networks::Networks;
 use super::rules::{Mode, Otherwise};
-use super::trace::{Trace, Untold};
+use super::trace::{NoTrace, Trace};
 use super::{Denial, Permit, Rule};
 use crate::kim::{Account, Login};
 use crate::words::{Action, Protocol, Reason};
@@ -101,7 +101,7 @@ impl Policy {
     /// Decides about a login. While refusals are only recorded the answer is always a permit.
     pub fn decide(&self, request: &Request<'_>) -> Result<Permit, Denial> {
         let facts = self.facts(request);
-        match (self.judge_login(&facts, &mut Untold), self.mode) {
+        match (self.judge_login(&facts, &mut NoTrace), self.mode) {
             (Ok(rule), _) => Ok(self.permit(facts, rule, None)),
             (Err(denial), Mode::Enforce) => Err(denial),
             (Err(denial), Mode::Observe) => {
@@ -118,7 +118,7 @@ impl Policy {
             users: self.names(&facts.users),
             rule,
             would_deny,
-            delete: judge_delete(&facts, &mut Untold).err(),
+            delete: judge_delete(&facts, &mut NoTrace).err(),
         }
     }
 

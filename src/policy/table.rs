@@ -408,21 +408,21 @@ fn every_problem_is_named_at_once_with_its_key() {
          one of the two must change",
         "workstations.PC2.certificates: certificate \"PC1.praxis.local\" belongs to workstation \
          \"PC1\" already; one must change",
-        "workstations.PC2.workplaces: an empty entry matches nothing: take it out; to admit logins \
+        "workstations.PC2.workplaces: an empty entry matches nothing; take it out; to admit logins \
          without a WorkplaceId, leave the list out",
         "users.anna.workstations: nobody is called \"workstation:PC9\"; did you mean \"PC2\"?",
-        "users.anna.user_ids: an empty entry matches nothing: take it out",
+        "users.anna.user_ids: an empty entry matches nothing; take it out",
         "accounts.\"Prx@praxis.kim.telematik\".client_module: there is no client module \
          \"hauptt\"; did you mean \"haupt\"?",
-        "accounts.\"Prx@praxis.kim.telematik\".send.senders: an empty entry matches nothing: take \
+        "accounts.\"Prx@praxis.kim.telematik\".send.senders: an empty entry matches nothing; take \
          it out; the null sender is written \"<>\"",
         "accounts.\"Prx@praxis.kim.telematik\".receive.allow: nobody is called \"group:rezepton\"; \
          did you mean \"rezeption\"?",
         "accounts.\"Prx@praxis.kim.telematik\".receive.allow: nobody is called \
-         \"department:zzz\"",
+         \"department:zzz\"; correct the name, or add a table with it",
         "accounts.\"prx@PRAXIS.kim.telematik\": this is the same account as \
          \"Prx@praxis.kim.telematik\": case does not count; merge the two",
-        "accounts.\"x@y#1\": no login can name this account: write the mail address alone, \
+        "accounts.\"x@y#1\": no login can name this account; write the mail address alone, \
          without \"#\", blanks around it or control characters",
     ];
     assert_eq!(told, expected);

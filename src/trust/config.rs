@@ -38,12 +38,17 @@ pub struct Identity {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pin(pub [u8; 32]);
 
-/// What is wrong with a pin's text.
+/// A text that is not a pin.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a pin is written \"sha256:\" and 64 hexadecimal digits; `kimgate trust HOST:PORT` shows it"
-)]
+#[error("not a pin; {}", self.remedy())]
 pub struct PinError;
+
+impl PinError {
+    /// What to write instead.
+    pub fn remedy(&self) -> &'static str {
+        "a pin is written \"sha256:\" and 64 hexadecimal digits; `kimgate trust HOST:PORT` shows it"
+    }
+}
 
 impl FromStr for Pin {
     type Err = PinError;

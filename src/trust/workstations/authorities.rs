@@ -65,11 +65,12 @@ impl Authorities {
         let authorities = self.roots.iter().filter_map(|der| CertificateFacts::read(der));
         for authority in authorities {
             if !self.lists.iter().any(|list| list.issuer == authority.subject) {
-                let text = format!(
+                let problem = format!(
                     "no list in client_crl is by {}, so every certificate that it signed is refused",
                     authority.subject
                 );
-                warnings.push(MaterialWarning { path: path.to_owned(), text });
+                let remedy = "add its revocation list to client_crl".into();
+                warnings.push(MaterialWarning { path: path.to_owned(), problem, remedy });
             }
         }
     }

@@ -48,13 +48,14 @@ impl RevocationList {
             if let Some(due) = list.next_update
                 && due < now
             {
-                let text = format!(
-                    "the revocation list of {} should have been replaced on {}; what it revokes \
+                let problem = format!(
+                    "the revocation list of {} should have been replaced on {}: what it revokes \
                      stays revoked, what was revoked since is not known here",
                     list.issuer,
                     due.date()
                 );
-                warnings.push(MaterialWarning { path: path.to_owned(), text });
+                let remedy = "fetch the new list".into();
+                warnings.push(MaterialWarning { path: path.to_owned(), problem, remedy });
             }
         }
         Ok(lists)
