@@ -62,12 +62,12 @@ pub(super) fn refuse(screen: &mut Screen, findings: &[Finding]) -> Failure {
     Failure::error("the configuration cannot be used; nothing was started")
 }
 
-/// The findings with those of the certificates and keys, loaded as `run` would load them; and
-/// whether it could.
+/// All findings, with those of the certificates and keys, which are loaded as `run` would load them;
+/// and whether the configuration can be used.
 fn with_material(loaded: &Loaded) -> (bool, Vec<Finding>) {
     let mut findings = loaded.warnings.clone();
     for finding in exposed(loaded).into_iter().chain(material(loaded)) {
-        // The configuration's own look at a file has found the same, in its own words.
+        // `config` has already warned about this file in its own words.
         let is_known =
             |known: &Finding| (&known.key, known.severity) == (&finding.key, Severity::Warning);
         if finding.severity == Severity::Error || !findings.iter().any(is_known) {
@@ -121,7 +121,7 @@ fn material(loaded: &Loaded) -> Vec<Finding> {
         let key = |path: &Path| match keys.iter().find(|(_, file)| *file == Some(path)) {
             Some((key, _)) => vec!["tls", key],
             None if tls.client_crl.iter().any(|file| file == path) => vec!["tls", "client_crl"],
-            // No file of theirs: the name that a certificate is made for.
+            // Not a file: the name that a certificate is made for.
             None if identity.is_none() => vec!["gateway", "name"],
             None => vec!["tls"],
         };

@@ -1,8 +1,7 @@
-//! What was written becomes what the program needs: addresses, paths, rules.
+//! Turns what was written into what the program needs: addresses, paths, rules.
 //!
-//! Everything that was left out has its default here, and nothing is optional that the program
-//! cannot do without. What cannot be read, or is missing, is reported here; whether the rest is wise
-//! is `lint`'s business.
+//! Whatever was left out gets its default here, and nothing that the program needs stays optional.
+//! What cannot be read, or is missing, is reported here; `lint` judges the rest.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -41,13 +40,13 @@ pub(super) fn config(
     })
 }
 
-/// What the file does not say by itself.
+/// What is known besides the text of the file.
 pub(super) struct Surroundings {
     /// The file.
     pub(super) source: PathBuf,
     /// The machine's name.
     pub(super) host_name: String,
-    /// Of what was written.
+    /// The hash of what was written.
     pub(super) hash: String,
 }
 
@@ -58,8 +57,8 @@ impl Surroundings {
     }
 }
 
-/// A network, or an address as the network of itself alone, without the detour that IPv4 takes
-/// through IPv6.
+/// A network, or an address as the network of itself alone. An IPv4 address mapped into IPv6
+/// becomes the IPv4 address.
 pub(super) fn network(text: &str) -> Result<IpNet, ValueError> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address.to_canonical()));
@@ -253,14 +252,14 @@ fn identity(
 
 fn limits(written: &settings::Limits) -> gateway::Limits {
     // Sizes have passed their bounds, which are far below what a machine word holds.
-    let octets = |size: super::values::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+    let bytes = |size: super::values::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     gateway::Limits {
         connections: count(written.connections),
         connections_per_workstation: count(written.connections_per_workstation),
-        login_line: octets(written.login_line),
-        command_line: octets(written.command_line),
-        header: octets(written.header),
+        login_line: bytes(written.login_line),
+        command_line: bytes(written.command_line),
+        header: bytes(written.header),
         message: written.message.0,
         login_timeout: written.login_timeout.0,
         idle_timeout: written.idle_timeout.0,

@@ -1,4 +1,4 @@
-//! The part of the settings that is about permissions, as `policy` wants it.
+//! Turns the settings about permissions into the rules of `policy`.
 
 use super::build::{each, network};
 use super::finding::{Key, Report};
@@ -8,7 +8,7 @@ use crate::policy::{
     AccessRules, AccountRules, Policy, RuleError, Rules, Subject, SubjectError, User, Workstation,
 };
 
-/// Builds the rules and lets `policy` check what holds between them.
+/// Builds the rules and reports what `policy` finds wrong with them as a whole.
 pub(super) fn rules(settings: &Settings, report: &mut Report<'_>) -> Rules {
     let rules = Rules {
         mode: settings.policy.mode,
@@ -81,7 +81,7 @@ fn access(allow: &[String], deny: &[String], key: &Key, report: &mut Report<'_>)
     }
 }
 
-/// An entry that cannot be read stands for nobody, and the configuration is refused for it.
+/// An entry that cannot be read is left out, and the configuration is refused because of it.
 fn subjects(list: &[String], key: &Key, report: &mut Report<'_>) -> Vec<Subject> {
     each(list, key, report, |text| {
         text.parse()
@@ -89,7 +89,7 @@ fn subjects(list: &[String], key: &Key, report: &mut Report<'_>) -> Vec<Subject>
     })
 }
 
-/// An empty list restricts nothing, as an absent one: the same as with `allow`.
+/// An empty list restricts nothing, like an absent one; `allow` works the same way.
 fn restriction(list: &[String]) -> Option<Vec<String>> {
     (!list.is_empty()).then(|| list.to_vec())
 }

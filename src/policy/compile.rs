@@ -1,4 +1,4 @@
-//! From rules as written to tables that answer fast, or to every problem at once.
+//! Turns rules as written into tables that answer fast, or into a list of every problem.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,11 @@ use crate::kim::Account;
 const NULL_SENDER: &str = "<>";
 
 impl Policy {
-    /// Makes tables of the rules, or names every problem at once.
+    /// Turns the rules into tables.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the rules, each with its key.
     pub fn compile(rules: Rules) -> Result<Policy, Vec<RuleError>> {
         let mut compiler = Compiler { problems: Problems::default(), rules: &rules };
         let mut membership = compiler.membership();
@@ -143,7 +147,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// The account's name; `spellings` holds the ones before it as they were written.
+    /// The account's name; `spellings` has the earlier accounts as they were written.
     fn account_key(
         &mut self,
         written: &'a str,
@@ -221,7 +225,7 @@ impl<'a> Compiler<'a> {
         Membership::list(ids)
     }
 
-    /// A list that narrows something down; an empty one does not.
+    /// A list that restricts something; `None` where it is empty or absent and restricts nothing.
     fn narrow<'b>(
         &mut self,
         key: &[&str],
@@ -232,7 +236,7 @@ impl<'a> Compiler<'a> {
         Some(self.entries(key, list, meant))
     }
 
-    /// The list, once it is known to have no empty entry.
+    /// The list; an empty entry in it is a problem.
     fn entries<'b>(
         &mut self,
         key: &[&str],
@@ -260,7 +264,7 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Where the members of a group or department stand.
+/// The key of the members of a group or department.
 fn members_key(container: &Subject) -> Vec<&str> {
     match container {
         Subject::Group(name) => vec!["groups", name, "members"],
@@ -269,7 +273,7 @@ fn members_key(container: &Subject) -> Vec<&str> {
     }
 }
 
-/// The name that is most like this one, if one is like it at all.
+/// The most similar name, if one is similar enough.
 fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a String>) -> Option<String> {
     let name = name.to_lowercase();
     let likeness = |other: &String| strsim::jaro_winkler(&name, &other.to_lowercase());

@@ -22,7 +22,7 @@ pub struct RuleError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// A list names a subject that no section describes.
-    #[error("nobody is called \"{subject}\"")]
+    #[error("\"{subject}\" does not exist")]
     UnknownSubject {
         /// As it was written.
         subject: Subject,
@@ -116,8 +116,8 @@ impl Problems {
         self.0.push(RuleError { key: key.iter().map(|key| (*key).to_owned()).collect(), problem });
     }
 
-    /// Whether there are so many that similar names are no longer looked for: that takes time, and a
-    /// list this long is not read name by name.
+    /// Whether there are so many that similar names are no longer looked for: that takes time, and
+    /// a list this long is not read name by name.
     pub(super) fn are_many(&self) -> bool {
         self.0.len() >= 100
     }

@@ -1,4 +1,4 @@
-//! Who a rule speaks of, as it is written in lists.
+//! The subjects of rules, as they are written in lists.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// One entry of an `allow`, `deny` or `members` list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
-    /// `*`: everybody.
+    /// `*`: every session.
     Any,
     /// `workstation:NAME`.
     Workstation(String),

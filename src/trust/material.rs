@@ -107,7 +107,7 @@ impl MaterialProblem {
                  `openssl pkey -in OLD -out NEW` and make the file readable for kimgate alone"
             }
             Self::KeyMismatch(_) => "name the key that the certificate was issued for",
-            Self::UnusableKey => "use RSA from 2048 bits, P-256, P-384 or Ed25519",
+            Self::UnusableKey => "use RSA of at least 2048 bits, P-256, P-384 or Ed25519",
             Self::NoClientCa => "name the PEM file of the authority that signs them",
             Self::NoRevocationList => {
                 "name a PEM file with a line -----BEGIN X509 CRL-----, or a list in DER"
@@ -190,7 +190,7 @@ pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Materia
     })
 }
 
-/// What rustls says about a key that it was given with a chain.
+/// The problem behind the error of rustls about a key and its chain.
 #[expect(clippy::wildcard_enum_match_arm, reason = "rustls adds errors at will")]
 pub(super) fn key_error(identity: &Identity, error: rustls::Error) -> MaterialError {
     let problem = match error {
@@ -214,7 +214,10 @@ pub(super) fn warn_about_dates(
     let (state, remedy) = if now > facts.not_after {
         (format!("expired on {}", facts.not_after.date()), "have it renewed")
     } else if now < facts.not_before {
-        (format!("is not valid before {}", facts.not_before.date()), "check the time here")
+        (
+            format!("is not valid before {}", facts.not_before.date()),
+            "check the clock of this machine",
+        )
     } else if now + SOON > facts.not_after {
         (format!("expires on {}", facts.not_after.date()), "have it renewed")
     } else {
@@ -237,7 +240,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialProblem> {
     Ok(bytes)
 }
 
-/// The usual reason for finding nothing is a file in the other encoding.
+/// The problem of a file where nothing was found; usually it is DER instead of PEM.
 fn nothing_found(bytes: &[u8], otherwise: MaterialProblem) -> MaterialProblem {
     if matches!(bytes, [0x30, 0x80..=0x84, ..]) { MaterialProblem::Binary } else { otherwise }
 }

@@ -2,8 +2,8 @@
 //! Diffie-Hellman, so that client modules with certificates on these curves can be reached.
 //!
 //! aws-lc-rs has none of it. The curves are RustCrypto's, which have had no audit, so no long-lived
-//! secret passes through here. Signing, which a brainpool certificate of our own would need, is left
-//! out.
+//! secret passes through here. Signing, which a brainpool certificate of our own would need, is
+//! left out.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -72,7 +72,7 @@ fn extended(known: &WebPkiSupportedAlgorithms) -> WebPkiSupportedAlgorithms {
     WebPkiSupportedAlgorithms { all: all.leak(), mapping: mapping.leak() }
 }
 
-/// TLS 1.2 leaves the curve to the certificate, so its schemes get the new ones behind those that
+/// TLS 1.2 leaves the curve to the certificate, so its schemes get the new ones after those that
 /// they have; TLS 1.3 looks at the first only and thus sees no change.
 fn with_brainpool(&(scheme, verifiers): &Mapping) -> Mapping {
     let added: &[&'static dyn Verification] = if scheme == SignatureScheme::ECDSA_NISTP256_SHA256 {

@@ -7,20 +7,20 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, RootCertStore};
 use time::OffsetDateTime;
 
-use super::super::config::ClientModuleTrust;
-use super::super::facts::first_expiry;
-use super::super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
-use super::super::provider::for_client_modules;
 use super::judge::Judge;
 use super::system_roots;
 use super::tickets::Tickets;
 use super::verdict::Verdict;
 use super::verifier::JudgingVerifier;
+use crate::trust::config::ClientModuleTrust;
+use crate::trust::facts::first_expiry;
+use crate::trust::material::{self, MaterialError, MaterialProblem, MaterialWarning};
+use crate::trust::provider::for_client_modules;
 
 /// TLS towards one port of a client module: a rustls configuration and what judges the certificate.
 ///
-/// It is kept between connections, so that their sessions can be resumed. Another trust policy needs
-/// a new value, and the new value has no sessions.
+/// It is kept between connections, so that their sessions can be resumed. Another trust policy
+/// needs a new value, and the new value has no sessions.
 #[derive(Clone)]
 pub struct UpstreamTls {
     config: Arc<ClientConfig>,
@@ -30,7 +30,8 @@ pub struct UpstreamTls {
 }
 
 impl UpstreamTls {
-    /// Reads the files. `host` is what is dialled and what the certificate has to name, without port.
+    /// Reads the files. `host` is what is dialled and what the certificate has to name, without
+    /// port.
     ///
     /// # Errors
     ///

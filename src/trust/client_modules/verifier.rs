@@ -1,4 +1,5 @@
-//! The judge as a rustls verifier: what it finds travels in the handshake's error.
+//! The judge as a rustls verifier; the verdict on a refused certificate is in the handshake's
+//! error.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,19 +11,21 @@ use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 
-use super::super::x509::{Certificate, digest_of};
 use super::judge::{Judge, unix_seconds};
 use super::verdict::Verdict;
+use crate::trust::x509::{Certificate, digest_of};
 
-/// Verdicts kept; a client module has one certificate, and a new one once a year.
+/// The most verdicts that are kept; a client module has one certificate and gets a new one once a
+/// year.
 const KEPT: usize = 16;
 
-/// Judges the certificate; the handshake's signature is always checked, whatever is tolerated.
+/// Judges the certificate. The handshake's signature is always checked, whatever the policy
+/// tolerates.
 #[derive(Debug)]
 pub(super) struct JudgingVerifier {
     judge: Judge,
     name: ServerName<'static>,
-    /// By a digest of the whole chain: a verdict depends on nothing else but the time, and each
+    /// By a digest of the whole chain. A verdict depends on nothing else but the time, and every
     /// login shows the same chain again.
     accepted: Mutex<HashMap<[u8; 32], Kept>>,
 }
@@ -105,7 +108,7 @@ impl ServerCertVerifier for JudgingVerifier {
         Err(CertificateError::Other(OtherError(Arc::new(refused))).into())
     }
 
-    // Without these two the other side would not have to own the certificate's key.
+    // These two make the other side prove that it owns the certificate's key.
     fn verify_tls12_signature(
         &self,
         message: &[u8],
@@ -151,8 +154,8 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
     use rustls::RootCertStore;
 
-    use super::super::Class;
     use super::*;
+    use crate::trust::Class;
     use crate::trust::provider::for_client_modules;
 
     fn verifier() -> JudgingVerifier {
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accepted_chain_is_judged_once_and_again_when_its_dates_are_over() {
+    fn an_accepted_chain_is_judged_once_and_again_when_its_dates_have_passed() {
         let verifier = verifier();
         let chain = [self_signed(2028)];
         let first = verifier.judge(&chain, at(2026));
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_is_known_as_a_whole_and_ends_with_its_shortest_certificate() {
+    fn a_chain_is_known_as_a_whole_and_expires_with_its_first_certificate() {
         let verifier = verifier();
         let (leaf, short, long) = (self_signed(2030), self_signed(2027), self_signed(2029));
         let with_short = [leaf.clone(), short];

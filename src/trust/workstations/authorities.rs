@@ -1,8 +1,8 @@
 //! The authorities whose client certificates are accepted, and their revocation lists.
 //!
-//! A certificate has to be signed by one of the authorities and must not be on a revocation list. An
-//! overdue list stays in use: what it revokes stays revoked, and mail keeps flowing when no one has
-//! fetched the new list. kimgate warns about it.
+//! A certificate has to be signed by one of the authorities and must not be on a revocation list.
+//! An overdue list stays in use: what it revokes stays revoked, and mail keeps flowing when no one
+//! has fetched the new list. kimgate warns about it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use time::OffsetDateTime;
 
-use super::super::config::{ClientCertificates, ListenerTlsConfig};
-use super::super::facts::{CertificateFacts, first_expiry};
-use super::super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
 use super::revocation::RevocationList;
 use super::verifier::NamingVerifier;
+use crate::trust::config::{ClientCertificates, ListenerTlsConfig};
+use crate::trust::facts::{CertificateFacts, first_expiry};
+use crate::trust::material::{self, MaterialError, MaterialProblem, MaterialWarning};
 
 /// What workstations' certificates are checked against.
 pub(super) struct Authorities {

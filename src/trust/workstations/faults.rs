@@ -6,10 +6,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 use time::OffsetDateTime;
 
-use super::super::facts::CertificateFacts;
-use super::super::tls_error;
 use super::phrases;
 use super::verifier::RefusedWorkstation;
+use crate::trust::facts::CertificateFacts;
+use crate::trust::tls_error;
 use crate::words::Language;
 
 /// Why a handshake with a workstation failed.
@@ -39,7 +39,8 @@ impl HandshakeFault {
         {
             return fault.clone();
         }
-        // An error that is not from rustls is the connection's, or ours about bytes that are no TLS.
+        // An error that is not from rustls is the connection's, or ours about bytes that are no
+        // TLS.
         let class = match (error, io.kind()) {
             (Some(error), _) => class_of(error),
             (None, ErrorKind::InvalidData | ErrorKind::InvalidInput) => FaultClass::NotTls,

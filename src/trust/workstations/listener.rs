@@ -12,13 +12,13 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use time::OffsetDateTime;
 
-use super::super::config::{ListenerTlsConfig, MinVersion};
-use super::super::facts::{CertificateFacts, common_names, dns_names, first_expiry};
-use super::super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
-use super::super::provider::for_workstations;
-use super::super::self_made;
-use super::super::x509::{Certificate, digest_of};
 use super::authorities::Authorities;
+use crate::trust::config::{ListenerTlsConfig, MinVersion};
+use crate::trust::facts::{CertificateFacts, common_names, dns_names, first_expiry};
+use crate::trust::material::{self, MaterialError, MaterialProblem, MaterialWarning};
+use crate::trust::provider::for_workstations;
+use crate::trust::self_made;
+use crate::trust::x509::{Certificate, digest_of};
 
 /// TLS towards workstations: TLS 1.2 with forward secrecy, or TLS 1.3.
 #[derive(Clone)]
@@ -65,9 +65,9 @@ impl ListenerTls {
             .map_err(|error| material::key_error(&identity, error))?;
         // Our order of ciphers decides: the order of an old mail program may be poor.
         server.ignore_client_order = true;
-        // Each resumption brings a new ticket, so a second one would never be used. Tickets are sealed
-        // and kept by the workstation: a table here would cost memory, and sessions would push each
-        // other out of it.
+        // Each resumption brings a new ticket, so a second one would never be used. Tickets are
+        // sealed and kept by the workstation: a table here would cost memory, and sessions would
+        // push each other out of it.
         server.send_tls13_tickets = 1;
         server.ticketer = Ticketer::new()
             .map_err(|error| MaterialProblem::Tls(error).of(identity.certificate.clone()))?;
@@ -81,8 +81,8 @@ impl ListenerTls {
         })
     }
 
-    /// Checks what [`ListenerTls::load`] would read and writes no file: where no certificate is named,
-    /// one is made and dropped. Returns what is legal but unwise.
+    /// Checks what [`ListenerTls::load`] would read and writes no file: where no certificate is
+    /// named, one is made and dropped. Returns what is legal but unwise.
     ///
     /// # Errors
     ///
@@ -98,8 +98,8 @@ impl ListenerTls {
         Ok(warnings)
     }
 
-    /// The PEM file of the certificate that workstations see: the one that is named, or the one that
-    /// kimgate makes at its first start.
+    /// The PEM file of the certificate that workstations see: the one that is named, or the one
+    /// that kimgate makes at its first start.
     pub fn file_of(config: &ListenerTlsConfig) -> PathBuf {
         match &config.certificate {
             Some(identity) => identity.certificate.clone(),

@@ -53,11 +53,11 @@ pub(super) fn texts(class: FaultClass, language: Language) -> (&'static str, &'s
                 "Das Client-Zertifikat ist abgelaufen",
                 "Ein neues ausstellen; stimmt die Uhrzeit hier?",
             ),
-            ("The client certificate has expired", "Issue a new one; is the time right here?"),
+            ("The client certificate has expired", "Issue a new one; is the clock right here?"),
         ),
         FaultClass::NotYetValid => (
             ("Das Client-Zertifikat ist noch nicht gültig", "Die Uhrzeit hier prüfen."),
-            ("The client certificate is not valid yet", "Check the time here."),
+            ("The client certificate is not valid yet", "Check the clock here."),
         ),
         FaultClass::WrongUsage => (
             (
@@ -76,7 +76,7 @@ pub(super) fn texts(class: FaultClass, language: Language) -> (&'static str, &'s
                 "Ein neues mit der Stelle aus tls.client_ca ausstellen.",
             ),
             (
-                "The client certificate's signature does not check out: it was altered, or \
+                "The client certificate's signature is wrong: it was altered, or \
                  another authority of the same name issued it",
                 "Issue a new one with the authority of tls.client_ca.",
             ),
@@ -87,7 +87,7 @@ pub(super) fn texts(class: FaultClass, language: Language) -> (&'static str, &'s
                 "Die Liste in tls.client_crl neu ausstellen oder neu holen.",
             ),
             (
-                "The revocation list's signature does not check out",
+                "The revocation list's signature is wrong",
                 "Issue or fetch the list in tls.client_crl anew.",
             ),
         ),
@@ -98,7 +98,7 @@ pub(super) fn texts(class: FaultClass, language: Language) -> (&'static str, &'s
             ),
             (
                 "The client certificate cannot be checked",
-                "Issue a new one, with RSA from 2048 bits or P-256.",
+                "Issue a new one, with RSA of at least 2048 bits or P-256.",
             ),
         ),
         FaultClass::NotTrusted => (
@@ -130,14 +130,17 @@ pub(super) fn texts(class: FaultClass, language: Language) -> (&'static str, &'s
                  ChaCha20 wird gebraucht.",
             ),
             (
-                "There is no TLS method that both sides know",
+                "The two sides have no TLS method in common",
                 "Update the mail program or its system: ECDHE with AES-GCM or ChaCha20 is \
                  wanted.",
             ),
         ),
         FaultClass::NotTls => (
             ("Was kam, ist kein TLS", "Im Mailprogramm SSL/TLS einstellen, oder den Port prüfen."),
-            ("What came is no TLS", "Choose SSL/TLS in the mail program, or check the port."),
+            (
+                "The bytes that came are not TLS",
+                "Choose SSL/TLS in the mail program, or check the port.",
+            ),
         ),
         FaultClass::Gone => (
             (

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 use x509_parser::der_parser::asn1_rs::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
-use super::super::printable::printable;
+use crate::trust::material::{self, MaterialError, MaterialProblem, MaterialWarning};
+use crate::trust::printable::printable;
 
 /// A list, and what is to know about it.
 pub(super) struct RevocationList {

@@ -10,8 +10,8 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
 
-use super::super::facts::CertificateFacts;
 use super::faults::HandshakeFault;
+use crate::trust::facts::CertificateFacts;
 
 /// webpki's verifier. Where it refuses, the error carries the facts of the certificate.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl ClientCertVerifier for NamingVerifier {
         })
     }
 
-    // Without these two the workstation would not have to own the certificate's key.
+    // These two make the workstation prove that it owns the certificate's key.
     fn verify_tls12_signature(
         &self,
         message: &[u8],
