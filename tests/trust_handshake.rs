@@ -1,5 +1,5 @@
 //! Both sides of kimgate's TLS against each other and against openssl: client certificates,
-//! resumption, versions, and what failed handshakes are called.
+//! resumption, versions, and the classes of failed handshakes.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
@@ -83,7 +83,7 @@ impl World {
     }
 }
 
-/// Shakes hands over a pipe; the server says the names it found, the client what it read.
+/// Does a handshake over a pipe. The server returns the names that it found, the client its stream.
 async fn shake(
     acceptor: TlsAcceptor,
     upstream: &UpstreamTls,
@@ -92,7 +92,7 @@ async fn shake(
     let server = async {
         let mut stream = acceptor.accept(far).await?;
         let names = client_names(stream.get_ref().1.peer_certificates().unwrap_or_default());
-        // TLS 1.3 sends its tickets behind the handshake, and the client sees them when it reads.
+        // TLS 1.3 sends its tickets after the handshake, and the client sees them when it reads.
         stream.write_all(b"+OK\r\n").await?;
         stream.flush().await?;
         Ok(names)
@@ -288,7 +288,7 @@ async fn the_self_made_certificate_can_be_pinned() {
     );
 }
 
-/// A certificate is public: whoever shows it has to sign with its key, pinned or not.
+/// A certificate is public: a server that shows it has to sign with its key, pinned or not.
 #[tokio::test]
 async fn a_certificate_without_its_key_is_refused_whatever_is_tolerated() {
     let world = World::new();
@@ -412,7 +412,7 @@ async fn brainpool_keys_work_in_tls_13_against_a_newer_openssl() {
     }
 }
 
-/// Connects, and asks for a page, since in TLS 1.3 a refusal comes behind the handshake.
+/// Connects, and asks for a page, since in TLS 1.3 a refusal comes after the handshake.
 async fn visit(server: &Server, ca: &Path) -> Arc<Verdict> {
     let trust = ClientModuleTrust { ca: vec![ca.to_path_buf()], ..Default::default() };
     let upstream = UpstreamTls::load(&trust, "kim.test").unwrap();
