@@ -1,5 +1,5 @@
-//! What kimgate says to nearly a hundred certificates, most of them odd, under every policy, in
-//! real handshakes with `openssl s_server`. The table is tests/trust_matrix.txt;
+//! The verdict on nearly a hundred certificates, most of them odd, under every policy, in real
+//! handshakes with `openssl s_server`. The table is tests/trust_matrix.txt;
 //! `cargo test --test trust_matrix -- --nocapture` prints what was found.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
@@ -16,6 +16,7 @@ use kimgate::words::Language;
 use pki::{Made, Pki, Recipe, Server};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 const TABLE: &str = include_str!("trust_matrix.txt");
 
@@ -122,7 +123,7 @@ async fn examine(pki: &Pki, row: &Row) -> Report {
     report
 }
 
-/// A handshake, or where there cannot be one, the judge alone.
+/// The verdict of a handshake, or of the judge alone where there cannot be a handshake.
 async fn verdict(
     trust: &ClientModuleTrust,
     host: &str,
@@ -134,8 +135,10 @@ async fn verdict(
         return tls.judge(&[CertificateDer::from(made.der.clone())], UnixTime::now());
     };
     let stream = TcpStream::connect(server.address).await.unwrap();
-    match tls.connector().connect(tls.server_name(), stream).await {
-        Ok(stream) => Verdict::clone(&tls.verdict(stream.get_ref().1)),
+    match TlsConnector::from(tls.client_config()).connect(tls.server_name(), stream).await {
+        Ok(stream) => {
+            Verdict::clone(&tls.verdict(stream.get_ref().1.peer_certificates().unwrap_or_default()))
+        }
         Err(error) => verdict_of(&error).unwrap_or_else(|| panic!("{host}: {error}")),
     }
 }
@@ -167,7 +170,7 @@ fn labelled(verdict: &Verdict) -> String {
     format!("{}{}", verdict.class, if above { "^" } else { "" })
 }
 
-/// Whatever is found can be said, with the fingerprint wherever there is a certificate to speak of.
+/// Every verdict has a sentence, with the fingerprint wherever there is a certificate.
 fn check_sentence(row: &Row, verdict: &Verdict, faults: &mut String) {
     let sentence = verdict.sentence(Language::De);
     let readable = verdict.class == Class::Malformed || sentence.contains("sha256:");

@@ -95,7 +95,7 @@ impl Live {
 
     /// Says when the certificates end that the configuration names.
     pub(crate) fn tell_certificates(&self, observer: &Observer) {
-        let own = self.tls.iter().flat_map(ListenerTls::ends);
+        let own = self.tls.iter().flat_map(ListenerTls::expiries);
         let mut ends: Vec<(String, i64)> =
             own.map(|(role, end)| ((*role).to_owned(), end.unix_timestamp())).collect();
         for (name, module) in &self.modules {

@@ -19,7 +19,7 @@ use super::wire::Wire;
 use crate::observe::{Event, LiveSession, Phase, SessionFacts};
 use crate::policy::Station;
 use crate::proto::front::{Setup, Stage};
-use crate::trust::{HandshakeFault, client_names, client_not_after};
+use crate::trust::{HandshakeFault, client_expires_at, client_names};
 use crate::words::{Action, Close, Reason, Security};
 
 /// How long a TLS handshake may take from the accept on; it waits for no card and for no person.
@@ -168,7 +168,7 @@ impl Session {
     async fn secure(&mut self, client: &mut Wire) -> Result<(), Reason> {
         self.tracked.phase(Phase::Handshake);
         let Some(tls) = &self.live.tls else { return Err(Reason::TlsFailed) };
-        let acceptor = tls.acceptor();
+        let acceptor = tokio_rustls::TlsAcceptor::from(tls.server_config());
         let (protocol, language) = (self.facts.protocol, self.live.config.language);
         client
             .upgrade(async |tcp| {
@@ -178,7 +178,9 @@ impl Session {
             .await
             .map_err(|error| self.tls_failed(&HandshakeFault::of(&error)))?;
         match client.stream() {
-            Stream::Workstation(tls) => match HandshakeFault::of_resumed(tls.get_ref().1) {
+            Stream::Workstation(tls) => match HandshakeFault::of_resumed(
+                tls.get_ref().1.peer_certificates().unwrap_or_default(),
+            ) {
                 Some(fault) => Err(self.tls_failed(&fault)),
                 None => Ok(()),
             },
@@ -195,8 +197,8 @@ impl Session {
     fn recognise(&mut self, client: &Wire) {
         let mut ends = None;
         if let Stream::Workstation(tls) = client.stream() {
-            let shown = tls.get_ref().1;
-            (self.certificate_names, ends) = (client_names(shown), client_not_after(shown));
+            let shown = tls.get_ref().1.peer_certificates().unwrap_or_default();
+            (self.certificate_names, ends) = (client_names(shown), client_expires_at(shown));
         }
         self.facts.workstation = self.station().name().map(Into::into);
         if let (Some(workstation), Some(ends)) = (&self.facts.workstation, ends) {

@@ -1,4 +1,4 @@
-//! TLS sessions with one port of a client module, kept so that the next connections resume them.
+//! TLS sessions with one port of a client module, kept so that later connections can resume them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,12 +9,13 @@ use rustls::client::{
 };
 use rustls::pki_types::ServerName;
 
-/// Tickets kept, each good for one connection: as many as logins that begin at the same moment. The
-/// 8 of rustls' own store run out in the morning, when every workstation polls.
+/// The most tickets that are kept. Each is good for one connection, so this is how many logins can
+/// begin at the same moment; the 8 of rustls' own store run out in the morning, when every
+/// workstation polls.
 const TICKETS: usize = 64;
 
-/// A store for one server, whatever its name: it hangs on one port's configuration alone. Two ports
-/// of one host need not know each other's tickets.
+/// A store for one port of one server; the server's name is ignored, because each port's
+/// configuration has a store of its own.
 #[derive(Debug, Default)]
 pub(super) struct Tickets(Mutex<Kept>);
 
@@ -26,7 +27,7 @@ struct Kept {
 }
 
 impl Tickets {
-    /// Resumes sessions of its own.
+    /// Resumption with a new, empty store.
     pub(super) fn resumption() -> Resumption {
         Resumption::store(Arc::new(Self::default()))
     }
@@ -65,7 +66,8 @@ impl ClientSessionStore for Tickets {
         kept.push_back(ticket);
     }
 
-    /// The newest one: it is valid for longest, and never used twice (RFC 8446 appendix C.4).
+    /// Takes the newest one, which is valid for longest, and never uses it twice (RFC 8446 appendix
+    /// C.4).
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         self.kept().tls13.pop_back()
     }

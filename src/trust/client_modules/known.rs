@@ -1,7 +1,7 @@
 //! The certificate of each client module in the last good connection, kept over restarts.
 //!
-//! A certificate that is another one than last time is worth a word whatever it is judged: a renewal
-//! that nobody announced looks just like somebody in the client module's place.
+//! A changed certificate is reported even where it is accepted: an unannounced renewal looks just
+//! like another machine that has taken the client module's place.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,13 +11,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::keep::write;
 use super::verdict::Verdict;
+use crate::trust::keep::write;
 
-/// In the state folder; JSON, by `host:port`.
+/// The file in the state folder: JSON, by `host:port`.
 const FILE: &str = "known-certificates.json";
 
-/// No file of ours is longer: a practice has a few client modules.
+/// The longest file that is read, in bytes: a practice has only a few client modules.
 const LONGEST: u64 = 1 << 20;
 
 /// A certificate that was shown in a good connection.
@@ -27,9 +27,9 @@ pub struct KnownCertificate {
     pub fingerprint: String,
     /// Its distinguished name.
     pub subject: String,
-    /// When it ends, in Unix seconds.
+    /// When it expires, in Unix seconds.
     pub not_after: i64,
-    /// When it was first met, in Unix seconds.
+    /// When it was first seen, in Unix seconds.
     pub since: i64,
 }
 
@@ -41,8 +41,8 @@ pub struct KnownCertificates {
 }
 
 impl KnownCertificates {
-    /// Reads what was kept in this folder. A file that cannot be read is like none, and says so in
-    /// the log: no mail shall wait for it.
+    /// Reads what was kept in this folder. A file that cannot be read counts as empty and is
+    /// reported in the log: mail must not stop because of it.
     pub fn open(state_dir: &Path) -> Self {
         let file = state_dir.join(FILE);
         let known = read(&file).unwrap_or_else(|error| {
@@ -53,7 +53,7 @@ impl KnownCertificates {
         Self { file, known: Mutex::new(known) }
     }
 
-    /// Whether this is the folder's.
+    /// Whether these are kept in this folder.
     pub fn is_in(&self, state_dir: &Path) -> bool {
         self.file == state_dir.join(FILE)
     }
@@ -63,15 +63,15 @@ impl KnownCertificates {
         self.known().get(place).cloned()
     }
 
-    /// Lets the verdict say so where the certificate is another one than in the last good
-    /// connection.
+    /// Sets [`Verdict::replaces`] where the certificate differs from that of the last good
+    /// connection to `place`, written `host:port`.
     pub fn compare(&self, place: &str, verdict: &mut Verdict) {
         let Some(shown) = &verdict.certificate else { return };
         let last = self.of(place).map(|known| known.fingerprint);
         verdict.replaces = last.filter(|fingerprint| *fingerprint != shown.fingerprint);
     }
 
-    /// The same, and keeps the certificate if it was accepted.
+    /// As [`compare`](Self::compare), and keeps the certificate if it was accepted.
     pub fn meet(&self, place: &str, verdict: &mut Verdict) {
         self.compare(place, verdict);
         let Some(shown) = verdict.certificate.as_ref().filter(|_| verdict.accepted) else { return };
@@ -86,7 +86,8 @@ impl KnownCertificates {
             since: OffsetDateTime::now_utc().unix_timestamp(),
         };
         known.insert(place.to_owned(), certificate);
-        // Once for each new certificate: this is the only time that a session waits for the disk.
+        // This happens once for each new certificate; at no other time does a session wait for the
+        // disk.
         if let Err(error) = save(&self.file, &known) {
             tracing::warn!(file = %self.file.display(), %error,
                 "known certificates cannot be written; a change while kimgate is stopped goes unnoticed");
@@ -119,10 +120,10 @@ fn save(file: &Path, known: &BTreeMap<String, KnownCertificate>) -> io::Result<(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Class;
-    use super::super::authority::self_signed;
-    use super::super::facts::CertificateFacts;
     use super::*;
+    use crate::trust::CertificateFacts;
+    use crate::trust::Class;
+    use crate::trust::authority::self_signed;
     use crate::words::Language;
 
     fn shown(accepted: bool) -> Verdict {

@@ -1,4 +1,5 @@
-//! The judge as a rustls verifier: what it finds travels in the handshake's error.
+//! The judge as a rustls verifier; the verdict on a refused certificate is in the handshake's
+//! error.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,17 +13,19 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, Signatu
 
 use super::judge::{Judge, unix_seconds};
 use super::verdict::Verdict;
-use super::x509::{Certificate, digest_of};
+use crate::trust::x509::{Certificate, digest_of};
 
-/// Verdicts kept; a client module has one certificate, and a new one once a year.
+/// The most verdicts that are kept; a client module has one certificate and gets a new one once a
+/// year.
 const KEPT: usize = 16;
 
-/// Judges the certificate; the handshake's signature is always checked, whatever is tolerated.
+/// Judges the certificate. The handshake's signature is always checked, whatever the policy
+/// tolerates.
 #[derive(Debug)]
-pub(super) struct Verifier {
+pub(super) struct JudgingVerifier {
     judge: Judge,
     name: ServerName<'static>,
-    /// By a digest of the whole chain: a verdict depends on nothing else but the time, and each
+    /// By a digest of the whole chain. A verdict depends on nothing else but the time, and every
     /// login shows the same chain again.
     accepted: Mutex<HashMap<[u8; 32], Kept>>,
 }
@@ -35,7 +38,7 @@ struct Kept {
     holds: RangeInclusive<i64>,
 }
 
-impl Verifier {
+impl JudgingVerifier {
     pub(super) fn new(judge: Judge, name: ServerName<'static>) -> Self {
         Self { judge, name, accepted: Mutex::new(HashMap::new()) }
     }
@@ -86,7 +89,7 @@ fn validity(chain: &[CertificateDer<'_>]) -> Option<RangeInclusive<i64>> {
     Some(from..=to)
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for JudgingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -101,11 +104,11 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         let chain = chain.into_iter().map(CertificateDer::into_owned).collect();
-        let refused = Refused { verdict: Verdict::clone(&verdict), chain };
+        let refused = RefusedChain { verdict: Verdict::clone(&verdict), chain };
         Err(CertificateError::Other(OtherError(Arc::new(refused))).into())
     }
 
-    // Without these two the other side would not have to own the certificate's key.
+    // These two make the other side prove that it owns the certificate's key.
     fn verify_tls12_signature(
         &self,
         message: &[u8],
@@ -131,18 +134,18 @@ impl ServerCertVerifier for Verifier {
 
 /// The error that carries a refused certificate through rustls.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct RefusedChain {
     pub(super) verdict: Verdict,
     pub(super) chain: Vec<CertificateDer<'static>>,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RefusedChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "certificate refused: {}", self.verdict.class)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for RefusedChain {}
 
 #[cfg(test)]
 mod tests {
@@ -152,10 +155,10 @@ mod tests {
     use rustls::RootCertStore;
 
     use super::*;
-    use crate::trust::class::Class;
+    use crate::trust::Class;
     use crate::trust::provider::for_client_modules;
 
-    fn verifier() -> Verifier {
+    fn verifier() -> JudgingVerifier {
         let judge = Judge {
             roots: RootCertStore::empty(),
             listed: vec![],
@@ -164,7 +167,7 @@ mod tests {
             ignore_name_mismatch: false,
             algorithms: for_client_modules().signature_verification_algorithms,
         };
-        Verifier::new(judge, "kim.local".try_into().unwrap())
+        JudgingVerifier::new(judge, "kim.local".try_into().unwrap())
     }
 
     fn self_signed(until: i32) -> CertificateDer<'static> {
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accepted_chain_is_judged_once_and_again_when_its_dates_are_over() {
+    fn an_accepted_chain_is_judged_once_and_again_when_its_dates_have_passed() {
         let verifier = verifier();
         let chain = [self_signed(2028)];
         let first = verifier.judge(&chain, at(2026));
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_is_known_as_a_whole_and_ends_with_its_shortest_certificate() {
+    fn a_chain_is_known_as_a_whole_and_expires_with_its_first_certificate() {
         let verifier = verifier();
         let (leaf, short, long) = (self_signed(2030), self_signed(2027), self_signed(2029));
         let with_short = [leaf.clone(), short];

@@ -1,9 +1,9 @@
 //! brainpoolP256r1 and P384r1 (RFC 5639, RFC 7027, RFC 8734): checking signatures and ephemeral
 //! Diffie-Hellman, so that client modules with certificates on these curves can be reached.
 //!
-//! aws-lc-rs has none of it. The curves are RustCrypto's, which nobody audited: nothing secret of
-//! long life passes through here. Signing, that is, a brainpool certificate of our own, is left
-//! out.
+//! aws-lc-rs has none of it. The curves are RustCrypto's, which have had no audit, so no long-lived
+//! secret passes through here. Signing, which a brainpool certificate of our own would need, is
+//! left out.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -28,8 +28,8 @@ use zeroize::Zeroizing;
 /// A rustls scheme and those that may verify it.
 type Mapping = (SignatureScheme, &'static [&'static dyn Verification]);
 
-/// Adds the curves behind everything that the provider has already.
-pub(super) fn add_to(provider: &mut CryptoProvider) {
+/// Adds the curves at the end of what the provider has already, so that they are chosen last.
+pub(in crate::trust) fn add_to(provider: &mut CryptoProvider) {
     provider.kx_groups.extend([
         &P256_TLS12 as &dyn SupportedKxGroup,
         &P256_TLS13,
@@ -72,7 +72,7 @@ fn extended(known: &WebPkiSupportedAlgorithms) -> WebPkiSupportedAlgorithms {
     WebPkiSupportedAlgorithms { all: all.leak(), mapping: mapping.leak() }
 }
 
-/// TLS 1.2 leaves the curve to the certificate, so its schemes get the new ones behind those that
+/// TLS 1.2 leaves the curve to the certificate, so its schemes get the new ones after those that
 /// they have; TLS 1.3 looks at the first only and thus sees no change.
 fn with_brainpool(&(scheme, verifiers): &Mapping) -> Mapping {
     let added: &[&'static dyn Verification] = if scheme == SignatureScheme::ECDSA_NISTP256_SHA256 {

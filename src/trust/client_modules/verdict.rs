@@ -1,25 +1,25 @@
-//! What a handshake with a client module showed, as one sentence for a person.
+//! What a handshake with a client module showed, and a sentence that says so.
 
 use time::OffsetDateTime;
 
 use crate::words::Language;
 
 use super::class::Class;
-use super::facts::CertificateFacts;
 use super::phrases::{accepted_advice, finding, refused_advice};
-use super::printable::ascii;
+use crate::trust::facts::CertificateFacts;
+use crate::trust::printable::ascii;
 
 /// What was found about a client module's TLS, and whether the configuration accepts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// What is wrong, or that nothing is.
     pub class: Class,
-    /// Whether the configuration lets this pass.
+    /// Whether the configuration accepts this.
     pub accepted: bool,
-    /// The certificate that was shown; `None` where the handshake never got to one, or where it
+    /// The certificate that was shown; `None` where the handshake ended before one, or where it
     /// cannot be read.
     pub certificate: Option<CertificateFacts>,
-    /// The fingerprint of the certificate in the last good connection, where that was another one.
+    /// The fingerprint of the certificate in the last good connection, if that was another one.
     pub replaces: Option<String>,
 }
 
@@ -48,7 +48,8 @@ impl Verdict {
         ascii(&self.advised(language))
     }
 
-    /// That the certificate is another one than last time, and which one that was, in ASCII.
+    /// A sentence that the certificate has changed, with the old fingerprint, in ASCII; `None`
+    /// where it has not.
     pub fn change(&self, language: Language) -> Option<String> {
         self.replaces.as_ref().map(|old| match language {
             Language::De => {
@@ -78,8 +79,8 @@ impl Verdict {
         ascii(&out)
     }
 
-    /// The lines for `[client_modules.NAME.trust]` that would accept exactly this, best one
-    /// first; none where no line may.
+    /// The lines for `[client_modules.NAME.trust]` that would each accept exactly this, the safest
+    /// first; empty where no setting may accept it.
     pub fn accepting_lines(&self) -> Vec<String> {
         let Some(facts) = &self.certificate else { return vec![] };
         let second = second_line(self.class);

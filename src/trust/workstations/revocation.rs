@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 use x509_parser::der_parser::asn1_rs::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
-use super::printable::printable;
+use crate::trust::material::{self, MaterialError, MaterialProblem, MaterialWarning};
+use crate::trust::printable::printable;
 
 /// A list, and what is to know about it.
 pub(super) struct RevocationList {
@@ -48,13 +48,14 @@ impl RevocationList {
             if let Some(due) = list.next_update
                 && due < now
             {
-                let text = format!(
-                    "the revocation list of {} should have been replaced on {}; what it revokes \
+                let problem = format!(
+                    "the revocation list of {} should have been replaced on {}: what it revokes \
                      stays revoked, what was revoked since is not known here",
                     list.issuer,
                     due.date()
                 );
-                warnings.push(MaterialWarning { path: path.to_owned(), text });
+                let remedy = "fetch the new list".into();
+                warnings.push(MaterialWarning { path: path.to_owned(), problem, remedy });
             }
         }
         Ok(lists)
@@ -75,8 +76,8 @@ impl RevocationList {
 mod tests {
     use time::Duration;
 
-    use super::super::Authority;
     use super::*;
+    use crate::trust::Authority;
 
     #[test]
     fn a_list_that_is_overdue_is_warned_of_and_still_counts() {

@@ -1,37 +1,38 @@
-//! The closed list of what can be said about a client module's TLS; each word is a metric label.
+//! Everything that can be found about a client module's TLS; each word is a metric label.
 
 use std::fmt;
 
 /// What a handshake with a client module showed.
 ///
-/// The certificate's classes come first, then those of handshakes that never got to one.
+/// The classes of certificates come first, then those of handshakes that ended before a
+/// certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
     /// Chain, dates, usage and name are in order.
     Ok,
     /// Not in order by itself, but its fingerprint is listed in `pins`.
     Pinned,
-    /// Its own issuer, and its signature checks out with its own key.
+    /// It is its own issuer, and its signature is right for its own key.
     SelfSigned,
-    /// In order but for the name.
+    /// In order except for the name.
     NameMismatch,
     /// Signed by itself and for another name.
     SelfSignedAndNameMismatch,
-    /// Its validity, or that of a certificate above it, is over.
+    /// It has expired, or a certificate above it has.
     Expired,
-    /// Its validity, or that of a certificate above it, has not begun.
+    /// It is not valid yet, or a certificate above it is not.
     NotYetValid,
     /// No path to a root that is trusted here.
     UnknownIssuer,
-    /// A signature in the chain, or that of the handshake, does not check out.
+    /// A signature in the chain, or that of the handshake, is wrong.
     BadSignature,
     /// RSA below 2048 bits, or a kind of key that is not used for TLS.
     WeakKey,
     /// Signed over SHA-1, MD5 or the like.
     WeakSignature,
-    /// A certificate that says itself that it is not for a TLS server.
+    /// Its usages do not include that of a TLS server.
     WrongUsage,
-    /// Not DER, or with a critical extension that nobody here knows.
+    /// Not DER, or with a critical extension that kimgate does not know.
     Malformed,
     /// X.509 version 1, which has no extensions and cannot be checked.
     Version1,
@@ -47,7 +48,7 @@ pub enum Class {
     TlsOnPlaintextPort,
     /// The client module refused kimgate's own certificate, or wants one.
     OwnCertificateRefused,
-    /// The connection ended in the middle of the handshake.
+    /// The connection broke off during the handshake.
     Reset,
 }
 

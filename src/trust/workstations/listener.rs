@@ -9,17 +9,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use time::OffsetDateTime;
-use tokio_rustls::TlsAcceptor;
 
-use super::config::{ListenerTlsConfig, MinVersion};
-use super::facts::{CertificateFacts, common_names, dns_names, soonest};
-use super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
-use super::provider::for_workstations;
-use super::self_made;
-use super::workstation::Authorities;
-use super::x509::{Certificate, digest_of};
+use super::authorities::Authorities;
+use crate::trust::config::{ListenerTlsConfig, MinVersion};
+use crate::trust::facts::{CertificateFacts, common_names, dns_names, first_expiry};
+use crate::trust::material::{self, MaterialError, MaterialProblem, MaterialWarning};
+use crate::trust::provider::for_workstations;
+use crate::trust::self_made;
+use crate::trust::x509::{Certificate, digest_of};
 
 /// TLS towards workstations: TLS 1.2 with forward secrecy, or TLS 1.3.
 #[derive(Clone)]
@@ -27,14 +26,18 @@ pub struct ListenerTls {
     config: Arc<ServerConfig>,
     certificate: Arc<CertificateFacts>,
     file: Arc<Path>,
-    ends: Arc<[(&'static str, OffsetDateTime)]>,
-    /// Of everything that `config` was made from.
+    expiries: Arc<[(&'static str, OffsetDateTime)]>,
+    /// A digest of everything that `config` was made from.
     material: [u8; 32],
     warnings: Arc<[MaterialWarning]>,
 }
 
 impl ListenerTls {
-    /// Reads the files, or makes a certificate where none is named.
+    /// Reads the files, or makes a self-signed certificate where the configuration names none.
+    ///
+    /// # Errors
+    ///
+    /// A file that is missing, cannot be read or does not fit the others; the error names the file.
     pub fn load(config: &ListenerTlsConfig) -> Result<Self, MaterialError> {
         let mut warnings = vec![];
         let identity = match &config.certificate {
@@ -51,8 +54,8 @@ impl ListenerTls {
         let provider = for_workstations();
         let authorities = Authorities::load(config, &mut warnings)?;
         let material = material(config, &chain, &key, authorities.as_ref());
-        let mut ends = vec![("listener", certificate.not_after)];
-        ends.extend(authorities.iter().flat_map(Authorities::ends));
+        let mut expiries = vec![("listener", certificate.not_after)];
+        expiries.extend(authorities.iter().flat_map(Authorities::expiries));
         let clients = client_verifier(config, authorities, &provider)?;
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(config.min_version))
@@ -60,10 +63,11 @@ impl ListenerTls {
             .with_client_cert_verifier(clients)
             .with_single_cert(chain, key)
             .map_err(|error| material::key_error(&identity, error))?;
-        // Our order of ciphers counts: some mail programs are old, and so is theirs.
+        // Our order of ciphers decides: the order of an old mail program may be poor.
         server.ignore_client_order = true;
-        // Each resumption brings a new ticket, so a second one would never be used. Sealed tickets
-        // instead of a table: no workstation's session costs memory or crowds out another's.
+        // Each resumption brings a new ticket, so a second one would never be used. Tickets are
+        // sealed and kept by the workstation: a table here would cost memory, and sessions would
+        // push each other out of it.
         server.send_tls13_tickets = 1;
         server.ticketer = Ticketer::new()
             .map_err(|error| MaterialProblem::Tls(error).of(identity.certificate.clone()))?;
@@ -71,14 +75,18 @@ impl ListenerTls {
             config: Arc::new(server),
             certificate: Arc::new(certificate),
             file: identity.certificate.into(),
-            ends: ends.into(),
+            expiries: expiries.into(),
             material,
             warnings: warnings.into(),
         })
     }
 
-    /// Does what [`ListenerTls::load`] would do, and leaves no file behind: where no certificate is
-    /// named, one is made and thrown away. Gives what is legal and unwise.
+    /// Checks what [`ListenerTls::load`] would read and writes no file: where no certificate is
+    /// named, one is made and dropped. Returns what is legal but unwise.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`ListenerTls::load`], except that nothing is written.
     pub fn check(config: &ListenerTlsConfig) -> Result<Vec<MaterialWarning>, MaterialError> {
         if config.certificate.is_some() {
             return Ok(Self::load(config)?.warnings.to_vec());
@@ -90,8 +98,8 @@ impl ListenerTls {
         Ok(warnings)
     }
 
-    /// The PEM file of the certificate that this configuration shows: the one named, or the one that
-    /// is made at the first start.
+    /// The PEM file of the certificate that workstations see: the one that is named, or the one
+    /// that kimgate makes at its first start.
     pub fn file_of(config: &ListenerTlsConfig) -> PathBuf {
         match &config.certificate {
             Some(identity) => identity.certificate.clone(),
@@ -99,37 +107,40 @@ impl ListenerTls {
         }
     }
 
-    /// Keeps the TLS sessions of the one before this, so that workstations may resume them, if it
-    /// was made from the same certificate, key and authorities: a resumed session shows no client
-    /// certificate again, so one that would be refused now must not find an old session.
+    /// Keeps the TLS sessions of `before`, so that workstations can resume them after a reload, if
+    /// both were made from the same certificate, key, authorities and settings.
+    ///
+    /// Otherwise the sessions are forgotten: a resumed session does not show its client certificate
+    /// again, so a certificate that would be refused now must not find an old session.
     pub fn inherit(&mut self, before: &Self) {
         if self.material == before.material {
             self.config = before.config.clone();
         }
     }
 
-    /// Takes workstations' handshakes.
-    pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.config.clone())
+    /// The configuration for handshakes with workstations.
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        self.config.clone()
     }
 
-    /// When the certificates end that this depends on, the soonest of each role: the one that
-    /// workstations see, the authorities of theirs, and when a revocation list is to be replaced.
-    pub fn ends(&self) -> &[(&'static str, OffsetDateTime)] {
-        &self.ends
+    /// When the certificates in use expire, the soonest of each role: `listener` is the certificate
+    /// that workstations see, `client-ca` the authorities of theirs, and `client-crl` the time by
+    /// which a revocation list has to be replaced.
+    pub fn expiries(&self) -> &[(&'static str, OffsetDateTime)] {
+        &self.expiries
     }
 
-    /// Its fingerprint, as `sha256:<hex>`.
+    /// The fingerprint of the certificate that workstations see, as `sha256:<hex>`.
     pub fn fingerprint(&self) -> &str {
         &self.certificate.fingerprint
     }
 
-    /// Everything else about it.
+    /// What that certificate says.
     pub fn certificate(&self) -> &CertificateFacts {
         &self.certificate
     }
 
-    /// The PEM file that its chain was read from.
+    /// The PEM file that the chain was read from.
     pub fn file(&self) -> &Path {
         &self.file
     }
@@ -148,19 +159,22 @@ impl std::fmt::Debug for ListenerTls {
     }
 }
 
-/// Common names and DNS names of the client certificate that was verified in this connection;
-/// none where there was none.
-pub fn client_names(connection: &ServerConnection) -> Vec<String> {
-    connection.peer_certificates().and_then(|chain| chain.first()).map_or(vec![], names_in)
+/// Common names and DNS names of a workstation's verified certificate; `chain` is what it showed,
+/// leaf first. Empty where it showed none.
+///
+/// A name is left out when it is empty, longer than 255 bytes or has a control character.
+pub fn client_names(chain: &[CertificateDer<'_>]) -> Vec<String> {
+    chain.first().map_or(vec![], names_in)
 }
 
-/// When the client certificate ends that was verified in this connection.
-pub fn client_not_after(connection: &ServerConnection) -> Option<OffsetDateTime> {
-    soonest(connection.peer_certificates()?.first().map(std::slice::from_ref)?)
+/// When a workstation's verified certificate expires; `chain` is what it showed, leaf first. `None`
+/// where it showed none.
+pub fn client_expires_at(chain: &[CertificateDer<'_>]) -> Option<OffsetDateTime> {
+    first_expiry(chain.get(..1)?)
 }
 
-/// Names that a rule can be written for: an authority may sign what it likes, but control
-/// characters in a name are an attack on whoever prints it.
+/// Names that a rule can be written for. An authority may sign any name; control characters in one
+/// would attack the log or terminal that prints it.
 fn names_in(leaf: &CertificateDer<'_>) -> Vec<String> {
     let Some(certificate) = Certificate::parse(leaf) else { return vec![] };
     let mut names: Vec<String> = vec![];
@@ -173,7 +187,7 @@ fn names_in(leaf: &CertificateDer<'_>) -> Vec<String> {
     names
 }
 
-/// What tells two configurations apart.
+/// A digest of everything that tells two configurations apart.
 fn material(
     config: &ListenerTlsConfig,
     chain: &[CertificateDer<'_>],

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::CertificateDer;
 
-use super::material::{self, MaterialError, MaterialProblem};
+use crate::trust::material::{self, MaterialError, MaterialProblem};
 
 /// Where Linux distributions and BSDs keep them in one file: Debian, Fedora, SUSE, Alpine.
 const BUNDLES: [&str; 4] = [

@@ -1,4 +1,4 @@
-//! What a failed handshake means: alerts and broken connections say little by themselves.
+//! What a failed handshake with a client module means, from its alert or its broken connection.
 
 use std::io::ErrorKind;
 
@@ -7,10 +7,11 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerInco
 
 use super::class::Class;
 use super::verdict::Verdict;
-use super::verifier::Refused;
+use super::verifier::RefusedChain;
+use crate::trust::tls_error;
 
-/// The verdict on a failed handshake: that on the certificate, or what the handshake itself
-/// shows; `None` where the error has nothing to do with TLS, as a timeout.
+/// The verdict on a failed handshake: the verdict on the certificate if that was refused, else what
+/// the error itself shows. `None` where the error has nothing to do with TLS, such as a timeout.
 pub fn verdict_of(error: &std::io::Error) -> Option<Verdict> {
     if let Some(refused) = refused(error) {
         return Some(refused.verdict.clone());
@@ -22,22 +23,18 @@ pub fn verdict_of(error: &std::io::Error) -> Option<Verdict> {
     Some(Verdict::of_handshake(class))
 }
 
-/// The chain that was refused, leaf first, if it was for its certificate that the handshake
-/// failed.
+/// The chain that was refused, leaf first, if the handshake failed because of the certificate.
 pub fn refused_chain(error: &std::io::Error) -> Option<&[CertificateDer<'static>]> {
     refused(error).map(|refused| refused.chain.as_slice())
 }
 
-/// Whether these first bytes of an answer are TLS where a greeting in clear was expected.
+/// Whether an answer with these first bytes is TLS; for a port where a greeting in clear is
+/// expected.
 pub fn looks_like_tls(first: &[u8]) -> bool {
     matches!(first, [0x14..=0x17, 0x03, 0x00..=0x04, ..])
 }
 
-pub(super) fn tls_error(error: &std::io::Error) -> Option<&Error> {
-    error.get_ref()?.downcast_ref()
-}
-
-fn refused(error: &std::io::Error) -> Option<&Refused> {
+fn refused(error: &std::io::Error) -> Option<&RefusedChain> {
     if let Error::InvalidCertificate(CertificateError::Other(other)) = tls_error(error)? {
         other.0.downcast_ref()
     } else {
@@ -71,7 +68,7 @@ fn class_of(error: &Error) -> Class {
         ) => Class::ProtocolTooOld,
         Error::PeerIncompatible(_) => Class::NoCommonCipher,
         Error::AlertReceived(alert) => class_of_alert(*alert),
-        // The certificate was accepted, but whoever showed it does not own its key.
+        // The certificate was accepted, but the other side does not own its key.
         Error::InvalidCertificate(_) => Class::BadSignature,
         _ => Class::Reset,
     }

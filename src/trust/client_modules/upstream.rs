@@ -4,38 +4,45 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 use time::OffsetDateTime;
-use tokio_rustls::TlsConnector;
 
-use super::config::ClientModuleTrust;
-use super::facts::soonest;
 use super::judge::Judge;
-use super::material::{self, MaterialError, MaterialProblem, MaterialWarning};
-use super::provider::for_client_modules;
 use super::system_roots;
 use super::tickets::Tickets;
 use super::verdict::Verdict;
-use super::verifier::Verifier;
+use super::verifier::JudgingVerifier;
+use crate::trust::config::ClientModuleTrust;
+use crate::trust::facts::first_expiry;
+use crate::trust::material::{self, MaterialError, MaterialProblem, MaterialWarning};
+use crate::trust::provider::for_client_modules;
 
-/// TLS towards one port of a client module: one rustls configuration, so that sessions resume, and
-/// the policy that judges its certificate. A new policy takes a new value, which forgets sessions.
+/// TLS towards one port of a client module: a rustls configuration and what judges the certificate.
+///
+/// It is kept between connections, so that their sessions can be resumed. Another trust policy
+/// needs a new value, and the new value has no sessions.
 #[derive(Clone)]
 pub struct UpstreamTls {
     config: Arc<ClientConfig>,
-    verifier: Arc<Verifier>,
+    verifier: Arc<JudgingVerifier>,
     warnings: Arc<[MaterialWarning]>,
-    ends: Arc<[(&'static str, OffsetDateTime)]>,
+    expiries: Arc<[(&'static str, OffsetDateTime)]>,
 }
 
 impl UpstreamTls {
-    /// Reads the files; `host` is what is dialled and what the certificate has to name.
+    /// Reads the files. `host` is what is dialled and what the certificate has to name, without
+    /// port.
+    ///
+    /// # Errors
+    ///
+    /// A file that is missing, cannot be read or does not fit the others, or a `host` that no
+    /// certificate can name; the error names the file or the host.
     pub fn load(config: &ClientModuleTrust, host: &str) -> Result<Self, MaterialError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| MaterialProblem::Host.of(PathBuf::from(host)))?;
         let mut warnings = vec![];
         let (roots, listed) = roots(config, &mut warnings)?;
-        let mut ends: Vec<_> = soonest(&listed).map(|end| ("ca", end)).into_iter().collect();
+        let mut expiries: Vec<_> = first_expiry(&listed).map(|at| ("ca", at)).into_iter().collect();
         let provider = for_client_modules();
         let judge = Judge {
             roots,
@@ -45,7 +52,7 @@ impl UpstreamTls {
             ignore_name_mismatch: config.ignore_name_mismatch,
             algorithms: provider.signature_verification_algorithms,
         };
-        let verifier = Arc::new(Verifier::new(judge, name));
+        let verifier = Arc::new(JudgingVerifier::new(judge, name));
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| MaterialProblem::Tls(error).of(PathBuf::from(host)))?
@@ -55,18 +62,18 @@ impl UpstreamTls {
             None => builder.with_no_client_auth(),
             Some(identity) => {
                 let (chain, key) = material::identity(identity, &mut warnings)?;
-                ends.extend(soonest(&chain).map(|end| ("client-certificate", end)));
+                expiries.extend(first_expiry(&chain).map(|at| ("client-certificate", at)));
                 builder
                     .with_client_auth_cert(chain, key)
                     .map_err(|error| material::key_error(identity, error))?
             }
         };
         config.resumption = Tickets::resumption();
-        let (warnings, ends) = (warnings.into(), ends.into());
-        Ok(Self { config: Arc::new(config), verifier, warnings, ends })
+        let (warnings, expiries) = (warnings.into(), expiries.into());
+        Ok(Self { config: Arc::new(config), verifier, warnings, expiries })
     }
 
-    /// The same for another port of the same host, which resumes sessions of its own.
+    /// The same for another port of the same host; that port has its own sessions.
     #[must_use]
     pub fn for_another_port(&self) -> Self {
         let mut config = ClientConfig::clone(&self.config);
@@ -74,9 +81,9 @@ impl UpstreamTls {
         Self { config: Arc::new(config), ..self.clone() }
     }
 
-    /// For [`TlsConnector::connect`] with [`UpstreamTls::server_name`].
-    pub fn connector(&self) -> TlsConnector {
-        TlsConnector::from(self.config.clone())
+    /// The configuration for handshakes, to be used with [`UpstreamTls::server_name`].
+    pub fn client_config(&self) -> Arc<ClientConfig> {
+        self.config.clone()
     }
 
     /// The name that the certificate has to carry.
@@ -89,16 +96,17 @@ impl UpstreamTls {
         &self.warnings
     }
 
-    /// When the certificates of the files end, the soonest of each role: authorities, and the one
-    /// that is shown to the client module.
-    pub fn ends(&self) -> &[(&'static str, OffsetDateTime)] {
-        &self.ends
+    /// When the certificates of the files expire, the soonest of each role: `ca` are the authorities,
+    /// `client-certificate` is the one that the client module sees.
+    pub fn expiries(&self) -> &[(&'static str, OffsetDateTime)] {
+        &self.expiries
     }
 
-    /// What was found in a handshake that succeeded. A resumed one shows no certificate again, so
-    /// this looks at the dates anew: the caller hangs up unless `accepted`.
-    pub fn verdict(&self, connection: &ClientConnection) -> Arc<Verdict> {
-        self.verifier.judge(connection.peer_certificates().unwrap_or_default(), UnixTime::now())
+    /// The verdict after a handshake that succeeded; `chain` is what the client module showed, leaf
+    /// first. The caller must hang up unless it is `accepted`: a resumed session does not show its
+    /// certificate again, so its dates have to be checked here.
+    pub fn verdict(&self, chain: &[CertificateDer<'_>]) -> Arc<Verdict> {
+        self.verifier.judge(chain, UnixTime::now())
     }
 
     /// Judges a chain, leaf first, as a handshake would.
@@ -113,7 +121,7 @@ impl std::fmt::Debug for UpstreamTls {
     }
 }
 
-/// The roots, and beside them the certificates of `ca` as they are.
+/// The roots, and the certificates of `ca` as they stand in their files.
 fn roots(
     config: &ClientModuleTrust,
     warnings: &mut Vec<MaterialWarning>,

@@ -1,9 +1,9 @@
 //! Whether a client module's certificate is accepted: a pure function of chain, name and time.
 //!
 //! webpki checks in the order version and extensions, dates, CA flag, usage, path and signatures,
-//! and tells the first failure only. A CA flag thus hides everything behind it, and an unknown
-//! issuer hides a weak key; so the leaf's own properties are looked at here first, and the path
-//! last. An error that nobody thought of is a hard one.
+//! and reports the first failure only. A CA flag thus hides every later fault, and an unknown
+//! issuer hides a weak key. So the leaf's own properties are checked here first, and the path last.
+//! An error that this code does not know can be neither pinned nor tolerated.
 
 use rustls::RootCertStore;
 use rustls::crypto::WebPkiSupportedAlgorithms;
@@ -12,18 +12,18 @@ use webpki::{EndEntityCert, Error, KeyUsage};
 use x509_parser::x509::X509Version;
 
 use super::class::Class;
-use super::config::Pin;
-use super::facts::CertificateFacts;
 use super::verdict::Verdict;
-use super::x509::{Certificate, Key, fingerprint};
+use crate::trust::config::Pin;
+use crate::trust::facts::CertificateFacts;
+use crate::trust::x509::{Certificate, Key, fingerprint};
 
-/// RSA keys below this are refused.
+/// RSA keys with fewer bits are refused.
 const RSA_BITS: usize = 2048;
 
 /// What is trusted, and which of two faults is tolerated.
 #[derive(Debug)]
 pub(super) struct Judge {
-    /// All roots: those of `ca` and, if wanted, the system's.
+    /// All roots: those of `ca` and, if configured, the system's.
     pub(super) roots: RootCertStore,
     /// The certificates of `ca` themselves.
     pub(super) listed: Vec<CertificateDer<'static>>,
@@ -56,8 +56,8 @@ impl Judge {
             Err(Fault::Above(class)) => (class, true),
         };
         facts.issuer_at_fault = issuer_at_fault;
-        // A pin stands for the leaf: whoever signed it, and whatever is wrong with them, does not
-        // matter then. What is wrong with the leaf itself still does.
+        // A pin vouches for the leaf: its issuer and the issuer's faults do not matter then. A
+        // fault of the leaf itself still does.
         let pinned = self.pins.contains(&pin) && (issuer_at_fault || is_tolerable(class));
         let (class, accepted) =
             if pinned { (Class::Pinned, true) } else { (class, self.accepts(class)) };
@@ -91,7 +91,7 @@ impl Judge {
         }
     }
 
-    /// The leaf's own properties first, then the path above it, then the name.
+    /// Checks the leaf's own properties first, then the path above it, then the name.
     fn examine(
         &self,
         leaf: &CertificateDer<'_>,
@@ -118,7 +118,8 @@ impl Judge {
         })
     }
 
-    /// A key and a signature that the provider can check, and an RSA key of a fair size.
+    /// Checks that the provider knows the kinds of key and signature, and that an RSA key is long
+    /// enough.
     fn check_strength(&self, certificate: &Certificate<'_>) -> Result<(), Fault> {
         if let Some(class) = self.weakness(certificate) {
             return Err(Fault::Leaf(class));
@@ -166,13 +167,13 @@ impl Judge {
             Ok(_) => return Ok(false),
             Err(error) => error,
         };
-        // With another certificate of the same subject among the roots, webpki reports a bad
-        // signature, and with a CA flag that one; so "self-signed" is found out by its own key.
+        // webpki reports a bad signature where a root has the same subject, and the CA flag where
+        // there is one. So a self-signed leaf is found by checking its signature with its own key.
         if certificate.is_self_issued() {
             if !self.signed_itself(certificate, end_entity) {
                 return Err(Fault::Leaf(Class::BadSignature));
             }
-            // Listed byte for byte, it is a root, whatever its CA flag says.
+            // A leaf that is listed byte for byte is a root, whatever its CA flag says.
             return Ok(!self.listed.contains(leaf));
         }
         Err(self.fault(error, certificate, above))
@@ -190,7 +191,7 @@ impl Judge {
     }
 
     /// What webpki's error means once the leaf's own properties are known to be in order.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "an error nobody thought of is a hard one")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "an unknown error is never tolerated")]
     fn fault(
         &self,
         error: Error,
@@ -202,7 +203,7 @@ impl Judge {
             | Error::MaximumPathBuildCallsExceeded
             | Error::MaximumPathDepthExceeded
             | Error::MaximumSignatureChecksExceeded => Fault::Leaf(Class::UnknownIssuer),
-            // The leaf with a CA flag; its issuer cannot be told from here.
+            // The leaf has a CA flag; whether its issuer is known cannot be seen from this error.
             Error::CaUsedAsEndEntity => Fault::Leaf(Class::WrongUsage),
             Error::InvalidSignatureForPublicKey
             | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => self
@@ -220,7 +221,8 @@ impl Judge {
         }
     }
 
-    /// webpki calls the signature of a weak or unknown key a bad one; this finds such a key.
+    /// webpki reports the signature of a weak or unknown key as a bad signature; this finds the
+    /// key.
     fn weak_issuer(
         &self,
         certificate: &Certificate<'_>,
@@ -236,13 +238,13 @@ impl Judge {
     }
 }
 
-/// Where a fault lies: a pin outweighs those above the leaf.
+/// Where a fault lies. A pin outweighs every fault above the leaf.
 enum Fault {
     Leaf(Class),
     Above(Class),
 }
 
-/// Faults that a pin, and some of them a tolerance, can outweigh.
+/// Whether a pin can outweigh this fault of the leaf.
 fn is_tolerable(class: Class) -> bool {
     matches!(
         class,
@@ -265,14 +267,14 @@ fn check_dates(certificate: &Certificate<'_>, now: UnixTime) -> Result<(), Fault
     }
 }
 
-/// In the unit that certificates' dates are compared in.
+/// Seconds since 1970, the unit in which dates are compared.
 pub(super) fn unix_seconds(now: UnixTime) -> i64 {
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// RFC 5280 section 4.2.1.3 and 4.2.1.12: extensions that are absent allow everything. Of the key
-/// usages one that TLS can use is enough, as openssl does it: many certificates list
-/// keyEncipherment only, from the days of RSA key exchange.
+/// RFC 5280 section 4.2.1.3 and 4.2.1.12: an absent extension allows every use. One key usage that
+/// TLS can use is enough, as with openssl: many certificates list only keyEncipherment, from the
+/// days of RSA key exchange.
 fn check_usage(certificate: &Certificate<'_>) -> Result<(), Fault> {
     let malformed = |_| Fault::Leaf(Class::Malformed);
     if let Some(usage) = certificate.x509.key_usage().map_err(malformed)? {

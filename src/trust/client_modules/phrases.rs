@@ -1,12 +1,12 @@
-//! What a verdict's class means and what to do about it, in German and English.
+//! What the class of a verdict means and what to do about it, in German and English.
 //!
-//! ASCII only, since mail clients may be shown it.
+//! ASCII only, since replies to mail clients may contain it.
 
 use crate::words::Language;
 
 use super::class::Class;
 
-/// What was found, as the beginning of a sentence.
+/// What was found, as the start of a sentence.
 pub(super) fn finding(class: Class, language: Language) -> &'static str {
     let (de, en) = match class {
         Class::Ok => ("Das Zertifikat ist in Ordnung", "The certificate is in order"),
@@ -39,8 +39,8 @@ pub(super) fn finding(class: Class, language: Language) -> &'static str {
         Class::BadSignature => (
             "Eine Signatur stimmt nicht: das Zertifikat ist veraendert, oder die Gegenstelle \
              besitzt seinen Schluessel nicht",
-            "A signature does not check out: the certificate was altered, or the other side does \
-             not own its key",
+            "A signature is wrong: the certificate was altered, or the other side does not own its \
+             key",
         ),
         Class::WeakKey => (
             "Der Schluessel des Zertifikats ist zu schwach oder von einer Art, die TLS nicht \
@@ -73,15 +73,15 @@ pub(super) fn finding(class: Class, language: Language) -> &'static str {
         ),
         Class::NoCommonCipher => (
             "Es gibt kein TLS-Verfahren, das beide Seiten koennen",
-            "There is no TLS method that both sides know",
+            "The two sides have no TLS method in common",
         ),
         Class::PlaintextOnTlsPort => (
             "Der Port antwortet unverschluesselt, wo TLS erwartet wird",
-            "The port answers in clear where TLS is expected",
+            "The port answers without TLS where TLS is expected",
         ),
         Class::TlsOnPlaintextPort => (
             "Der Port spricht TLS, wo eine unverschluesselte Begruessung erwartet wird",
-            "The port speaks TLS where a greeting in clear is expected",
+            "The port speaks TLS where a greeting without TLS is expected",
         ),
         Class::OwnCertificateRefused => (
             "Das KIM-Clientmodul verlangt ein Client-Zertifikat oder lehnt das gezeigte ab",
@@ -110,16 +110,16 @@ pub(super) fn accepted_advice(class: Class, language: Language) -> &'static str 
     of(language, de, en)
 }
 
-/// What to do where no line of the configuration may accept it.
+/// What to do where no setting may accept it.
 pub(super) fn refused_advice(class: Class, language: Language) -> &'static str {
     let (de, en) = match class {
         Class::Expired => (
             "Am KIM-Clientmodul ein neues Zertifikat ausstellen; stimmt dort und hier die Uhrzeit?",
-            "Issue a new certificate at the KIM client module; is the time right there and here?",
+            "Issue a new certificate at the KIM client module; is the clock right there and here?",
         ),
         Class::NotYetValid => (
             "Uhrzeit am KIM-Clientmodul und hier pruefen.",
-            "Check the time at the KIM client module and here.",
+            "Check the clock at the KIM client module and here.",
         ),
         Class::Brainpool => (
             "kimgate mit dem Feature \"brainpool\" bauen, oder am KIM-Clientmodul ein Zertifikat \
@@ -155,7 +155,7 @@ pub(super) fn refused_advice(class: Class, language: Language) -> &'static str {
         Class::Reset => (
             "Noch einmal versuchen; bleibt es so, Port, Firewall und das Protokoll des \
              KIM-Clientmoduls pruefen.",
-            "Try again; if it stays so, check port, firewall and the log of the KIM client module.",
+            "Try again; if it fails again, check port, firewall and the log of the KIM client module.",
         ),
         Class::Ok
         | Class::Pinned
@@ -170,7 +170,7 @@ pub(super) fn refused_advice(class: Class, language: Language) -> &'static str {
         | Class::Malformed
         | Class::Version1 => (
             "Keine Einstellung laesst es zu; am KIM-Clientmodul ein neues Zertifikat ausstellen.",
-            "No setting admits it; issue a new certificate at the KIM client module.",
+            "No setting can accept it; issue a new certificate at the KIM client module.",
         ),
     };
     of(language, de, en)
