@@ -3,7 +3,7 @@
 #![no_main]
 #![allow(clippy::unwrap_used, reason = "a case that panics is what is looked for")]
 
-#[path = "../../properties/holds.rs"]
+#[path = "../../it/properties/holds.rs"]
 mod holds;
 
 use std::sync::LazyLock;
