@@ -26,7 +26,7 @@ fn every_transcript_makes_sense() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_dialogue_goes_as_written() {
-    // One alone while it is looked into: TRANSCRIPT=pop3/stls cargo test --test transcripts
+    // One alone while it is looked into: TRANSCRIPT=pop3/stls cargo test --test it transcripts::
     let wanted = std::env::var("TRANSCRIPT").unwrap_or_default();
     let mut faults = String::new();
     for file in files() {

@@ -366,7 +366,7 @@ async fn what_openssl_servers_refuse_has_a_name() {
 }
 
 /// Debian's openssl cannot do this yet, so this needs a Python with pyOpenSSL from PyPI:
-/// `KIMGATE_PYOPENSSL=venv/bin/python cargo test --test trust_handshake brainpool`.
+/// `KIMGATE_PYOPENSSL=venv/bin/python cargo test --test it trust_handshake::brainpool`.
 #[cfg(feature = "brainpool")]
 #[tokio::test]
 async fn brainpool_keys_work_in_tls_13_against_a_newer_openssl() {

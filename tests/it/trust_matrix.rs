@@ -1,6 +1,6 @@
 //! The verdict on nearly a hundred certificates, most of them odd, under every policy, in real
 //! handshakes with `openssl s_server`. The table is tests/trust_matrix.txt;
-//! `cargo test --test trust_matrix -- --nocapture` prints what was found.
+//! `cargo test --test it trust_matrix:: -- --nocapture` prints what was found.
 
 use std::fmt::Write as _;
 use std::sync::Mutex;

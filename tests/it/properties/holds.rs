@@ -1,5 +1,5 @@
 //! What holds for any bytes. Every function here takes the bytes of one case and fails by a panic:
-//! `tests/properties.rs` gives it random and kept cases, `tests/fuzz` those that a fuzzer finds.
+//! `tests/it/properties.rs` gives it random and kept cases, `tests/fuzz` those that a fuzzer finds.
 
 #[path = "relay.rs"]
 pub(crate) mod relay;
