@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::config::Listener;
 use super::session::{Accepted, run};
 use super::shared::Shared;
-use super::stream::Stream;
+use super::wire::tls::Stream;
 use crate::observe::ListenerStatus;
 use crate::words::Reason;
 

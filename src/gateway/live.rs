@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::ExposedError;
+use super::client_module::dial::Module;
 use super::config::Config;
 use super::exposure::{exposure, own_addresses};
-use super::machines::Capabilities;
-use super::upstream::Module;
+use super::login::front::Capabilities;
 use crate::observe::Observer;
 use crate::policy::Policy;
 use crate::trust::{KnownCertificates, ListenerTls, MaterialError};

@@ -1,30 +1,24 @@
 //! Sockets, tasks and time: workstations on one side, client modules on the other.
 
-mod admit;
-mod buffer;
+mod client_module;
 mod config;
 mod connections;
 mod contexts;
-mod doubts;
 mod exposure;
-mod health;
 mod listener;
 mod listeners;
 mod live;
-mod machines;
+mod login;
 mod mailboxes;
 mod pair;
 mod pop3;
 mod proxy;
 mod reply;
-mod resolve;
 mod session;
 mod shared;
 mod smtp;
 mod smtp_data;
-mod stream;
 mod turns;
-mod upstream;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -43,6 +37,7 @@ pub use exposure::{Exposure, exposure, own_addresses};
 pub use listeners::Sockets;
 pub use proxy::proxied_address;
 
+use client_module::health;
 use listeners::Listeners;
 use live::Live;
 use shared::Shared;

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::admit::{Admitted, Refused, Rejection};
 use super::connections::{Origin, OriginPlace, Place};
 use super::live::Live;
-use super::machines::{Front, Wish};
+use super::login::admit::{Admitted, Refused, Rejection};
+use super::login::front::{Front, Wish};
 use super::pair::{Alarms, Held, Pair, Stop, Told, seconds, stalled, workstation_of};
 use super::reply::{About, code_of, goodbye};
 use super::shared::Shared;
-use super::stream::Stream;
 use super::wire::Wire;
+use super::wire::tls::Stream;
 use super::{pop3, proxy, smtp};
 use crate::observe::{Event, LiveSession, Phase, SessionFacts};
 use crate::policy::Station;

@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections::Connections;
 use super::contexts::Contexts;
-use super::doubts::Doubts;
 use super::listeners::Listeners;
 use super::live::Live;
+use super::login::warnings::Doubts;
 use super::mailboxes::Mailboxes;
 use crate::observe::Observer;
 use crate::policy::limits::{Budget, Fingerprints};

@@ -10,11 +10,11 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::config::ClientModule;
-use super::machines::{Back, BackError, Capabilities, StartTls};
 use super::resolve::Resolver;
-use super::stream::Stream;
-use super::wire::Wire;
+use crate::gateway::config::ClientModule;
+use crate::gateway::login::front::{Back, BackError, Capabilities, StartTls};
+use crate::gateway::wire::Wire;
+use crate::gateway::wire::tls::Stream;
 use crate::observe::{ClientModuleState, Event, Observer};
 use crate::policy::Permit;
 use crate::proto::back::{Answer, BackStep};
@@ -182,7 +182,7 @@ impl Module {
         let mut wire = Wire::new(Stream::Plain(tcp));
         let start_tls = self.start_tls(protocol);
         if let (true, Some(tls)) = (implicit, &start_tls) {
-            let shaken = super::machines::secure(&mut wire, tls).await;
+            let shaken = crate::gateway::login::front::secure(&mut wire, tls).await;
             shaken.map_err(|error| self.untrusted(&error, protocol, observer))?;
             self.judge(&wire, protocol, observer)?;
         }
@@ -291,7 +291,7 @@ impl Module {
 /// wait for a machine that is off; the probes notice when it is back.
 pub(crate) async fn dial(
     permit: &Permit,
-    modules: &super::live::Modules,
+    modules: &crate::gateway::live::Modules,
     protocol: Protocol,
     observer: &Observer,
 ) -> Result<Dialled, DialError> {

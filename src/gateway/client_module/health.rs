@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::shared::Shared;
-use super::upstream::{Module, probe};
+use super::dial::{Module, probe};
+use crate::gateway::shared::Shared;
 use crate::words::Protocol;
 
 /// Between two questions to a client module that answers.

@@ -6,16 +6,16 @@ use std::task::Poll;
 
 use std::time::Instant;
 
-use super::config::ContextMode;
-use super::contexts::Hold;
-use super::doubts::Spelling;
-use super::live::Live;
-use super::mailboxes::Turn;
-use super::pair::workstation_of;
-use super::reply::{About, refusal};
-use super::session::Session;
-use super::upstream::{DialError, Dialled, Upstream, dial};
-use super::wire::{End, Wire};
+use super::warnings::Spelling;
+use crate::gateway::client_module::dial::{DialError, Dialled, Upstream, dial};
+use crate::gateway::config::ContextMode;
+use crate::gateway::contexts::Hold;
+use crate::gateway::live::Live;
+use crate::gateway::mailboxes::Turn;
+use crate::gateway::pair::workstation_of;
+use crate::gateway::reply::{About, refusal};
+use crate::gateway::session::Session;
+use crate::gateway::wire::{End, Wire};
 use crate::kim::{Doubt, Login};
 use crate::observe::{Event, Phase};
 use crate::policy::limits::{Attempt, Whose};
@@ -304,7 +304,12 @@ impl Live {
     /// The reply of a listener that takes nobody else.
     pub(crate) fn full(&self, protocol: Protocol, workstation: &str) -> Vec<u8> {
         let about = About { workstation, ..About::default() };
-        super::reply::goodbye(protocol, self.config.language, Reason::TooManyConnections, about)
+        crate::gateway::reply::goodbye(
+            protocol,
+            self.config.language,
+            Reason::TooManyConnections,
+            about,
+        )
     }
 }
 

@@ -5,8 +5,8 @@ use std::io;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
-use super::stream::Stream;
-use super::wire::{Filled, Wire};
+use crate::gateway::wire::tls::Stream;
+use crate::gateway::wire::{Filled, Wire};
 use crate::proto::back::BackStep;
 use crate::proto::capabilities::{Pop3Capabilities, SmtpCapabilities};
 use crate::proto::front::{Setup, Step};

@@ -1,5 +1,8 @@
 //! A stream with what was read from it and not yet used.
 
+mod buffer;
+pub(crate) mod tls;
+
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -10,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::buffer::Buffer;
-use super::stream::Stream;
+use buffer::Buffer;
+use tls::Stream;
 
 /// How long a peer may take to accept our last words before the connection just ends.
 const GOODBYE: Duration = Duration::from_secs(5);
