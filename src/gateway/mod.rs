@@ -31,7 +31,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
-    ClientModule, Config, ContextMode, Contexts, Limits, Listener, Protection, place,
+    ClientModuleConfig, Config, ContextMode, Contexts, Limits, Listener, Protection, place,
 };
 pub use exposure::{Exposure, exposure, own_addresses};
 pub use listeners::Sockets;

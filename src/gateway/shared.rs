@@ -9,7 +9,7 @@ use super::connections::Connections;
 use super::contexts::Contexts;
 use super::listeners::Listeners;
 use super::live::Live;
-use super::login::warnings::Doubts;
+use super::login::warnings::LoginWarnings;
 use super::mailboxes::Mailboxes;
 use crate::observe::Observer;
 use crate::policy::limits::{Budget, Fingerprints};
@@ -23,7 +23,7 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Mailboxes,
     pub(crate) fingerprints: Fingerprints,
     pauses: Mutex<Budget>,
-    pub(crate) doubts: Doubts,
+    pub(crate) login_warnings: LoginWarnings,
     /// Questions to the client modules of the configuration in force.
     probing: Mutex<CancellationToken>,
     /// No new connections; whoever is between two commands is told goodbye.
@@ -45,7 +45,7 @@ impl Shared {
             contexts: Contexts::default(),
             mailboxes: Mailboxes::default(),
             fingerprints: Fingerprints::new(),
-            doubts: Doubts::default(),
+            login_warnings: LoginWarnings::default(),
             probing: Mutex::default(),
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),

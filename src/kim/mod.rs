@@ -7,5 +7,5 @@ mod undecrypted;
 
 pub use address::Account;
 pub use login::Login;
-pub use login_warning::{Doubt, Field};
+pub use login_warning::{Field, LoginWarning};
 pub use undecrypted::Evidence;

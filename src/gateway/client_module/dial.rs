@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::resolve::Resolver;
-use crate::gateway::config::ClientModule;
+use crate::gateway::config::ClientModuleConfig;
 use crate::gateway::login::front::{Back, BackError, Capabilities, StartTls};
 use crate::gateway::wire::Wire;
 use crate::gateway::wire::tls::Stream;
@@ -28,7 +28,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// A client module as the gateway knows it.
 pub(crate) struct Module {
     pub(crate) name: Arc<str>,
-    pub(crate) config: ClientModule,
+    pub(crate) config: ClientModuleConfig,
     /// By protocol, as each is a port of its own.
     tls: Option<[UpstreamTls; 2]>,
     resolver: Resolver,
@@ -80,7 +80,7 @@ impl Module {
     /// Reads the module's certificates and keys.
     pub(crate) fn load(
         name: &str,
-        config: &ClientModule,
+        config: &ClientModuleConfig,
         gateway: &str,
         language: Language,
         patience: Duration,

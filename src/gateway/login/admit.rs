@@ -16,7 +16,7 @@ use crate::gateway::pair::workstation_of;
 use crate::gateway::reply::{About, refusal};
 use crate::gateway::session::Session;
 use crate::gateway::wire::{End, Wire};
-use crate::kim::{Doubt, Login};
+use crate::kim::{Login, LoginWarning};
 use crate::observe::{Event, Phase};
 use crate::policy::limits::{Attempt, Whose};
 use crate::policy::{Permit, Request, Rule};
@@ -76,7 +76,7 @@ impl Session {
         match verdict.map_err(|error| Rejection::Refused(self.dial_failed(&error)))? {
             Ok(answer) => {
                 self.shared.pauses().accepted(attempt);
-                self.shared.doubts.accepted(spelling);
+                self.shared.login_warnings.accepted(spelling);
                 Ok(Admitted { upstream, permit, context, turn, answer })
             }
             Err(answer) => {
@@ -139,14 +139,14 @@ impl Session {
         };
         let Some(parsed) = &self.facts.login else { return spelling };
         let configured = self.live.policy.configured(parsed.account());
-        let mut doubts = Doubt::all(parsed, Some(self.facts.protocol), configured);
-        doubts.extend(self.shared.doubts.about_case(spelling));
+        let mut doubts = LoginWarning::all(parsed, Some(self.facts.protocol), configured);
+        doubts.extend(self.shared.login_warnings.about_case(spelling));
         let workstation = workstation_of(&self.facts);
         for doubt in doubts {
             let said = format!("{doubt:?}");
             let said = fingerprints.of(&[workstation.as_bytes(), login, said.as_bytes()]);
-            if self.shared.doubts.is_news(said) {
-                self.shared.observer.doubt(&self.facts, doubt);
+            if self.shared.login_warnings.is_news(said) {
+                self.shared.observer.login_warning(&self.facts, doubt);
             }
         }
         spelling

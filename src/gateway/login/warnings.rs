@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::kim::Doubt;
+use crate::kim::LoginWarning;
 use crate::policy::limits::Fingerprint;
 
 /// Logins that are remembered. Beyond it all are forgotten, and what looks wrong is said again.
@@ -12,7 +12,7 @@ const LOGINS: usize = 10_000;
 /// What was said already, and how the logins were spelled that client modules accepted. Hashes with
 /// a key that dies with the process, and no logins.
 #[derive(Default)]
-pub(crate) struct Doubts(Mutex<Memory>);
+pub(crate) struct LoginWarnings(Mutex<Memory>);
 
 #[derive(Default)]
 struct Memory {
@@ -28,12 +28,12 @@ pub(crate) struct Spelling {
     pub(crate) without_case: Fingerprint,
 }
 
-impl Doubts {
+impl LoginWarnings {
     /// Whether the login differs in case alone from the one that was accepted last.
-    pub(crate) fn about_case(&self, login: Spelling) -> Option<Doubt> {
+    pub(crate) fn about_case(&self, login: Spelling) -> Option<LoginWarning> {
         let memory = self.lock();
         let accepted = memory.accepted.get(&login.without_case)?;
-        (*accepted != login.exact).then_some(Doubt::CaseOfLastLogin)
+        (*accepted != login.exact).then_some(LoginWarning::CaseOfLastLogin)
     }
 
     /// The client module has accepted this login.
@@ -72,11 +72,11 @@ mod tests {
 
     #[test]
     fn a_login_is_held_against_the_one_that_was_accepted_last() {
-        let (doubts, prints) = (Doubts::default(), Fingerprints::new());
+        let (doubts, prints) = (LoginWarnings::default(), Fingerprints::new());
         let (small, large) = (spelling(&prints, "a@b#h:1#m"), spelling(&prints, "a@b#h:1#M"));
         assert_eq!(doubts.about_case(large), None, "nobody knows better");
         doubts.accepted(small);
-        assert_eq!(doubts.about_case(large), Some(Doubt::CaseOfLastLogin));
+        assert_eq!(doubts.about_case(large), Some(LoginWarning::CaseOfLastLogin));
         assert_eq!(doubts.about_case(small), None);
         assert_eq!(doubts.about_case(spelling(&prints, "a@b#h:1#x")), None);
         doubts.accepted(large);
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn what_was_said_is_not_said_again_and_memory_is_bounded() {
-        let (doubts, prints) = (Doubts::default(), Fingerprints::new());
+        let (doubts, prints) = (LoginWarnings::default(), Fingerprints::new());
         let first = prints.of(&[b"first"]);
         assert!(doubts.is_news(first) && !doubts.is_news(first));
         for number in 0..2 * LOGINS as u64 {
