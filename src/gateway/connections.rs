@@ -1,10 +1,22 @@
 //! How many connections there may be, in all and from one workstation.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
+use tokio::net::TcpStream;
+
+use super::config::Listener;
+
+/// A connection that a listener has accepted.
+pub(crate) struct Accepted {
+    pub(crate) tcp: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) listener: Arc<Listener>,
+    /// `None` if there are too many connections: this one gets a reply and is closed.
+    pub(crate) place: Option<Place>,
+}
 
 /// Whom a connection is counted for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

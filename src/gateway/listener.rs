@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::Listener;
-use super::session::{Accepted, run};
+use super::connections::Accepted;
+use super::session::run;
 use super::shared::Shared;
-use super::wire::tls::Stream;
+use super::wire;
 use crate::observe::ListenerStatus;
 use crate::words::Reason;
 
@@ -129,7 +130,7 @@ pub(crate) async fn accept(door: Arc<Door>, shared: Arc<Shared>, sessions: TaskT
                 if std::mem::take(&mut is_failing) {
                     tracing::info!(listener = %listener.name, "accepts connections again");
                 }
-                let prepared = Stream::prepare(&tcp).map(|()| tcp);
+                let prepared = wire::prepare(&tcp).map(|()| tcp);
                 let Ok(tcp) = prepared else { continue };
                 welcome(tcp, peer, listener, &shared, &sessions);
             }

@@ -1,27 +1,22 @@
 //! What a reload replaces: configuration, permissions, certificates. Sessions hold the one that
 //! they logged in under until they ask again.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::ExposedError;
-use super::client_module::dial::Module;
+use super::client_module::{Capabilities, ClientModule, ClientModules};
 use super::config::Config;
 use super::exposure::{exposure, own_addresses};
-use super::login::front::Capabilities;
 use crate::observe::Observer;
 use crate::policy::Policy;
 use crate::trust::{KnownCertificates, ListenerTls, MaterialError};
-
-/// Client modules by name.
-pub(crate) type Modules = BTreeMap<Arc<str>, Arc<Module>>;
 
 /// One configuration with everything that was loaded for it.
 pub(crate) struct Live {
     pub(crate) config: Config,
     pub(crate) policy: Policy,
-    pub(crate) modules: Modules,
+    pub(crate) modules: ClientModules,
     pub(crate) tls: Option<ListenerTls>,
     known: Arc<KnownCertificates>,
 }
@@ -37,11 +32,12 @@ impl Live {
         let known =
             kept.cloned().unwrap_or_else(|| Arc::new(KnownCertificates::open(&config.state_dir)));
         let tls = config.tls.as_ref().map(ListenerTls::load).transpose()?;
-        let mut modules = Modules::new();
+        let mut modules = ClientModules::new();
         for (name, module) in &config.client_modules {
             let patience = config.limits.login_timeout;
             let (gateway, known) = (&config.name, known.clone());
-            let loaded = Module::load(name, module, gateway, config.language, patience, known)?;
+            let loaded =
+                ClientModule::load(name, module, gateway, config.language, patience, known)?;
             modules.insert(loaded.name.clone(), Arc::new(loaded));
         }
         Ok(Self { config, policy, modules, tls, known })
@@ -85,7 +81,7 @@ impl Live {
         let mut ends: Vec<(String, i64)> =
             own.map(|(role, end)| ((*role).to_owned(), end.unix_timestamp())).collect();
         for (name, module) in &self.modules {
-            let of_module = module.certificate_ends();
+            let of_module = module.certificate_expiries();
             ends.extend(
                 of_module
                     .iter()

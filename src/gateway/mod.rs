@@ -20,6 +20,7 @@ mod smtp;
 mod smtp_data;
 mod turns;
 mod wire;
+mod workstation;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -37,7 +38,6 @@ pub use exposure::{Exposure, exposure, own_addresses};
 pub use listeners::Sockets;
 pub use proxy::proxied_address;
 
-use client_module::health;
 use listeners::Listeners;
 use live::Live;
 use shared::Shared;
@@ -164,7 +164,7 @@ impl Gateway {
     pub async fn serve(self, shutdown: CancellationToken) {
         let Self { shared } = self;
         let Listeners { sessions, tasks, .. } = &shared.listeners;
-        health::watch(&shared);
+        shared.probe_client_modules();
         tasks.spawn(warn_of_ends(shared.clone()));
         shared.listeners.serve(&shared);
         shutdown.cancelled().await;
@@ -222,7 +222,7 @@ impl Handle {
             shared.live.store(Arc::new(live));
         })?;
         shared.observer.listeners(shared.listeners.status());
-        health::watch(shared);
+        shared.probe_client_modules();
         Ok(())
     }
 

@@ -18,7 +18,8 @@ use super::mailboxes::Turn;
 use super::reply::{About, goodbye, refusal};
 use super::session::Ended;
 use super::shared::Shared;
-use super::wire::{End, Filled, Wire};
+use super::wire::{Filled, PeerEof, Wire};
+use super::workstation::workstation_of;
 use crate::observe::{Direction, Event, LiveSession, Phase, SessionFacts};
 use crate::policy::{Denial, Judgement, Permit, Request};
 use crate::proto::line::{Framed, next_line};
@@ -263,9 +264,9 @@ impl Pair {
     /// Waits for more from the client module. The workstation may go on sending meanwhile, as far
     /// as its buffer has room; if it vanishes, nothing of what is under way is wanted any more.
     pub(crate) async fn wait_for_module(&mut self) -> Result<Filled, Stop> {
-        while self.client.end() != Some(End::Cut) {
+        while self.client.end() != Some(PeerEof::Cut) {
             match self.hear(Instant::now() + self.stall()).await {
-                None => return Ok(Filled::Ended(End::Cut)),
+                None => return Ok(Filled::Ended(PeerEof::Cut)),
                 Some(Side::Module(filled)) => return Ok(filled),
                 // A workstation that closed its sending half properly still wants its answer.
                 Some(Side::Client(_)) => {}
@@ -282,7 +283,7 @@ impl Pair {
                 self.left.get_or_insert_with(Instant::now);
             }
             match self.hear(deadline).await {
-                None => return Filled::Ended(End::Cut),
+                None => return Filled::Ended(PeerEof::Cut),
                 Some(Side::Module(filled)) => return filled,
                 Some(Side::Client(_)) => {}
             }
@@ -358,14 +359,6 @@ impl Pair {
             Stop::ClientLeft | Stop::Broken(_) => self.client.abort(),
         }
         Ended { close, to_client, to_module }
-    }
-}
-
-/// The workstation's name, or its address where it has none.
-pub(crate) fn workstation_of(facts: &SessionFacts) -> Arc<str> {
-    match &facts.workstation {
-        Some(name) => name.clone(),
-        None => facts.peer.ip().to_canonical().to_string().into(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
+use super::client_module::health;
 use super::connections::Connections;
 use super::contexts::Contexts;
 use super::listeners::Listeners;
@@ -24,7 +25,7 @@ pub(crate) struct Shared {
     pub(crate) fingerprints: Fingerprints,
     pauses: Mutex<Budget>,
     pub(crate) login_warnings: LoginWarnings,
-    /// Questions to the client modules of the configuration in force.
+    /// Ends the probes of the client modules of the configuration in force.
     probing: Mutex<CancellationToken>,
     /// No new connections; whoever is between two commands is told goodbye.
     pub(crate) stop: CancellationToken,
@@ -52,12 +53,16 @@ impl Shared {
         }
     }
 
-    /// Ends the questions that were asked so far, and gives the end of the next ones.
-    pub(crate) fn probe_anew(&self) -> CancellationToken {
+    /// Probes the client modules of the configuration in force, and no longer those of the one
+    /// before it.
+    pub(crate) fn probe_client_modules(&self) {
+        let until = self.stop.child_token();
         let mut probing = self.probing.lock().unwrap_or_else(PoisonError::into_inner);
-        probing.cancel();
-        *probing = self.stop.child_token();
-        probing.clone()
+        std::mem::replace(&mut *probing, until.clone()).cancel();
+        drop(probing);
+        let Listeners { tasks, .. } = &self.listeners;
+        let protocols = self.listeners.protocols();
+        health::watch(&self.live.load().modules, protocols, &self.observer, tasks, &until);
     }
 
     /// Logins that the client module has refused too often.

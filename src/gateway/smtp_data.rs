@@ -80,11 +80,11 @@ pub(crate) async fn carry_message(pair: &mut Pair, envelope: Transaction) -> Res
         }
         // The client module must not take what it has for a whole message.
         Streamed::Refused(reason) => {
-            pair.module.stream().reset_on_drop();
+            pair.module.reset_on_drop();
             break_off(pair, &mut intake, reason).await
         }
         Streamed::Failed(reason) => {
-            pair.module.stream().reset_on_drop();
+            pair.module.reset_on_drop();
             intake.swallow(pair).await?;
             Err(Stop::Say(reason))
         }

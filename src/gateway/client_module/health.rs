@@ -1,54 +1,71 @@
-//! Asks client modules what they offer and whether they are there. Never logs in.
+//! Probes: each client module is asked from time to time whether it answers and what it offers.
+//! A probe never logs in.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::dial::{Module, probe};
-use crate::gateway::shared::Shared;
-use crate::words::Protocol;
+use super::back::Back;
+use super::capabilities::Capabilities;
+use super::dial::{CONNECT, Dialled, Upstream};
+use super::error::DialError;
+use super::module::{ClientModule, ClientModules};
+use crate::observe::Observer;
+use crate::words::{Protocol, Reason};
 
-/// Between two questions to a client module that answers.
+/// Between two probes of a client module that answers.
 const STEADY: Duration = Duration::from_secs(60);
-/// After the first failure; doubled with each further one, up to [`STEADY`].
+/// After the first failure. It doubles with each further failure, up to [`STEADY`].
 const FIRST_RETRY: Duration = Duration::from_secs(2);
-/// By so much a pause may be shorter or longer, so that forty sites do not ask one data centre in
-/// the same second after it was away.
+/// The part by which a pause may be shorter or longer. Otherwise forty sites would ask one data
+/// centre in the same second after an outage.
 const JITTER: f64 = 0.25;
 
-/// Asks every client module of the configuration in force, each at its own pace, until the gateway
-/// stops or there is another configuration.
-pub(crate) fn watch(shared: &Arc<Shared>) {
-    let until = shared.probe_anew();
-    let live = shared.live.load();
-    for protocol in shared.listeners.protocols() {
-        for module in live.modules.values().cloned() {
-            let asked = keep_asking(module, protocol, shared.clone(), until.clone());
-            shared.listeners.tasks.spawn(asked);
+/// Starts to probe each client module in these protocols, each at its own pace, until `until` is
+/// cancelled.
+pub(crate) fn watch(
+    modules: &ClientModules,
+    protocols: BTreeSet<Protocol>,
+    observer: &Observer,
+    tasks: &TaskTracker,
+    until: &CancellationToken,
+) {
+    for protocol in protocols {
+        for module in modules.values().cloned() {
+            tasks.spawn(keep_probing(module, protocol, observer.clone(), until.clone()));
         }
     }
 }
 
-async fn keep_asking(
-    module: Arc<Module>,
+async fn keep_probing(
+    module: Arc<ClientModule>,
     protocol: Protocol,
-    shared: Arc<Shared>,
+    observer: Observer,
     until: CancellationToken,
 ) {
     let mut failures = 0;
-    let asking = async {
+    let probing = async {
         loop {
-            failures = if ask(&module, protocol, &shared).await { 0 } else { failures + 1 };
+            failures = match probe(&module, protocol, &observer).await {
+                Ok(()) => 0,
+                Err(error) => {
+                    tracing::warn!(client_module = %module.name, %protocol, reason = %error.reason,
+                        detail = %error.detail, "client module does not answer properly");
+                    failures + 1
+                }
+            };
             let pause = sleep(pause(failures, rand::random()));
             tokio::select! {
                 () = pause => {}
-                () = module.fell_silent(protocol) => {}
+                () = module.port(protocol).fell_silent() => {}
             }
         }
     };
-    until.run_until_cancelled(asking).await;
+    until.run_until_cancelled(probing).await;
 }
 
 /// How long to wait after so many failures; `dice` is from 0 to 1.
@@ -60,14 +77,56 @@ fn pause(failures: u32, dice: f64) -> Duration {
     even.mul_f64(1.0 - JITTER + 2.0 * JITTER * dice)
 }
 
-async fn ask(module: &Arc<Module>, protocol: Protocol, shared: &Shared) -> bool {
-    match probe(module, protocol, &shared.observer).await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(client_module = %module.name, %protocol, reason = %error.reason,
-                detail = %error.detail, "client module does not answer properly");
-            false
+/// Asks a client module what it offers, without a login.
+async fn probe(
+    module: &Arc<ClientModule>,
+    protocol: Protocol,
+    observer: &Observer,
+) -> Result<(), DialError> {
+    // This renews the address for later logins. If it fails, connecting will say so.
+    let _ = timeout(CONNECT, module.resolver.ask(module.config.port(protocol))).await;
+    let started = Instant::now();
+    let connected = module.connect(protocol, observer).await;
+    let took = started.elapsed();
+    let probed = match connected {
+        Ok(Dialled::Ready(upstream)) => upstream.ask_capabilities(observer).await,
+        // It answers, even if only to say that it is busy. What it offers stays unknown.
+        Ok(Dialled::Refused(_)) => Ok(()),
+        Err(error) => Err(error),
+    };
+    module.record(protocol, &probed, took, observer);
+    probed
+}
+
+impl Upstream {
+    /// Learns what the client module offers, and ends the connection with QUIT.
+    async fn ask_capabilities(mut self: Box<Self>, observer: &Observer) -> Result<(), DialError> {
+        let module = &self.module;
+        // An SMTP server has sent its capabilities already, so there is no answer to wait for.
+        if self.back.ask_capabilities() {
+            let asked = self.back.drive(&mut self.wire, None);
+            match timeout(module.patience, asked).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
+                    return Err(module.failed(error, self.back.protocol(), observer));
+                }
+                Err(_) => {
+                    let detail = format!("{}: no answer in time", module.name);
+                    return Err(DialError::new(Reason::ClientModuleUnreachable, detail));
+                }
+            }
         }
+        let mut known = module.capabilities().unwrap_or_else(Capabilities::conservative);
+        match &self.back {
+            Back::Pop3(back) => known.pop3 = back.capabilities().clone(),
+            Back::Smtp(back) => known.smtp = back.capabilities().clone(),
+        }
+        module.learn(known);
+        self.back.quit();
+        // Its capabilities are known, so it does not matter whether it answers QUIT.
+        let _ = timeout(CONNECT, self.back.drive(&mut self.wire, None)).await;
+        self.wire.close(b"").await;
+        Ok(())
     }
 }
 

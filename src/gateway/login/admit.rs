@@ -1,40 +1,35 @@
-//! From a login to a client module that has accepted it: decide, take turns, dial, log in.
+//! From a login to a client module that has accepted it: decide, take the leases, dial, log in.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-
 use std::time::Instant;
 
 use super::warnings::Spelling;
-use crate::gateway::client_module::dial::{DialError, Dialled, Upstream, dial};
+use crate::gateway::client_module::{
+    DialError, Dialled, LoggedIn, LoginAnswer, PermittedLogin, SentLogin, Upstream, dial,
+};
 use crate::gateway::config::ContextMode;
 use crate::gateway::contexts::Hold;
-use crate::gateway::live::Live;
 use crate::gateway::mailboxes::Turn;
-use crate::gateway::pair::workstation_of;
-use crate::gateway::reply::{About, refusal};
-use crate::gateway::session::Session;
-use crate::gateway::wire::{End, Wire};
+use crate::gateway::wire::{PeerEof, Wire};
+use crate::gateway::workstation::{Session, workstation_of};
 use crate::kim::{Login, LoginWarning};
 use crate::observe::{Event, Phase};
 use crate::policy::limits::{Attempt, Whose};
-use crate::policy::{Permit, Request, Rule};
+use crate::policy::{Permit, Rule};
 use crate::proto::back::Answer;
 use crate::proto::sasl::Credentials;
 use crate::words::{Action, Protocol, Reason};
 
-/// A login that the client module has accepted.
+/// A login that the client module has accepted, and what the session holds from now on.
 pub(crate) struct Admitted {
-    pub(crate) upstream: Upstream,
-    pub(crate) permit: Permit,
+    pub(crate) upstream: LoggedIn,
     pub(crate) context: Option<Hold>,
     pub(crate) turn: Option<Turn>,
-    /// The client module's words.
-    pub(crate) answer: Answer,
 }
 
-/// A login that came to nothing.
+/// Why a login was not accepted.
 pub(crate) enum Rejection {
     /// With this reply; the workstation may try again.
     Refused(Refused),
@@ -42,96 +37,85 @@ pub(crate) enum Rejection {
     ClientLeft,
 }
 
-/// A refusal and what the audit wants to know of it.
+/// A refusal, with what the audit records about it.
 pub(crate) struct Refused {
     pub(crate) action: Action,
     pub(crate) reason: Reason,
+    /// The rule that refused it, if it was one.
     pub(crate) rule: Option<Rule>,
     pub(crate) reply: Vec<u8>,
 }
 
+/// What a permitted login needs before it is sent to the client module.
+struct Prepared {
+    context: Option<Hold>,
+    turn: Option<Turn>,
+    upstream: Box<Upstream>,
+}
+
 impl Session {
-    /// Everything between a login and its answer. The workstation is watched meanwhile: if it
-    /// vanishes, the login is not wanted any more.
+    /// Everything between a login and its answer. If the workstation vanishes meanwhile, the login is
+    /// given up.
     pub(crate) async fn admit(
         &mut self,
         credentials: &Credentials,
         client: &mut Wire,
     ) -> Result<Admitted, Rejection> {
         let decided = self.decide(credentials);
-        let spelling = self.look_at_login(credentials.login());
-        let permit = decided.map_err(Rejection::Refused)?;
-        let attempt = self.check_pause(credentials).map_err(Rejection::Refused)?;
-        let Prepared { context, turn, mut upstream } = tokio::select! {
+        let spelling = self.warn_about_login(credentials.login());
+        let login = decided?;
+        let attempt = self.check_pause(credentials)?;
+        let Prepared { context, turn, upstream } = tokio::select! {
             biased;
             () = self.shared.stop.cancelled() => {
-                return Err(Rejection::Refused(self.refused(Reason::ShuttingDown, "")));
+                return Err(self.refused(Reason::ShuttingDown, "").into());
             }
-            prepared = self.prepare(&permit, client) => prepared?,
+            prepared = self.prepare(login.permit(), client) => prepared?,
         };
-        // From here on the client module knows the login, and its answer is waited for.
-        let answered = upstream.log_in(credentials, &self.shared.observer);
-        let verdict = while_client_stays(client, answered).await?;
-        self.facts.client_module = Some(upstream.module.name.clone());
-        match verdict.map_err(|error| Rejection::Refused(self.dial_failed(&error)))? {
-            Ok(answer) => {
+        // From here on the client module knows the login, so its answer is waited for even if the
+        // gateway stops.
+        let dialled = upstream.client_module().clone();
+        let answered = upstream.log_in(login, &self.shared.observer);
+        let answered = while_client_stays(client, answered).await?;
+        self.facts.client_module = Some(dialled);
+        match answered.map_err(|error| self.dial_failed(&error))? {
+            LoginAnswer::Accepted(upstream) => {
                 self.shared.pauses().accepted(attempt);
                 self.shared.login_warnings.accepted(spelling);
-                Ok(Admitted { upstream, permit, context, turn, answer })
+                Ok(Admitted { upstream, context, turn })
             }
-            Err(answer) => {
-                if is_the_logins_fault(&answer) {
-                    let mut pauses = self.shared.pauses();
-                    pauses.refused(attempt, answer.first_line(), Instant::now());
-                    if let Some(account) = self.facts.account.clone() {
-                        let workstation = workstation_of(&self.facts);
-                        pauses.logins().belongs_to(attempt.login, Whose { workstation, account });
-                    }
-                }
-                Err(Rejection::Refused(rejected(answer)))
+            LoginAnswer::Refused(answer) => {
+                self.count_refusal(attempt, &answer);
+                Err(rejected(answer).into())
             }
         }
     }
 
-    /// Waits for everything that a login needs. Others may need minutes to give it free.
-    async fn prepare(&self, permit: &Permit, client: &mut Wire) -> Result<Prepared, Rejection> {
-        self.tracked.phase(Phase::Waiting);
-        let context = while_client_stays(client, self.take_context(permit)).await??;
-        let turn = while_client_stays(client, self.take_turn(permit)).await??;
-        self.tracked.phase(Phase::Dialling);
-        let upstream = while_client_stays(client, self.dial(permit)).await??;
-        Ok(Prepared { context, turn, upstream })
-    }
-
-    fn decide(&mut self, credentials: &Credentials) -> Result<Permit, Refused> {
+    /// Asks policy about the login. What is known about the session afterwards is about this login.
+    fn decide<'a>(&mut self, credentials: &'a Credentials) -> Result<PermittedLogin<'a>, Refused> {
         self.live = self.shared.live.load_full();
-        let login = Login::parse(credentials.login());
-        self.facts.account = Some(login.account().clone());
-        // What an earlier login on this connection came to says nothing about this one.
+        let sent = SentLogin::new(credentials);
+        self.facts.account = Some(sent.login().account().clone());
+        // An earlier login on this connection may have set these.
         (self.facts.users, self.facts.known_account) = (Vec::new(), false);
         self.facts.client_module = None;
-        let station = self.station();
-        let request = Request { station: &station, login: &login, protocol: self.facts.protocol };
-        let decided = self.live.policy.decide(&request);
-        self.facts.login = Some(login);
-        match decided {
-            Ok(permit) => {
-                self.facts.users = permit.users().to_vec();
-                self.facts.known_account = permit.known_account();
-                self.facts.client_module = Some(permit.client_module().into());
-                self.tracked.learn(&self.facts);
-                Ok(permit)
-            }
-            Err(denial) => {
-                self.tracked.learn(&self.facts);
-                let refused = self.refused(denial.reason, "");
-                Err(Refused { action: denial.action, rule: Some(denial.rule), ..refused })
-            }
+        let decided = sent.decide(&self.live.policy, &self.station(), self.facts.protocol);
+        self.facts.login = Some(sent.into_login());
+        if let Ok(login) = &decided {
+            let permit = login.permit();
+            self.facts.users = permit.users().to_vec();
+            self.facts.known_account = permit.known_account();
+            self.facts.client_module = Some(permit.client_module().into());
         }
+        self.tracked.learn(&self.facts);
+        decided.map_err(|denial| {
+            let refused = self.refused(denial.reason, "");
+            Refused { action: denial.action, rule: Some(denial.rule), ..refused }
+        })
     }
 
-    /// Says what looks wrong about the login, if it was not said before; it goes on as it came.
-    fn look_at_login(&self, login: &[u8]) -> Spelling {
+    /// Logs what looks wrong about the login, unless it was logged before.
+    fn warn_about_login(&self, login: &[u8]) -> Spelling {
         let fingerprints = &self.shared.fingerprints;
         let spelling = Spelling {
             exact: fingerprints.of(&[login]),
@@ -139,26 +123,27 @@ impl Session {
         };
         let Some(parsed) = &self.facts.login else { return spelling };
         let configured = self.live.policy.configured(parsed.account());
-        let mut doubts = LoginWarning::all(parsed, Some(self.facts.protocol), configured);
-        doubts.extend(self.shared.login_warnings.about_case(spelling));
+        let mut warnings = LoginWarning::all(parsed, Some(self.facts.protocol), configured);
+        warnings.extend(self.shared.login_warnings.about_case(spelling));
         let workstation = workstation_of(&self.facts);
-        for doubt in doubts {
-            let said = format!("{doubt:?}");
-            let said = fingerprints.of(&[workstation.as_bytes(), login, said.as_bytes()]);
-            if self.shared.login_warnings.is_news(said) {
-                self.shared.observer.login_warning(&self.facts, doubt);
+        for warning in warnings {
+            let logged = format!("{warning:?}");
+            let logged = fingerprints.of(&[workstation.as_bytes(), login, logged.as_bytes()]);
+            if self.shared.login_warnings.is_news(logged) {
+                self.shared.observer.login_warning(&self.facts, warning);
             }
         }
         spelling
     }
 
+    /// Refuses a login that the client module has refused too often of late.
     fn check_pause(&self, credentials: &Credentials) -> Result<Attempt, Refused> {
         let workstation = workstation_of(&self.facts);
         let fingerprints = &self.shared.fingerprints;
         let account = self.facts.account.as_ref().map_or("", |account| account.as_str());
         let attempt = Attempt {
             login: fingerprints.of(&[workstation.as_bytes(), credentials.login()]),
-            // Three parts, so that it is nobody's login.
+            // A third part keeps this different from every login.
             account: fingerprints.of(&[workstation.as_bytes(), account.as_bytes(), b""]),
             password: fingerprints.of(&[credentials.password().expose()]),
         };
@@ -169,7 +154,30 @@ impl Session {
         }
     }
 
-    async fn take_context(&self, permit: &Permit) -> Result<Option<Hold>, Rejection> {
+    /// Counts a refusal by the client module towards a pause.
+    fn count_refusal(&self, attempt: Attempt, answer: &Answer) {
+        if !is_the_logins_fault(answer) {
+            return;
+        }
+        let mut pauses = self.shared.pauses();
+        pauses.refused(attempt, answer.first_line(), Instant::now());
+        if let Some(account) = self.facts.account.clone() {
+            let workstation = workstation_of(&self.facts);
+            pauses.logins().belongs_to(attempt.login, Whose { workstation, account });
+        }
+    }
+
+    /// Waits for everything that a login needs. Other sessions may keep it waiting for minutes.
+    async fn prepare(&self, permit: &Permit, client: &mut Wire) -> Result<Prepared, Rejection> {
+        self.tracked.phase(Phase::Waiting);
+        let context = while_client_stays(client, self.take_context(permit)).await??;
+        let turn = while_client_stays(client, self.take_turn(permit)).await??;
+        self.tracked.phase(Phase::Dialling);
+        let upstream = while_client_stays(client, self.dial(permit)).await??;
+        Ok(Prepared { context, turn, upstream })
+    }
+
+    async fn take_context(&self, permit: &Permit) -> Result<Option<Hold>, Refused> {
         let config = &self.live.config.contexts;
         let context = self.facts.login.as_ref().map_or("", Login::context);
         if context.is_empty() || config.mode == ContextMode::Off {
@@ -185,40 +193,40 @@ impl Session {
         };
         self.shared.observer.contexts_active(contexts.active());
         match taken {
-            Ok(hold) => Ok(Some(hold)),
+            Ok(lease) => Ok(Some(lease)),
             Err(conflict) => {
                 let holder = &conflict.holder;
                 let session = &self.facts;
                 self.shared.observer.emit(Event::ContextConflict { session, holder, enforced });
                 match enforced {
-                    true => Err(Rejection::Refused(self.refused(Reason::ContextInUse, holder))),
+                    true => Err(self.refused(Reason::ContextInUse, holder)),
                     false => Ok(None),
                 }
             }
         }
     }
 
-    async fn take_turn(&self, permit: &Permit) -> Result<Option<Turn>, Rejection> {
+    async fn take_turn(&self, permit: &Permit) -> Result<Option<Turn>, Refused> {
         let wait = self.live.config.mailbox_wait;
         if self.facts.protocol == Protocol::Smtp || wait.is_zero() {
             return Ok(None);
         }
         let asked = Instant::now();
         let module = permit.client_module().into();
-        let turn = self.shared.mailboxes.take(module, permit.account().as_str(), wait).await;
+        let lease = self.shared.mailboxes.take(module, permit.account().as_str(), wait).await;
         self.shared.observer.mailbox_wait(asked.elapsed().as_secs_f64());
-        match turn {
-            Some(turn) => Ok(Some(turn)),
-            None => Err(Rejection::Refused(self.refused(Reason::MailboxInUse, ""))),
+        match lease {
+            Some(lease) => Ok(Some(lease)),
+            None => Err(self.refused(Reason::MailboxInUse, "")),
         }
     }
 
-    async fn dial(&self, permit: &Permit) -> Result<Upstream, Rejection> {
+    async fn dial(&self, permit: &Permit) -> Result<Box<Upstream>, Refused> {
         let Self { live, shared, facts, .. } = self;
         match dial(permit, &live.modules, facts.protocol, &shared.observer).await {
-            Ok(Dialled::Ready(upstream)) => Ok(*upstream),
-            Ok(Dialled::Refused(answer)) => Err(Rejection::Refused(rejected(answer))),
-            Err(error) => Err(Rejection::Refused(self.dial_failed(&error))),
+            Ok(Dialled::Ready(upstream)) => Ok(upstream),
+            Ok(Dialled::Refused(answer)) => Err(rejected(answer)),
+            Err(error) => Err(self.dial_failed(&error)),
         }
     }
 
@@ -228,27 +236,15 @@ impl Session {
 
     /// A refusal of kimgate's own.
     fn refused(&self, reason: Reason, detail: &str) -> Refused {
-        let Self { facts, live, .. } = self;
-        let workstation = workstation_of(facts);
-        let about = About {
-            workstation: &workstation,
-            account: facts.account.as_ref().map_or("", |account| account.as_str()),
-            action: Some(match facts.protocol {
-                Protocol::Pop3 => Action::Receive,
-                Protocol::Smtp => Action::Send,
-            }),
-            detail,
-        };
-        let reply = refusal(facts.protocol, live.config.language, reason, about);
+        let reply = self.refusal(reason, detail);
         Refused { action: Action::Login, reason, rule: None, reply }
     }
 }
 
-/// What a permitted login has to have before it goes to the client module.
-struct Prepared {
-    context: Option<Hold>,
-    turn: Option<Turn>,
-    upstream: Upstream,
+impl From<Refused> for Rejection {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
 }
 
 /// The client module's own refusal, word for word.
@@ -262,21 +258,21 @@ fn rejected(answer: Answer) -> Refused {
 }
 
 /// Whether a refusal may be about the login or its password, so that repeating it could lock the
-/// account. SMTP says so with 535 and 501; POP3's codes name what is no fault of the login
-/// (RFC 2449 section 8, RFC 3206), and everything without a code may be one.
+/// account. In SMTP these are 5yz replies. POP3's codes name the refusals that are not about the
+/// login (RFC 2449 section 8, RFC 3206); a refusal without a code may be about it.
 fn is_the_logins_fault(answer: &Answer) -> bool {
     let line = answer.first_line().to_ascii_uppercase();
     match line.strip_prefix("-ERR") {
         Some(text) => {
-            let passing = ["[IN-USE]", "[SYS/TEMP]", "[SYS/PERM]", "[LOGIN-DELAY]"];
-            !passing.iter().any(|code| text.trim_start().starts_with(code))
+            let not_its_fault = ["[IN-USE]", "[SYS/TEMP]", "[SYS/PERM]", "[LOGIN-DELAY]"];
+            !not_its_fault.iter().any(|code| text.trim_start().starts_with(code))
         }
         None => answer.code() / 100 == 5,
     }
 }
 
-/// Runs a future, but not longer than the workstation stays. What it sends meanwhile is kept, as
-/// far as the buffer has room.
+/// Runs a future until it is done or the workstation has vanished. What the workstation sends
+/// meanwhile is kept while the buffer has room.
 async fn while_client_stays<T>(
     client: &mut Wire,
     future: impl Future<Output = T>,
@@ -292,25 +288,12 @@ async fn while_client_stays<T>(
             }
         }
         match client.end() {
-            Some(End::Cut) => Poll::Ready(Err(Rejection::ClientLeft)),
-            // It closed its sending half properly and may still read.
-            Some(End::Cleanly) | None => Poll::Pending,
+            Some(PeerEof::Cut) => Poll::Ready(Err(Rejection::ClientLeft)),
+            // A workstation that closed its sending half properly still waits for its answer.
+            Some(PeerEof::Clean) | None => Poll::Pending,
         }
     })
     .await
-}
-
-impl Live {
-    /// The reply of a listener that takes nobody else.
-    pub(crate) fn full(&self, protocol: Protocol, workstation: &str) -> Vec<u8> {
-        let about = About { workstation, ..About::default() };
-        crate::gateway::reply::goodbye(
-            protocol,
-            self.config.language,
-            Reason::TooManyConnections,
-            about,
-        )
-    }
 }
 
 #[cfg(test)]
