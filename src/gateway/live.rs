@@ -8,8 +8,10 @@ use super::ExposedError;
 use super::client_module::{Capabilities, ClientModule, ClientModules};
 use super::config::Config;
 use super::exposure::{exposure, own_addresses};
+use super::wire::CHUNK;
 use crate::observe::Observer;
 use crate::policy::Policy;
+use crate::proto::relay::Settings;
 use crate::trust::{KnownCertificates, ListenerTls, MaterialError};
 
 /// One configuration with everything that was loaded for it.
@@ -18,6 +20,8 @@ pub(crate) struct Live {
     pub(crate) policy: Policy,
     pub(crate) modules: ClientModules,
     pub(crate) tls: Option<ListenerTls>,
+    /// What the relay machines go by.
+    pub(crate) relay: Settings,
     known: Arc<KnownCertificates>,
 }
 
@@ -40,7 +44,17 @@ impl Live {
                 ClientModule::load(name, module, gateway, config.language, patience, known)?;
             modules.insert(loaded.name.clone(), Arc::new(loaded));
         }
-        Ok(Self { config, policy, modules, tls, known })
+        let relay = Settings {
+            name: config.name.clone(),
+            // A line that no buffer holds is too long, whatever the limit.
+            command_line: config.limits.command_line.min(CHUNK),
+            header: config.limits.header,
+            message: config.limits.message,
+            middleware_header: config.middleware_header,
+            delivery_receipts: config.delivery_receipts,
+            read_receipts: config.read_receipts,
+        };
+        Ok(Self { config, policy, modules, tls, relay, known })
     }
 
     /// Refuses addresses that strangers reach, unless the configuration says that it is meant.

@@ -8,13 +8,13 @@ use tokio::time::{Instant, timeout};
 
 use super::connections::{Accepted, OriginPlace, Place};
 use super::login::Admitted;
-use super::pair::{Alarms, Held, Pair, Stop, Told};
+use super::proxy;
+use super::relay::{self, Ended, Held, Pair};
 use super::shared::Shared;
 use super::wire::Wire;
 use super::workstation::Session;
-use super::{pop3, proxy, smtp};
 use crate::observe::{Event, SessionFacts};
-use crate::words::{Close, Protocol, Reason, Security};
+use crate::words::{Close, Reason, Security};
 
 /// How long PROXY header and TLS handshake may take. Neither waits for a card or for a person.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -25,19 +25,6 @@ struct Begun {
     admitted: Admitted,
     origin: OriginPlace,
     place: Place,
-}
-
-/// How a session ended, and how many bytes it sent to each side.
-pub(crate) struct Ended {
-    pub(crate) close: Close,
-    pub(crate) to_client: u64,
-    pub(crate) to_module: u64,
-}
-
-impl From<Close> for Ended {
-    fn from(close: Close) -> Self {
-        Self { close, to_client: 0, to_module: 0 }
-    }
 }
 
 /// Serves a connection and reports how it ended.
@@ -52,8 +39,8 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
     shared.observer.emit(Event::Closed {
         session: &facts,
         close: ended.close,
-        bytes_to_client: ended.to_client,
-        bytes_to_module: ended.to_module,
+        bytes_to_client: ended.to_workstation,
+        bytes_to_module: ended.to_client_module,
         seconds: started.elapsed().as_secs_f64(),
     });
     shared.observer.contexts_active(shared.contexts.active());
@@ -105,9 +92,9 @@ async fn begin(session: &mut Session, accepted: Accepted) -> Result<Box<Begun>, 
     match session.log_in(&mut client, listener.security).await {
         Ok(admitted) => Ok(Box::new(Begun { client, admitted, origin, place })),
         Err(close) => {
-            let to_client = client.traffic().1;
+            let to_workstation = client.traffic().1;
             client.close(&last_words(session, close)).await;
-            Err(Ended { close, to_client, to_module: 0 })
+            Err(Ended { close, to_workstation, to_client_module: 0 })
         }
     }
 }
@@ -134,44 +121,18 @@ fn last_words(session: &Session, close: Close) -> Vec<u8> {
 async fn relay(session: Session, begun: Begun) -> (SessionFacts, Ended) {
     let Begun { client, admitted, origin, place: _place } = begun;
     let Admitted { upstream, context, turn } = admitted;
-    converse(Pair {
-        client,
-        module: upstream.wire,
+    let held = Held { _place: origin, _context: context, _turn: turn };
+    let Session { shared, live, facts, tracked, certificate_names } = session;
+    relay::run(Pair {
+        workstation: client,
+        client_module: upstream.wire,
         permit: *upstream.permit,
-        facts: session.facts,
-        live: session.live,
-        alarms: Alarms::new(&session.shared.stop),
-        shared: session.shared,
-        tracked: session.tracked,
-        certificate_names: session.certificate_names,
-        bad_lines: 0,
-        left: None,
-        moved: 0,
-        told: Told::default(),
-        farewell: Vec::new(),
-        held: Held { _place: origin, _context: context, _turn: turn },
+        facts,
+        live,
+        shared,
+        tracked,
+        certificate_names,
+        held,
     })
     .await
-}
-
-async fn converse(mut pair: Pair) -> (SessionFacts, Ended) {
-    let shared = pair.shared.clone();
-    let served = async {
-        match pair.facts.protocol {
-            Protocol::Pop3 => pop3::serve(&mut pair).await,
-            Protocol::Smtp => smtp::serve(&mut pair).await,
-        }
-    };
-    let stop = tokio::select! {
-        biased;
-        () = shared.kill.cancelled() => Stop::Broken(Reason::ShuttingDown),
-        stop = served => stop,
-    };
-    let facts = pair.facts.clone();
-    let ended = tokio::select! {
-        biased;
-        ended = Box::pin(pair.end(stop)) => ended,
-        () = shared.kill.cancelled() => Close::from(Reason::ShuttingDown).into(),
-    };
-    (facts, ended)
 }

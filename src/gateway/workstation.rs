@@ -41,7 +41,7 @@ impl Session {
         let live = self.live.clone();
         let Some(tls) = &live.tls else { return Err(Reason::TlsFailed) };
         if let Some(tcp) = client.plain() {
-            let checked = answer_plaintext(tcp, self.facts.protocol).await;
+            let checked = answer_plaintext(tcp, self.facts.protocol, live.config.language).await;
             checked.map_err(|error| self.handshake_failed(&HandshakeFault::of(&error)))?;
         }
         client.accept_tls(tls).await.map_err(|fault| self.handshake_failed(&fault))
@@ -95,7 +95,7 @@ impl Session {
     /// The reply that refuses a login, for a reason of kimgate's own. `detail` is one more fact,
     /// such as the holder of a context.
     pub(crate) fn refusal(&self, reason: Reason, detail: &str) -> Vec<u8> {
-        let workstation = workstation_of(&self.facts);
+        let workstation = self.facts.workstation_or_address();
         let about = About {
             workstation: &workstation,
             account: self.facts.account.as_ref().map_or("", |account| account.as_str()),
@@ -110,16 +110,8 @@ impl Session {
 
     /// The last reply of a connection that ends before its login.
     pub(crate) fn goodbye(&self, reason: Reason) -> Vec<u8> {
-        let workstation = workstation_of(&self.facts);
+        let workstation = self.facts.workstation_or_address();
         let about = About { workstation: &workstation, ..About::default() };
         goodbye(self.facts.protocol, self.live.config.language, reason, about)
-    }
-}
-
-/// The workstation's name, or its address if it has none.
-pub(crate) fn workstation_of(facts: &SessionFacts) -> Arc<str> {
-    match &facts.workstation {
-        Some(name) => name.clone(),
-        None => facts.peer.ip().to_canonical().to_string().into(),
     }
 }

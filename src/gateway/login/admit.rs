@@ -12,13 +12,14 @@ use crate::gateway::client_module::{
 use crate::gateway::config::ContextMode;
 use crate::gateway::contexts::Hold;
 use crate::gateway::mailboxes::Turn;
-use crate::gateway::wire::{PeerEof, Wire};
-use crate::gateway::workstation::{Session, workstation_of};
+use crate::gateway::wire::Wire;
+use crate::gateway::workstation::Session;
 use crate::kim::{Login, LoginWarning};
 use crate::observe::{Event, Phase};
 use crate::policy::limits::{Attempt, Whose};
 use crate::policy::{Permit, Rule};
 use crate::proto::back::Answer;
+use crate::proto::relay::PeerEof;
 use crate::proto::sasl::Credentials;
 use crate::words::{Action, Protocol, Reason};
 
@@ -125,7 +126,7 @@ impl Session {
         let configured = self.live.policy.configured(parsed.account());
         let mut warnings = LoginWarning::all(parsed, Some(self.facts.protocol), configured);
         warnings.extend(self.shared.login_warnings.about_case(spelling));
-        let workstation = workstation_of(&self.facts);
+        let workstation = self.facts.workstation_or_address();
         for warning in warnings {
             let logged = format!("{warning:?}");
             let logged = fingerprints.of(&[workstation.as_bytes(), login, logged.as_bytes()]);
@@ -138,7 +139,7 @@ impl Session {
 
     /// Refuses a login that the client module has refused too often of late.
     fn check_pause(&self, credentials: &Credentials) -> Result<Attempt, Refused> {
-        let workstation = workstation_of(&self.facts);
+        let workstation = self.facts.workstation_or_address();
         let fingerprints = &self.shared.fingerprints;
         let account = self.facts.account.as_ref().map_or("", |account| account.as_str());
         let attempt = Attempt {
@@ -162,7 +163,7 @@ impl Session {
         let mut pauses = self.shared.pauses();
         pauses.refused(attempt, answer.first_line(), Instant::now());
         if let Some(account) = self.facts.account.clone() {
-            let workstation = workstation_of(&self.facts);
+            let workstation = self.facts.workstation_or_address();
             pauses.logins().belongs_to(attempt.login, Whose { workstation, account });
         }
     }
@@ -184,7 +185,7 @@ impl Session {
             return Ok(None);
         }
         let key = (permit.client_module().into(), context.to_owned());
-        let workstation = workstation_of(&self.facts);
+        let workstation = self.facts.workstation_or_address();
         let contexts = &self.shared.contexts;
         let enforced = config.mode == ContextMode::Enforce;
         let taken = match enforced {

@@ -1,11 +1,12 @@
 //! The front machines of both protocols as one type, and the loop that drives them.
 
 use crate::gateway::client_module::Capabilities;
+use crate::gateway::reply::hinted;
 use crate::gateway::wire::{Filled, Wire};
-use crate::proto::front::{Setup, Step};
+use crate::proto::front::{FrontStep, Setup};
 use crate::proto::sasl::Credentials;
 use crate::proto::{pop3, smtp};
-use crate::words::{Close, Protocol};
+use crate::words::{Close, Language, Protocol};
 
 /// The server's side of a dialogue up to the login.
 pub(crate) enum Front {
@@ -37,12 +38,20 @@ impl Front {
         }
     }
 
-    /// Answers the workstation until it wants something that the front cannot do itself.
-    pub(crate) async fn drive(&mut self, client: &mut Wire) -> Result<FrontEvent, Close> {
+    /// Answers the workstation, refusals in `language`, until it wants something that the front
+    /// cannot do itself.
+    pub(crate) async fn drive(
+        &mut self,
+        client: &mut Wire,
+        language: Language,
+    ) -> Result<FrontEvent, Close> {
+        let protocol = self.protocol();
         loop {
             match self.step() {
-                Step::Send(reply) => client.send(&reply).await.map_err(|_| Close::ClientLeft)?,
-                Step::NeedInput => {
+                FrontStep::Send(reply) => {
+                    client.send(&reply).await.map_err(|_| Close::ClientLeft)?
+                }
+                FrontStep::NeedInput => {
                     // More may have come while the last login was decided.
                     if client.bytes().is_empty()
                         && let Filled::Ended(_) = client.fill().await
@@ -52,11 +61,26 @@ impl Front {
                     self.feed(client.bytes());
                     client.consume_and_wipe();
                 }
-                Step::StartTls => return Ok(FrontEvent::StartTls),
-                Step::Login(credentials) => return Ok(FrontEvent::Login(credentials)),
-                Step::Quit => return Ok(FrontEvent::Quit),
-                Step::Close(reason) => return Err(reason.into()),
+                FrontStep::StartTls => return Ok(FrontEvent::StartTls),
+                FrontStep::Login(credentials) => return Ok(FrontEvent::Login(credentials)),
+                FrontStep::Quit => return Ok(FrontEvent::Quit),
+                FrontStep::Refuse(hint) => {
+                    let reply = hinted(protocol, language, hint);
+                    client.send(&reply).await.map_err(|_| Close::ClientLeft)?;
+                }
+                FrontStep::Close(hint) => {
+                    let reply = hinted(protocol, language, hint);
+                    client.send(&reply).await.map_err(|_| Close::ClientLeft)?;
+                    return Err(hint.reason().into());
+                }
             }
+        }
+    }
+
+    fn protocol(&self) -> Protocol {
+        match self {
+            Self::Pop3(_) => Protocol::Pop3,
+            Self::Smtp(_) => Protocol::Smtp,
         }
     }
 
@@ -67,7 +91,7 @@ impl Front {
         }
     }
 
-    fn step(&mut self) -> Step {
+    fn step(&mut self) -> FrontStep {
         match self {
             Self::Pop3(front) => front.step(),
             Self::Smtp(front) => front.step(),

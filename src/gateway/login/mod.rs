@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::reply::code_of;
-use super::wire::{Wire, within};
+use super::wire::Wire;
 use super::workstation::Session;
 use crate::observe::{Event, Phase};
 use crate::proto::front::{Setup, Stage};
@@ -47,10 +47,10 @@ impl Session {
                 Ok(admitted) => {
                     drop(credentials);
                     self.report_login(Ok(&admitted), asked);
-                    let answer = client.send(&admitted.upstream.answer.bytes);
                     // The session holds the mailbox already, so it must not wait here for long.
-                    let sent = within(self.live.config.limits.login_timeout, answer).await;
-                    sent.ok_or(Close::ClientLeft)?;
+                    let limit = self.live.config.limits.login_timeout;
+                    let sent = timeout(limit, client.send(&admitted.upstream.answer.bytes)).await;
+                    sent.map_err(|_| Close::ClientLeft)?.map_err(|_| Close::ClientLeft)?;
                     client.unread(&front.accept());
                     return Ok(admitted);
                 }
@@ -62,7 +62,7 @@ impl Session {
             }
         }
         // The front still has to send the last refusal.
-        let _ = timeout(LAST_REPLY, front.drive(client)).await;
+        let _ = timeout(LAST_REPLY, front.drive(client, self.live.config.language)).await;
         Err(Close::Because(Reason::BadCommand))
     }
 
@@ -92,7 +92,7 @@ impl Session {
         let limit = self.live.config.limits.login_timeout;
         tokio::select! {
             biased;
-            event = timeout(limit, front.drive(client)) => {
+            event = timeout(limit, front.drive(client, self.live.config.language)) => {
                 event.map_err(|_| Close::Because(Reason::Timeout))?
             }
             () = self.shared.stop.cancelled() => Err(Close::Because(Reason::ShuttingDown)),

@@ -1,4 +1,5 @@
-//! Logins that look wrong: said once for each workstation, and not at every poll.
+//! Which warnings about logins were logged. Each is logged once for each workstation and not at
+//! every poll.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,22 +7,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::kim::LoginWarning;
 use crate::policy::limits::Fingerprint;
 
-/// Logins that are remembered. Beyond it all are forgotten, and what looks wrong is said again.
+/// Logins that are remembered. At the next one all are forgotten, and their warnings are logged again.
 const LOGINS: usize = 10_000;
 
-/// What was said already, and how the logins were spelled that client modules accepted. Hashes with
-/// a key that dies with the process, and no logins.
+/// Which warnings were logged, and how the logins were spelled that client modules accepted. It
+/// holds no logins, but hashes of them with a key that is never stored.
 #[derive(Default)]
 pub(crate) struct LoginWarnings(Mutex<Memory>);
 
 #[derive(Default)]
 struct Memory {
-    said: HashSet<Fingerprint>,
-    /// By the login without case.
+    logged: HashSet<Fingerprint>,
+    /// The login as it was accepted last, by the login in lower case.
     accepted: HashMap<Fingerprint, Fingerprint>,
 }
 
-/// A login, as it is remembered.
+/// How a login is spelled.
 #[derive(Clone, Copy)]
 pub(crate) struct Spelling {
     pub(crate) exact: Fingerprint,
@@ -29,14 +30,14 @@ pub(crate) struct Spelling {
 }
 
 impl LoginWarnings {
-    /// Whether the login differs in case alone from the one that was accepted last.
+    /// Warns if the login differs only in case from the one that was accepted last.
     pub(crate) fn about_case(&self, login: Spelling) -> Option<LoginWarning> {
         let memory = self.lock();
         let accepted = memory.accepted.get(&login.without_case)?;
         (*accepted != login.exact).then_some(LoginWarning::CaseOfLastLogin)
     }
 
-    /// The client module has accepted this login.
+    /// Remembers a login that the client module has accepted.
     pub(crate) fn accepted(&self, login: Spelling) {
         let mut memory = self.lock();
         if memory.accepted.len() >= LOGINS && !memory.accepted.contains_key(&login.without_case) {
@@ -45,17 +46,17 @@ impl LoginWarnings {
         memory.accepted.insert(login.without_case, login.exact);
     }
 
-    /// Whether this is to be said: true for the first time.
-    pub(crate) fn is_news(&self, doubt: Fingerprint) -> bool {
+    /// Whether this warning has to be logged: true the first time.
+    pub(crate) fn is_news(&self, warning: Fingerprint) -> bool {
         let mut memory = self.lock();
-        if memory.said.len() >= LOGINS {
-            memory.said.clear();
+        if memory.logged.len() >= LOGINS {
+            memory.logged.clear();
         }
-        memory.said.insert(doubt)
+        memory.logged.insert(warning)
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {
-        // Nothing in here panics half-way.
+        // No method panics while it has changed a part.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -71,29 +72,29 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_held_against_the_one_that_was_accepted_last() {
-        let (doubts, prints) = (LoginWarnings::default(), Fingerprints::new());
+    fn a_login_is_compared_with_the_one_that_was_accepted_last() {
+        let (warnings, prints) = (LoginWarnings::default(), Fingerprints::new());
         let (small, large) = (spelling(&prints, "a@b#h:1#m"), spelling(&prints, "a@b#h:1#M"));
-        assert_eq!(doubts.about_case(large), None, "nobody knows better");
-        doubts.accepted(small);
-        assert_eq!(doubts.about_case(large), Some(LoginWarning::CaseOfLastLogin));
-        assert_eq!(doubts.about_case(small), None);
-        assert_eq!(doubts.about_case(spelling(&prints, "a@b#h:1#x")), None);
-        doubts.accepted(large);
-        assert_eq!(doubts.about_case(large), None);
+        assert_eq!(warnings.about_case(large), None, "no login was accepted before");
+        warnings.accepted(small);
+        assert_eq!(warnings.about_case(large), Some(LoginWarning::CaseOfLastLogin));
+        assert_eq!(warnings.about_case(small), None);
+        assert_eq!(warnings.about_case(spelling(&prints, "a@b#h:1#x")), None);
+        warnings.accepted(large);
+        assert_eq!(warnings.about_case(large), None);
     }
 
     #[test]
-    fn what_was_said_is_not_said_again_and_memory_is_bounded() {
-        let (doubts, prints) = (LoginWarnings::default(), Fingerprints::new());
+    fn a_warning_is_logged_once_and_memory_is_bounded() {
+        let (warnings, prints) = (LoginWarnings::default(), Fingerprints::new());
         let first = prints.of(&[b"first"]);
-        assert!(doubts.is_news(first) && !doubts.is_news(first));
+        assert!(warnings.is_news(first) && !warnings.is_news(first));
         for number in 0..2 * LOGINS as u64 {
             let login = number.to_string();
-            assert!(doubts.is_news(prints.of(&[login.as_bytes()])));
-            doubts.accepted(spelling(&prints, &login));
+            assert!(warnings.is_news(prints.of(&[login.as_bytes()])));
+            warnings.accepted(spelling(&prints, &login));
         }
-        let memory = doubts.lock();
-        assert!(memory.said.len() <= LOGINS && memory.accepted.len() <= LOGINS);
+        let memory = warnings.lock();
+        assert!(memory.logged.len() <= LOGINS && memory.accepted.len() <= LOGINS);
     }
 }

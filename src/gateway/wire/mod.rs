@@ -15,10 +15,12 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::proto::relay::{PeerEof, Unread};
 use crate::trust::{HandshakeFault, ListenerTls, UpstreamTls, Verdict};
 use buffer::Buffer;
 use tls::Stream;
 
+pub(crate) use buffer::CHUNK;
 pub(crate) use tls::PeerCertificate;
 
 /// How long a peer may take to accept the last bytes of a connection.
@@ -31,16 +33,6 @@ pub(crate) struct Wire {
     end: Option<PeerEof>,
     received: u64,
     sent: u64,
-}
-
-/// How the peer stopped sending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PeerEof {
-    /// It closed its sending half with FIN, and with TLS announced that by close_notify. It may
-    /// still read.
-    Clean,
-    /// A reset, or with TLS an end without close_notify.
-    Cut,
 }
 
 /// What waiting for bytes brought.
@@ -60,14 +52,6 @@ pub(crate) fn prepare(tcp: &TcpStream) -> io::Result<()> {
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(15));
     SockRef::from(tcp).set_tcp_keepalive(&keepalive)
-}
-
-/// The result of a write that succeeded within `limit`; `None` if it failed or took longer.
-pub(crate) async fn within<T>(
-    limit: Duration,
-    write: impl Future<Output = io::Result<T>>,
-) -> Option<T> {
-    timeout(limit, write).await.ok()?.ok()
 }
 
 impl Wire {
@@ -123,6 +107,11 @@ impl Wire {
         self.unread.bytes()
     }
 
+    /// The unread bytes and the end, as a relay machine reads them.
+    pub(crate) fn seen(&self) -> Unread<'_> {
+        Unread { bytes: self.unread.bytes(), eof: self.end }
+    }
+
     /// Drops the first `n` unread bytes; there must be as many.
     pub(crate) fn consume(&mut self, n: usize) {
         self.unread.consume(n);
@@ -141,6 +130,11 @@ impl Wire {
     /// Whether [`Wire::poll_fill`] could read another byte.
     pub(crate) fn has_room(&self) -> bool {
         !self.unread.is_full()
+    }
+
+    /// Doubles the room for unread bytes if there is none left.
+    pub(crate) fn make_room(&mut self) {
+        self.unread.grow_if_full();
     }
 
     /// How the peer stopped sending; `None` while it may still send.
