@@ -7,18 +7,18 @@ use std::task::Poll;
 use std::time::Instant;
 
 use super::config::ContextMode;
-use super::contexts::Hold;
 use super::doubts::Spelling;
-use super::live::Live;
-use super::mailboxes::Turn;
+use super::loaded::Loaded;
 use super::pair::workstation_of;
 use super::reply::{About, refusal};
 use super::session::Session;
+use super::turns::contexts::ContextLease;
+use super::turns::mailboxes::MailboxLease;
+use super::turns::throttle::{Attempt, Whose};
 use super::upstream::{DialError, Dialled, Upstream, dial};
 use super::wire::{End, Wire};
 use crate::kim::{Doubt, Login};
 use crate::observe::{Event, Phase};
-use crate::policy::limits::{Attempt, Whose};
 use crate::policy::{Permit, Request, Rule};
 use crate::proto::back::Answer;
 use crate::proto::sasl::Credentials;
@@ -28,8 +28,8 @@ use crate::words::{Action, Protocol, Reason};
 pub(crate) struct Admitted {
     pub(crate) upstream: Upstream,
     pub(crate) permit: Permit,
-    pub(crate) context: Option<Hold>,
-    pub(crate) turn: Option<Turn>,
+    pub(crate) context: Option<ContextLease>,
+    pub(crate) turn: Option<MailboxLease>,
     /// The client module's words.
     pub(crate) answer: Answer,
 }
@@ -169,7 +169,7 @@ impl Session {
         }
     }
 
-    async fn take_context(&self, permit: &Permit) -> Result<Option<Hold>, Rejection> {
+    async fn take_context(&self, permit: &Permit) -> Result<Option<ContextLease>, Rejection> {
         let config = &self.live.config.contexts;
         let context = self.facts.login.as_ref().map_or("", Login::context);
         if context.is_empty() || config.mode == ContextMode::Off {
@@ -198,7 +198,7 @@ impl Session {
         }
     }
 
-    async fn take_turn(&self, permit: &Permit) -> Result<Option<Turn>, Rejection> {
+    async fn take_turn(&self, permit: &Permit) -> Result<Option<MailboxLease>, Rejection> {
         let wait = self.live.config.mailbox_wait;
         if self.facts.protocol == Protocol::Smtp || wait.is_zero() {
             return Ok(None);
@@ -246,8 +246,8 @@ impl Session {
 
 /// What a permitted login has to have before it goes to the client module.
 struct Prepared {
-    context: Option<Hold>,
-    turn: Option<Turn>,
+    context: Option<ContextLease>,
+    turn: Option<MailboxLease>,
     upstream: Upstream,
 }
 
@@ -300,7 +300,7 @@ async fn while_client_stays<T>(
     .await
 }
 
-impl Live {
+impl Loaded {
     /// The reply of a listener that takes nobody else.
     pub(crate) fn full(&self, protocol: Protocol, workstation: &str) -> Vec<u8> {
         let about = About { workstation, ..About::default() };

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::turns::throttle::Fingerprint;
 use crate::kim::Doubt;
-use crate::policy::limits::Fingerprint;
 
 /// Logins that are remembered. Beyond it all are forgotten, and what looks wrong is said again.
 const LOGINS: usize = 10_000;
@@ -62,8 +62,8 @@ impl Doubts {
 
 #[cfg(test)]
 mod tests {
+    use super::turns::throttle::Fingerprints;
     use super::*;
-    use crate::policy::limits::Fingerprints;
 
     fn spelling(prints: &Fingerprints, login: &str) -> Spelling {
         let without_case = prints.of(&[login.to_ascii_lowercase().as_bytes()]);

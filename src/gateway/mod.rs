@@ -3,19 +3,13 @@
 mod admit;
 mod buffer;
 mod config;
-mod connections;
-mod contexts;
+mod door;
 mod doubts;
-mod exposure;
 mod health;
-mod listener;
-mod listeners;
-mod live;
+mod loaded;
 mod machines;
-mod mailboxes;
 mod pair;
 mod pop3;
-mod proxy;
 mod reply;
 mod resolve;
 mod session;
@@ -39,12 +33,10 @@ use tokio_util::sync::CancellationToken;
 pub use config::{
     ClientModule, Config, ContextMode, Contexts, Limits, Listener, Protection, place,
 };
-pub use exposure::{Exposure, exposure, own_addresses};
-pub use listeners::Sockets;
-pub use proxy::proxied_address;
+pub use door::{Exposure, Sockets, exposure, own_addresses, proxied_address};
 
-use listeners::Listeners;
-use live::Live;
+use door::Listeners;
+use loaded::Loaded;
 use shared::Shared;
 
 use crate::observe::Observer;
@@ -136,7 +128,7 @@ impl Gateway {
         sockets: Sockets,
     ) -> Result<Self, StartError> {
         let wanted = config.listeners.clone();
-        let live = Live::load(config, policy, None)?;
+        let live = Loaded::load(config, policy, None)?;
         live.tell_certificates(&observer);
         let listeners = Listeners::open(wanted, sockets)?;
         let open = listeners.status().into_iter();
@@ -216,7 +208,7 @@ impl Handle {
         let Self { shared } = self;
         let wanted = config.listeners.clone();
         let before = shared.live.load();
-        let mut live = Live::load(config, policy, Some(&before))?;
+        let mut live = Loaded::load(config, policy, Some(&before))?;
         let listeners = wanted.iter().map(|listener| (listener.name.to_string(), listener.address));
         live.guard(listeners)?;
         live.inherit(&before);

@@ -11,13 +11,13 @@ use tokio::task::{unconstrained, yield_now};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::connections::OriginPlace;
-use super::contexts::Hold;
-use super::live::Live;
-use super::mailboxes::Turn;
+use super::door::connections::OriginPlace;
+use super::loaded::Loaded;
 use super::reply::{About, goodbye, refusal};
 use super::session::Ended;
 use super::shared::Shared;
+use super::turns::contexts::ContextLease;
+use super::turns::mailboxes::MailboxLease;
 use super::wire::{End, Filled, Wire};
 use crate::observe::{Direction, Event, LiveSession, Phase, SessionFacts};
 use crate::policy::{Denial, Judgement, Permit, Request};
@@ -37,7 +37,7 @@ pub(crate) struct Pair {
     pub(crate) module: Wire,
     pub(crate) permit: Permit,
     pub(crate) facts: SessionFacts,
-    pub(crate) live: Arc<Live>,
+    pub(crate) live: Arc<Loaded>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) tracked: Arc<LiveSession>,
     /// Names in the workstation's certificate, for finding it again after a reload.
@@ -58,8 +58,8 @@ pub(crate) struct Pair {
 /// What a session holds while it lives.
 pub(crate) struct Held {
     pub(crate) _place: OriginPlace,
-    pub(crate) _context: Option<Hold>,
-    pub(crate) _turn: Option<Turn>,
+    pub(crate) _context: Option<ContextLease>,
+    pub(crate) _turn: Option<MailboxLease>,
 }
 
 /// What ends a wait. Kept from one wait to the next: a mail dialogue is made of short ones, and to

@@ -7,15 +7,16 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::admit::{Admitted, Refused, Rejection};
-use super::connections::{Origin, OriginPlace, Place};
-use super::live::Live;
+use super::door::connections::{Origin, OriginPlace, Place};
+use super::door::proxy;
+use super::loaded::Loaded;
 use super::machines::{Front, Wish};
 use super::pair::{Alarms, Held, Pair, Stop, Told, seconds, stalled, workstation_of};
 use super::reply::{About, code_of, goodbye};
 use super::shared::Shared;
 use super::stream::Stream;
 use super::wire::Wire;
-use super::{pop3, proxy, smtp};
+use super::{pop3, smtp};
 use crate::observe::{Event, LiveSession, Phase, SessionFacts};
 use crate::policy::Station;
 use crate::proto::front::{Setup, Stage};
@@ -41,7 +42,7 @@ pub(crate) struct Accepted {
 pub(crate) struct Session {
     pub(crate) shared: Arc<Shared>,
     /// The configuration that it was begun under, and then the one that its login was judged by.
-    pub(crate) live: Arc<Live>,
+    pub(crate) live: Arc<Loaded>,
     pub(crate) facts: SessionFacts,
     pub(crate) tracked: Arc<LiveSession>,
     certificate_names: Vec<String>,

@@ -5,17 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use super::connections::Connections;
-use super::contexts::Contexts;
+use super::door::Listeners;
+use super::door::connections::Connections;
 use super::doubts::Doubts;
-use super::listeners::Listeners;
-use super::live::Live;
-use super::mailboxes::Mailboxes;
+use super::loaded::Loaded;
+use super::turns::contexts::Contexts;
+use super::turns::mailboxes::Mailboxes;
+use super::turns::throttle::{Budget, Fingerprints};
 use crate::observe::Observer;
-use crate::policy::limits::{Budget, Fingerprints};
 
 pub(crate) struct Shared {
-    pub(crate) live: ArcSwap<Live>,
+    pub(crate) live: ArcSwap<Loaded>,
     pub(crate) listeners: Listeners,
     pub(crate) observer: Observer,
     pub(crate) connections: Connections,
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(live: Live, listeners: Listeners, observer: Observer) -> Self {
+    pub(crate) fn new(live: Loaded, listeners: Listeners, observer: Observer) -> Self {
         let protection = &live.config.protection;
         let pauses = Budget::new(protection.login_failures, protection.login_pause);
         Self {

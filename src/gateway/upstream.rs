@@ -291,7 +291,7 @@ impl Module {
 /// wait for a machine that is off; the probes notice when it is back.
 pub(crate) async fn dial(
     permit: &Permit,
-    modules: &super::live::Modules,
+    modules: &super::loaded::Modules,
     protocol: Protocol,
     observer: &Observer,
 ) -> Result<Dialled, DialError> {

@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::session::Accepted;
+use crate::gateway::session::Accepted;
 use crate::words::Protocol;
 
 /// A v1 header's longest line, CRLF included (PROXY protocol, section 2.1).

@@ -1,8 +1,12 @@
 //! What sessions hold and wait for, for people who look.
 
+pub(crate) mod contexts;
+pub(crate) mod mailboxes;
+pub(crate) mod throttle;
+
 use std::time::Instant;
 
-use super::shared::Shared;
+use crate::gateway::shared::Shared;
 use crate::kim::Account;
 use crate::observe::{ContextStatus, MailboxStatus, PauseStatus, Turns, printable};
 

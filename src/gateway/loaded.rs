@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::ExposedError;
 use super::config::Config;
-use super::exposure::{exposure, own_addresses};
+use super::door::{exposure, own_addresses};
 use super::machines::Capabilities;
 use super::upstream::Module;
 use crate::observe::Observer;
@@ -18,7 +18,7 @@ use crate::trust::{KnownCertificates, ListenerTls, MaterialError};
 pub(crate) type Modules = BTreeMap<Arc<str>, Arc<Module>>;
 
 /// One configuration with everything that was loaded for it.
-pub(crate) struct Live {
+pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) policy: Policy,
     pub(crate) modules: Modules,
@@ -26,7 +26,7 @@ pub(crate) struct Live {
     known: Arc<KnownCertificates>,
 }
 
-impl Live {
+impl Loaded {
     /// Loads every file that the configuration names.
     pub(crate) fn load(
         config: Config,

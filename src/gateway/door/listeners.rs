@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::task::TaskTracker;
 
-use super::StartError;
-use super::config::Listener;
-use super::listener::{Door, accept};
-use super::shared::Shared;
+use super::listener::{OpenListener, accept};
+use crate::gateway::StartError;
+use crate::gateway::config::Listener;
+use crate::gateway::shared::Shared;
 use crate::observe::ListenerStatus;
 use crate::words::{Protocol, Security};
 
@@ -19,7 +19,7 @@ pub type Sockets = BTreeMap<String, Vec<std::net::TcpListener>>;
 
 /// The open addresses.
 pub(crate) struct Listeners {
-    open: Mutex<Vec<Arc<Door>>>,
+    open: Mutex<Vec<Arc<OpenListener>>>,
     /// Sessions of all of them.
     pub(crate) sessions: TaskTracker,
     /// Accept loops, and whatever else ends with the gateway.
@@ -109,9 +109,9 @@ impl Listeners {
     fn open_beside(
         &self,
         new: Vec<Listener>,
-        leaving: &mut [Arc<Door>],
+        leaving: &mut [Arc<OpenListener>],
         shared: &Arc<Shared>,
-    ) -> Result<Vec<Arc<Door>>, StartError> {
+    ) -> Result<Vec<Arc<OpenListener>>, StartError> {
         let mut opened = Vec::new();
         let mut closed = Vec::new();
         for listener in new {
@@ -141,7 +141,7 @@ impl Listeners {
         Ok(opened)
     }
 
-    fn reopen(&self, door: &mut Arc<Door>, shared: &Arc<Shared>) {
+    fn reopen(&self, door: &mut Arc<OpenListener>, shared: &Arc<Shared>) {
         let listener = Listener { address: door.address(), ..(*door.listener()).clone() };
         match bind(listener) {
             Ok(again) => {
@@ -154,7 +154,7 @@ impl Listeners {
         }
     }
 
-    fn accept(&self, door: &Arc<Door>, shared: &Arc<Shared>) {
+    fn accept(&self, door: &Arc<OpenListener>, shared: &Arc<Shared>) {
         self.tasks.spawn(accept(door.clone(), shared.clone(), self.sessions.clone()));
     }
 
@@ -168,21 +168,25 @@ impl Listeners {
         self.lock().iter().map(|door| (door.listener().name.to_string(), door.address())).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Door>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<OpenListener>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn bind(listener: Listener) -> Result<Arc<Door>, StartError> {
+fn bind(listener: Listener) -> Result<Arc<OpenListener>, StartError> {
     let (name, address) = (listener.name.to_string(), listener.address);
-    let bound = Door::bind(listener).map_err(|error| StartError::Bind { name, address, error })?;
+    let bound =
+        OpenListener::bind(listener).map_err(|error| StartError::Bind { name, address, error })?;
     Ok(Arc::new(bound))
 }
 
-fn take_over(listener: Listener, socket: std::net::TcpListener) -> Result<Arc<Door>, StartError> {
+fn take_over(
+    listener: Listener,
+    socket: std::net::TcpListener,
+) -> Result<Arc<OpenListener>, StartError> {
     let (name, address) = (listener.name.to_string(), listener.address);
     let (plain, wanted) = (listener.security == Security::None, listener.address);
-    let door = Door::hand_over(listener, socket).map_err(|error| StartError::Bind {
+    let door = OpenListener::hand_over(listener, socket).map_err(|error| StartError::Bind {
         name: name.clone(),
         address,
         error,

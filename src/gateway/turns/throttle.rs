@@ -27,20 +27,20 @@ const REPLY: usize = 512;
 /// Makes fingerprints under a random key that ends with this value, so that what is kept in memory
 /// cannot be tried against a list of passwords afterwards.
 #[derive(Clone, Default)]
-pub struct Fingerprints(RandomState);
+pub(crate) struct Fingerprints(RandomState);
 
 /// A keyed hash of something that is not to be kept itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Fingerprint(u64);
+pub(crate) struct Fingerprint(u64);
 
 impl Fingerprints {
     /// With a new key.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Of these parts in this order: workstation and login, or a password.
-    pub fn of(&self, parts: &[&[u8]]) -> Fingerprint {
+    pub(crate) fn of(&self, parts: &[&[u8]]) -> Fingerprint {
         Fingerprint(self.0.hash_one(parts))
     }
 }
@@ -51,63 +51,63 @@ const OF_ACCOUNT: u32 = 3;
 
 /// A login on its way to the client module.
 #[derive(Clone, Copy, Debug)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// Of workstation and login.
-    pub login: Fingerprint,
+    pub(crate) login: Fingerprint,
     /// Of workstation and account.
-    pub account: Fingerprint,
+    pub(crate) account: Fingerprint,
     /// Of the password.
-    pub password: Fingerprint,
+    pub(crate) password: Fingerprint,
 }
 
 /// What may be tried: with one login from one workstation, and with all logins of one account from
 /// there. Another workstation's logins are never held up.
 #[derive(Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     logins: Pauses,
     accounts: Pauses,
 }
 
 impl Budget {
     /// So many refusals of a login, and so long a pause. Zero refusals, or no time: never.
-    pub fn new(failures: u32, pause: Duration) -> Self {
+    pub(crate) fn new(failures: u32, pause: Duration) -> Self {
         let accounts = Pauses::new(failures.saturating_mul(OF_ACCOUNT), pause);
         Self { logins: Pauses::new(failures, pause), accounts }
     }
 
     /// Other bounds from now on; what was refused so far is not forgotten.
-    pub fn adjust(&mut self, failures: u32, pause: Duration) {
+    pub(crate) fn adjust(&mut self, failures: u32, pause: Duration) {
         self.logins.adjust(failures, pause);
         self.accounts.adjust(failures.saturating_mul(OF_ACCOUNT), pause);
     }
 
     /// Whether it may go to the client module.
-    pub fn check(&self, attempt: Attempt, now: Instant) -> Result<(), Paused> {
+    pub(crate) fn check(&self, attempt: Attempt, now: Instant) -> Result<(), Paused> {
         self.logins.check(attempt.login, attempt.password, now)?;
         self.accounts.check(attempt.account, attempt.password, now)
     }
 
     /// As [`Pauses::refused`].
-    pub fn refused(&mut self, attempt: Attempt, reply: &str, now: Instant) {
+    pub(crate) fn refused(&mut self, attempt: Attempt, reply: &str, now: Instant) {
         self.logins.refused(attempt.login, attempt.password, reply, now);
         self.accounts.refused(attempt.account, attempt.password, reply, now);
     }
 
     /// The client module has accepted it: what was refused to it and its account is forgotten.
-    pub fn accepted(&mut self, attempt: Attempt) {
+    pub(crate) fn accepted(&mut self, attempt: Attempt) {
         self.logins.accepted(attempt.login);
         self.accounts.accepted(attempt.account);
     }
 
     /// The logins, to look at; the pauses of accounts are not among them.
-    pub fn logins(&mut self) -> &mut Pauses {
+    pub(crate) fn logins(&mut self) -> &mut Pauses {
         &mut self.logins
     }
 }
 
 /// The logins that the client module has refused of late, each from one workstation.
 #[derive(Debug)]
-pub struct Pauses {
+pub(crate) struct Pauses {
     failures: u32,
     pause: Duration,
     memory: Duration,
@@ -128,38 +128,38 @@ struct Refusals {
 
 /// Whose login it is that is answered here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whose {
+pub(crate) struct Whose {
     /// The workstation's name, or its address where it has no name.
-    pub workstation: Arc<str>,
+    pub(crate) workstation: Arc<str>,
     /// The login's account.
-    pub account: Account,
+    pub(crate) account: Account,
 }
 
 /// A login is answered here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Paused {
+pub(crate) struct Paused {
     /// How long this login with this password has to wait.
-    pub remaining: Duration,
+    pub(crate) remaining: Duration,
     /// The first line of the client module's last refusal.
-    pub last_reply: Arc<str>,
+    pub(crate) last_reply: Arc<str>,
 }
 
 impl Pauses {
     /// Pauses a login for so long after so many refusals. Zero refusals, or no time: never.
-    pub fn new(failures: u32, pause: Duration) -> Self {
+    pub(crate) fn new(failures: u32, pause: Duration) -> Self {
         let memory = pause.saturating_mul(REMEMBERED_PAUSES);
         Self { failures, pause, memory, logins: HashMap::new() }
     }
 
     /// Other bounds from now on; what was refused so far is not forgotten.
-    pub fn adjust(&mut self, failures: u32, pause: Duration) {
+    pub(crate) fn adjust(&mut self, failures: u32, pause: Duration) {
         *self = Self { logins: std::mem::take(&mut self.logins), ..Self::new(failures, pause) };
     }
 
     /// Whether this login may go to the client module with this password. Once there were too many
     /// refusals, any other password waits for the pause, and one that was refused is not sent again
     /// before all is forgotten.
-    pub fn check(
+    pub(crate) fn check(
         &self,
         login: Fingerprint,
         password: Fingerprint,
@@ -180,7 +180,7 @@ impl Pauses {
 
     /// The client module has refused this login, with this first line. Not for refusals that say
     /// nothing about the password, e.g. `454` or `[SYS/TEMP]`.
-    pub fn refused(
+    pub(crate) fn refused(
         &mut self,
         login: Fingerprint,
         password: Fingerprint,
@@ -204,12 +204,12 @@ impl Pauses {
     }
 
     /// The client module has accepted this login: its refusals are forgotten.
-    pub fn accepted(&mut self, login: Fingerprint) {
+    pub(crate) fn accepted(&mut self, login: Fingerprint) {
         self.logins.remove(&login);
     }
 
     /// Remembers whose this login is, if it was refused.
-    pub fn belongs_to(&mut self, login: Fingerprint, whose: Whose) {
+    pub(crate) fn belongs_to(&mut self, login: Fingerprint, whose: Whose) {
         if let Some(refusals) = self.logins.get_mut(&login) {
             refusals.whose = Some(whose);
         }
@@ -217,7 +217,7 @@ impl Pauses {
 
     /// The logins that are answered here at this time, whatever their password: whose they are, if
     /// that was said, and for how long.
-    pub fn paused(
+    pub(crate) fn paused(
         &self,
         now: Instant,
     ) -> impl Iterator<Item = (Option<&Whose>, Duration)> + use<'_> {

@@ -13,10 +13,10 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::config::Listener;
-use super::session::{Accepted, run};
-use super::shared::Shared;
-use super::stream::Stream;
+use crate::gateway::config::Listener;
+use crate::gateway::session::{Accepted, run};
+use crate::gateway::shared::Shared;
+use crate::gateway::stream::Stream;
 use crate::observe::ListenerStatus;
 use crate::words::Reason;
 
@@ -28,7 +28,7 @@ const TOLD: usize = 64;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// An open address. A reload may change what is spoken there, or close it, while its sessions go on.
-pub(crate) struct Door {
+pub(crate) struct OpenListener {
     listener: ArcSwap<Listener>,
     /// Where it really is.
     address: SocketAddr,
@@ -37,7 +37,7 @@ pub(crate) struct Door {
     closed: CancellationToken,
 }
 
-impl Door {
+impl OpenListener {
     /// Binds the listener's address.
     pub(crate) fn bind(listener: Listener) -> io::Result<Self> {
         let address = listener.address;
@@ -114,7 +114,7 @@ impl Door {
 }
 
 /// Accepts until the gateway stops or a reload closes the address.
-pub(crate) async fn accept(door: Arc<Door>, shared: Arc<Shared>, sessions: TaskTracker) {
+pub(crate) async fn accept(door: Arc<OpenListener>, shared: Arc<Shared>, sessions: TaskTracker) {
     let mut is_failing = false;
     loop {
         let accepted = tokio::select! {

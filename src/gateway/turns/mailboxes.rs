@@ -1,4 +1,4 @@
-//! Turn-taking at a mailbox: POP3 locks it for one session at a time (RFC 1939 section 4), so a
+//! MailboxLease-taking at a mailbox: POP3 locks it for one session at a time (RFC 1939 section 4), so a
 //! second one waits here, in order of arrival, instead of failing at the client module.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(crate) struct Mailboxes {
 }
 
 /// The mailbox is this session's until the turn is dropped.
-pub(crate) struct Turn {
+pub(crate) struct MailboxLease {
     mailboxes: Mailboxes,
     key: Key,
     permit: Option<OwnedSemaphorePermit>,
@@ -31,12 +31,12 @@ impl Mailboxes {
         client_module: Arc<str>,
         account: &str,
         wait: Duration,
-    ) -> Option<Turn> {
+    ) -> Option<MailboxLease> {
         let key = (client_module, account.into());
         let semaphore = self.turns.entry(key.clone()).or_insert_with(one_turn).clone();
         // A turn that was not had is dropped here, or with a waiter that gives up, and takes its
         // entry along if nobody else waits.
-        let mut turn = Turn { mailboxes: self.clone(), key, permit: None };
+        let mut turn = MailboxLease { mailboxes: self.clone(), key, permit: None };
         let permit = timeout(wait, semaphore.acquire_owned()).await;
         turn.permit = Some(permit.ok()?.ok()?);
         Some(turn)
@@ -64,7 +64,7 @@ fn one_turn() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(1))
 }
 
-impl Drop for Turn {
+impl Drop for MailboxLease {
     fn drop(&mut self) {
         self.permit = None;
         // Whoever holds or awaits the semaphore shares it; the map alone means nobody does.
@@ -78,7 +78,7 @@ mod tests {
 
     const WAIT: Duration = Duration::from_secs(20);
 
-    async fn take(mailboxes: &Mailboxes, account: &str) -> Option<Turn> {
+    async fn take(mailboxes: &Mailboxes, account: &str) -> Option<MailboxLease> {
         mailboxes.take("main".into(), account, WAIT).await
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::config::Contexts as Config;
+use crate::gateway::config::Contexts as Config;
 
 /// A context: the client module's name and the login's fields after host:port.
 pub(crate) type Key = (Arc<str>, String);
@@ -28,7 +28,7 @@ struct Holding {
 }
 
 /// The context is this session's workstation's until the hold is dropped.
-pub(crate) struct Hold {
+pub(crate) struct ContextLease {
     contexts: Contexts,
     key: Key,
     linger: Duration,
@@ -48,7 +48,7 @@ impl Contexts {
         key: &Key,
         workstation: &Arc<str>,
         config: &Config,
-    ) -> Result<Hold, Conflict> {
+    ) -> Result<ContextLease, Conflict> {
         let mut taken = self.lock();
         let now = Instant::now();
         // Contexts are as few as workstations; looking them all through keeps the table clean.
@@ -63,7 +63,7 @@ impl Contexts {
         }
         holding.sessions += 1;
         holding.lingers_until = None;
-        Ok(Hold { contexts: self.clone(), key: key.clone(), linger: config.linger })
+        Ok(ContextLease { contexts: self.clone(), key: key.clone(), linger: config.linger })
     }
 
     /// Waits for the context, at the longest for `config.wait`.
@@ -72,7 +72,7 @@ impl Contexts {
         key: &Key,
         workstation: &Arc<str>,
         config: &Config,
-    ) -> Result<Hold, Conflict> {
+    ) -> Result<ContextLease, Conflict> {
         let deadline = Instant::now() + config.wait;
         loop {
             // Armed before the look, so that a release in between is not missed.
@@ -114,7 +114,7 @@ impl Contexts {
     }
 }
 
-impl Drop for Hold {
+impl Drop for ContextLease {
     fn drop(&mut self) {
         let mut taken = self.contexts.lock();
         if let Some(holding) = taken.get_mut(&self.key) {
