@@ -12,9 +12,7 @@ use super::loaded::Loaded;
 use super::pair::workstation_of;
 use super::reply::{About, refusal};
 use super::session::Session;
-use super::turns::contexts::ContextLease;
-use super::turns::mailboxes::MailboxLease;
-use super::turns::throttle::{Attempt, Whose};
+use super::turns::{Attempt, ContextKey, ContextLease, LoginVerdict, MailboxLease, Whose};
 use super::upstream::{DialError, Dialled, Upstream, dial};
 use super::wire::{End, Wire};
 use crate::kim::{Doubt, Login};
@@ -61,7 +59,7 @@ impl Session {
         let decided = self.decide(credentials);
         let spelling = self.look_at_login(credentials.login());
         let permit = decided.map_err(Rejection::Refused)?;
-        let attempt = self.check_pause(credentials).map_err(Rejection::Refused)?;
+        let attempt = self.check_pause(&permit, credentials).map_err(Rejection::Refused)?;
         let Prepared { context, turn, mut upstream } = tokio::select! {
             biased;
             () = self.shared.stop.cancelled() => {
@@ -75,18 +73,14 @@ impl Session {
         self.facts.client_module = Some(upstream.module.name.clone());
         match verdict.map_err(|error| Rejection::Refused(self.dial_failed(&error)))? {
             Ok(answer) => {
-                self.shared.pauses().accepted(attempt);
+                self.shared.turns.verdict(&attempt, LoginVerdict::Accepted, Instant::now());
                 self.shared.doubts.accepted(spelling);
                 Ok(Admitted { upstream, permit, context, turn, answer })
             }
             Err(answer) => {
                 if is_the_logins_fault(&answer) {
-                    let mut pauses = self.shared.pauses();
-                    pauses.refused(attempt, answer.first_line(), Instant::now());
-                    if let Some(account) = self.facts.account.clone() {
-                        let workstation = workstation_of(&self.facts);
-                        pauses.logins().belongs_to(attempt.login, Whose { workstation, account });
-                    }
+                    let verdict = LoginVerdict::Refused(answer.first_line());
+                    self.shared.turns.verdict(&attempt, verdict, Instant::now());
                 }
                 Err(Rejection::Refused(rejected(answer)))
             }
@@ -104,7 +98,7 @@ impl Session {
     }
 
     fn decide(&mut self, credentials: &Credentials) -> Result<Permit, Refused> {
-        self.live = self.shared.live.load_full();
+        self.live = self.shared.loaded.load_full();
         let login = Login::parse(credentials.login());
         self.facts.account = Some(login.account().clone());
         // What an earlier login on this connection came to says nothing about this one.
@@ -152,21 +146,14 @@ impl Session {
         spelling
     }
 
-    fn check_pause(&self, credentials: &Credentials) -> Result<Attempt, Refused> {
-        let workstation = workstation_of(&self.facts);
-        let fingerprints = &self.shared.fingerprints;
-        let account = self.facts.account.as_ref().map_or("", |account| account.as_str());
-        let attempt = Attempt {
-            login: fingerprints.of(&[workstation.as_bytes(), credentials.login()]),
-            // Three parts, so that it is nobody's login.
-            account: fingerprints.of(&[workstation.as_bytes(), account.as_bytes(), b""]),
-            password: fingerprints.of(&[credentials.password().expose()]),
-        };
-        let checked = self.shared.pauses().check(attempt, Instant::now());
-        match checked {
-            Ok(()) => Ok(attempt),
-            Err(paused) => Err(self.refused(Reason::LoginPaused, &paused.last_reply)),
-        }
+    fn check_pause(&self, permit: &Permit, credentials: &Credentials) -> Result<Attempt, Refused> {
+        let whose =
+            Whose { workstation: workstation_of(&self.facts), account: permit.account().clone() };
+        let (login, password) = (credentials.login(), credentials.password().expose());
+        self.shared
+            .turns
+            .attempt(whose, login, password, Instant::now())
+            .map_err(|paused| self.refused(Reason::LoginPaused, &paused.last_reply))
     }
 
     async fn take_context(&self, permit: &Permit) -> Result<Option<ContextLease>, Rejection> {
@@ -175,15 +162,13 @@ impl Session {
         if context.is_empty() || config.mode == ContextMode::Off {
             return Ok(None);
         }
-        let key = (permit.client_module().into(), context.to_owned());
+        let client_module = permit.client_module().into();
+        let key = ContextKey { client_module, context: context.to_owned() };
         let workstation = workstation_of(&self.facts);
-        let contexts = &self.shared.contexts;
+        let turns = &self.shared.turns;
         let enforced = config.mode == ContextMode::Enforce;
-        let taken = match enforced {
-            true => contexts.take(&key, &workstation, config).await,
-            false => contexts.try_take(&key, &workstation, config),
-        };
-        self.shared.observer.contexts_active(contexts.active());
+        let taken = turns.take_context(&key, &workstation, config).await;
+        self.shared.observer.contexts_active(turns.contexts_active());
         match taken {
             Ok(hold) => Ok(Some(hold)),
             Err(conflict) => {
@@ -204,8 +189,8 @@ impl Session {
             return Ok(None);
         }
         let asked = Instant::now();
-        let module = permit.client_module().into();
-        let turn = self.shared.mailboxes.take(module, permit.account().as_str(), wait).await;
+        let module = permit.client_module();
+        let turn = self.shared.turns.take_mailbox(module, permit.account(), wait).await;
         self.shared.observer.mailbox_wait(asked.elapsed().as_secs_f64());
         match turn {
             Some(turn) => Ok(Some(turn)),

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::turns::throttle::Fingerprint;
+use super::fingerprint::Fingerprint;
 use crate::kim::Doubt;
 
 /// Logins that are remembered. Beyond it all are forgotten, and what looks wrong is said again.
@@ -62,8 +62,8 @@ impl Doubts {
 
 #[cfg(test)]
 mod tests {
-    use super::turns::throttle::Fingerprints;
     use super::*;
+    use crate::gateway::fingerprint::Fingerprints;
 
     fn spelling(prints: &Fingerprints, login: &str) -> Spelling {
         let without_case = prints.of(&[login.to_ascii_lowercase().as_bytes()]);

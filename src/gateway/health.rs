@@ -1,10 +1,12 @@
 //! Asks client modules what they offer and whether they are there. Never logs in.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::shared::Shared;
 use super::upstream::{Module, probe};
@@ -20,13 +22,13 @@ const JITTER: f64 = 0.25;
 
 /// Asks every client module of the configuration in force, each at its own pace, until the gateway
 /// stops or there is another configuration.
-pub(crate) fn watch(shared: &Arc<Shared>) {
+pub(crate) fn watch(shared: &Arc<Shared>, protocols: &BTreeSet<Protocol>, tasks: &TaskTracker) {
     let until = shared.probe_anew();
-    let live = shared.live.load();
-    for protocol in shared.listeners.protocols() {
+    let live = shared.loaded.load();
+    for protocol in protocols.iter().copied() {
         for module in live.modules.values().cloned() {
             let asked = keep_asking(module, protocol, shared.clone(), until.clone());
-            shared.listeners.tasks.spawn(asked);
+            tasks.spawn(asked);
         }
     }
 }

@@ -16,8 +16,7 @@ use super::loaded::Loaded;
 use super::reply::{About, goodbye, refusal};
 use super::session::Ended;
 use super::shared::Shared;
-use super::turns::contexts::ContextLease;
-use super::turns::mailboxes::MailboxLease;
+use super::turns::{ContextLease, MailboxLease};
 use super::wire::{End, Filled, Wire};
 use crate::observe::{Direction, Event, LiveSession, Phase, SessionFacts};
 use crate::policy::{Denial, Judgement, Permit, Request};
@@ -175,7 +174,7 @@ impl Pair {
 
     /// After a reload the session goes on only if it would be let in now.
     fn check_permission(&mut self) -> Result<(), Stop> {
-        let current = self.shared.live.load();
+        let current = self.shared.loaded.load();
         if Arc::ptr_eq(&self.live, &current) {
             return Ok(());
         }

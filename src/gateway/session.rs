@@ -1,14 +1,13 @@
 //! One connection from accept to close: the page to read first.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::admit::{Admitted, Refused, Rejection};
 use super::door::connections::{Origin, OriginPlace, Place};
-use super::door::proxy;
+use super::door::{Accepted, proxy};
 use super::loaded::Loaded;
 use super::machines::{Front, Wish};
 use super::pair::{Alarms, Held, Pair, Stop, Told, seconds, stalled, workstation_of};
@@ -28,15 +27,6 @@ const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Logins that one connection may try.
 const TRIES: u32 = 10;
-
-/// A connection that a listener has accepted.
-pub(crate) struct Accepted {
-    pub(crate) tcp: TcpStream,
-    pub(crate) peer: SocketAddr,
-    pub(crate) listener: Arc<super::config::Listener>,
-    /// `None`: one too many, which hears so and goes.
-    pub(crate) place: Option<Place>,
-}
 
 /// A session as far as it is known.
 pub(crate) struct Session {
@@ -71,11 +61,13 @@ impl From<Close> for Ended {
 /// Serves a connection and says how it ended.
 pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
     let started = Instant::now();
-    let live = shared.live.load_full();
+    let live = shared.loaded.load_full();
+    let patience = HANDSHAKE.min(live.config.limits.login_timeout);
+    let networks = &accepted.listener.proxy_protocol_from;
     let header = tokio::select! {
         biased;
         () = shared.stop.cancelled() => return,
-        header = proxy::read(&mut accepted, HANDSHAKE.min(live.config.limits.login_timeout)) => header,
+        header = proxy::read(&mut accepted.tcp, accepted.peer, networks, patience) => header,
     };
     let Ok(peer) = header else {
         shared.observer.connection_refused(Reason::BadCommand);
@@ -101,7 +93,7 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
         bytes_to_module: ended.to_module,
         seconds: seconds(started),
     });
-    shared.observer.contexts_active(shared.contexts.active());
+    shared.observer.contexts_active(shared.turns.contexts_active());
     drop(tracked);
 }
 
@@ -123,7 +115,7 @@ impl Session {
 
     /// Everything up to the login. A connection that does not get there is closed when this returns.
     async fn begin(&mut self, accepted: Accepted) -> Result<(Box<Begun>, Place), Ended> {
-        let Accepted { tcp, listener, place, .. } = accepted;
+        let Accepted { tcp, listener, place, over_limit, .. } = accepted;
         let deadline = Instant::now() + HANDSHAKE.min(self.live.config.limits.login_timeout);
         let mut client = Wire::new(Stream::Plain(tcp));
         let secured = async {
@@ -143,7 +135,8 @@ impl Session {
             .unwrap_or(Err(Reason::Timeout))
             .map_err(Close::Because)?;
         self.recognise(&client);
-        let Some((place, origin)) = place.zip(self.enter(self.origin())) else {
+        let origin = if over_limit { None } else { self.enter(self.origin()) };
+        let Some(origin) = origin else {
             let workstation = workstation_of(&self.facts);
             client.close(&self.live.full(self.facts.protocol, &workstation)).await;
             return Err(Close::Because(Reason::TooManyConnections).into());

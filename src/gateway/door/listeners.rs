@@ -1,4 +1,4 @@
-//! Every address on which workstations connect, and what a reload does to them.
+//! All open listeners, and what a reload does to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -7,31 +7,64 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::task::TaskTracker;
 
-use super::listener::{OpenListener, accept};
-use crate::gateway::StartError;
+use super::acceptor::Acceptor;
+use super::listener::OpenListener;
 use crate::gateway::config::Listener;
-use crate::gateway::shared::Shared;
+use crate::gateway::error::StartError;
 use crate::observe::ListenerStatus;
 use crate::words::{Protocol, Security};
 
-/// Sockets that somebody else has bound, by the listener's name.
+/// Sockets that are bound already, by the listener's name.
 pub type Sockets = BTreeMap<String, Vec<std::net::TcpListener>>;
 
-/// The open addresses.
+/// The open listeners.
 pub(crate) struct Listeners {
     open: Mutex<Vec<Arc<OpenListener>>>,
-    /// Sessions of all of them.
-    pub(crate) sessions: TaskTracker,
+    acceptor: Arc<Acceptor>,
     /// Accept loops, and whatever else ends with the gateway.
     pub(crate) tasks: TaskTracker,
 }
 
+/// What becomes of the open listeners under another configuration.
+struct Plan {
+    /// They stay open, with this configuration.
+    kept: Vec<(Arc<OpenListener>, Listener)>,
+    /// They are opened.
+    new: Vec<Listener>,
+    /// They are closed.
+    leaving: Vec<Arc<OpenListener>>,
+}
+
+impl Plan {
+    fn new(open: Vec<Arc<OpenListener>>, wanted: Vec<Listener>) -> Self {
+        let mut plan = Self { kept: Vec::new(), new: Vec::new(), leaving: open };
+        for listener in wanted {
+            // Only one listener can have an address, but many can have port 0: those go by name.
+            let (stay, leaving): (Vec<_>, Vec<_>) = plan.leaving.into_iter().partition(|open| {
+                let open = open.config();
+                open.address == listener.address
+                    && (open.address.port() != 0 || open.name == listener.name)
+            });
+            plan.leaving = leaving;
+            match stay.is_empty() {
+                true => plan.new.push(listener),
+                false => plan.kept.extend(stay.into_iter().map(|open| (open, listener.clone()))),
+            }
+        }
+        plan
+    }
+}
+
 impl Listeners {
-    /// Opens all of them, on the sockets that were handed over or on their own.
-    pub(crate) fn open(wanted: Vec<Listener>, mut handed: Sockets) -> Result<Self, StartError> {
+    /// Opens all of them, on the sockets that are bound already or on their own.
+    pub(crate) fn open(
+        wanted: Vec<Listener>,
+        mut sockets: Sockets,
+        acceptor: Acceptor,
+    ) -> Result<Self, StartError> {
         let mut open = Vec::new();
         for listener in wanted {
-            match handed.remove(&*listener.name) {
+            match sockets.remove(&*listener.name) {
                 None => open.push(bind(listener)?),
                 Some(sockets) => {
                     for socket in sockets {
@@ -40,99 +73,82 @@ impl Listeners {
                 }
             }
         }
-        if let Some(name) = handed.into_keys().next() {
-            return Err(StartError::Stranger { name });
+        if let Some(name) = sockets.into_keys().next() {
+            return Err(StartError::UnknownSocket { name });
         }
-        let (sessions, tasks) = (TaskTracker::new(), TaskTracker::new());
-        Ok(Self { open: Mutex::new(open), sessions, tasks })
+        let (acceptor, tasks) = (Arc::new(acceptor), TaskTracker::new());
+        Ok(Self { open: Mutex::new(open), acceptor, tasks })
     }
 
     /// As `/status` shows them.
     pub(crate) fn status(&self) -> Vec<ListenerStatus> {
-        self.lock().iter().map(|door| door.status()).collect()
+        self.lock().iter().map(|open| open.status()).collect()
     }
 
-    /// Begins to accept.
-    pub(crate) fn serve(&self, shared: &Arc<Shared>) {
-        for door in &*self.lock() {
-            self.accept(door, shared);
+    /// Starts to accept on all of them.
+    pub(crate) fn serve(&self) {
+        for open in &*self.lock() {
+            self.accept(open);
         }
     }
 
-    /// Makes these the open addresses. What is new is opened first, then `swap` is called, then what
-    /// stays speaks what it should and what is gone is closed. Sessions go on wherever they came in.
-    /// On an error nothing has changed and `swap` was not called.
+    /// Makes these the open listeners. Opens the new ones first, then calls `swap`, then changes the
+    /// ones that stay and closes the others. Sessions go on. On an error nothing has changed, and
+    /// `swap` was not called.
     pub(crate) fn replace(
         &self,
         wanted: Vec<Listener>,
-        shared: &Arc<Shared>,
         swap: impl FnOnce(),
     ) -> Result<(), StartError> {
         let mut open = self.lock();
-        let mut leaving = std::mem::take(&mut *open);
-        let (mut kept, mut new) = (Vec::new(), Vec::new());
-        for listener in wanted {
-            // An address is one listener's; port 0 says nothing and goes by the name.
-            let (stays, others): (Vec<_>, Vec<_>) = leaving.into_iter().partition(|door| {
-                let open = door.listener();
-                open.address == listener.address
-                    && (open.address.port() != 0 || open.name == listener.name)
-            });
-            leaving = others;
-            match stays.is_empty() {
-                true => new.push(listener),
-                false => kept.extend(stays.into_iter().map(|door| (door, listener.clone()))),
-            }
-        }
-        let opened = match self.open_beside(new, &mut leaving, shared) {
+        let Plan { kept, new, mut leaving } = Plan::new(std::mem::take(&mut *open), wanted);
+        let opened = match self.open_beside(new, &mut leaving) {
             Ok(opened) => opened,
             Err(error) => {
-                *open = kept.into_iter().map(|(door, _)| door).chain(leaving).collect();
+                *open = kept.into_iter().map(|(open, _)| open).chain(leaving).collect();
                 return Err(error);
             }
         };
         swap();
-        for (door, listener) in kept {
-            door.change(listener);
-            open.push(door);
+        for (stays, config) in kept {
+            stays.change(config);
+            open.push(stays);
         }
-        for door in opened {
-            self.accept(&door, shared);
-            open.push(door);
+        for new in opened {
+            self.accept(&new);
+            open.push(new);
         }
-        leaving.iter().for_each(|door| door.close());
+        leaving.iter().for_each(|closed| closed.close());
         Ok(())
     }
 
-    /// Opens these while `leaving` are still open. Where one of those is in the way it is closed
-    /// first, and opened again if the new one cannot be had after all.
+    /// Opens these while `leaving` are still open. If one of those has the port, closes it first, and
+    /// opens it again if the new one cannot be opened.
     fn open_beside(
         &self,
         new: Vec<Listener>,
         leaving: &mut [Arc<OpenListener>],
-        shared: &Arc<Shared>,
     ) -> Result<Vec<Arc<OpenListener>>, StartError> {
         let mut opened = Vec::new();
         let mut closed = Vec::new();
         for listener in new {
             let mut tried = bind(listener.clone());
-            if matches!(&tried, Err(StartError::Bind { error, .. }) if error.kind() == io::ErrorKind::AddrInUse)
-            {
+            if tried.as_ref().is_err_and(is_in_use) {
                 let port = listener.address.port();
                 let in_the_way =
-                    leaving.iter().enumerate().filter(|(_, d)| d.address().port() == port);
-                for (at, door) in in_the_way {
-                    door.close();
+                    leaving.iter().enumerate().filter(|(_, open)| open.address().port() == port);
+                for (at, open) in in_the_way {
+                    open.close();
                     closed.push(at);
                 }
                 tried = bind(listener);
             }
             match tried {
-                Ok(door) => opened.push(door),
+                Ok(new) => opened.push(new),
                 Err(error) => {
                     drop(opened);
                     for at in closed {
-                        self.reopen(&mut leaving[at], shared);
+                        self.reopen(&mut leaving[at]);
                     }
                     return Err(error);
                 }
@@ -141,36 +157,40 @@ impl Listeners {
         Ok(opened)
     }
 
-    fn reopen(&self, door: &mut Arc<OpenListener>, shared: &Arc<Shared>) {
-        let listener = Listener { address: door.address(), ..(*door.listener()).clone() };
-        match bind(listener) {
+    fn reopen(&self, open: &mut Arc<OpenListener>) {
+        let config = Listener { address: open.address(), ..(*open.config()).clone() };
+        match bind(config) {
             Ok(again) => {
-                // Later comparisons go by what was asked for.
-                again.change((*door.listener()).clone());
-                self.accept(&again, shared);
-                *door = again;
+                // A later reload compares the configured address, which may have port 0.
+                again.change((*open.config()).clone());
+                self.accept(&again);
+                *open = again;
             }
             Err(error) => tracing::error!(%error, "a listener is lost until the next restart"),
         }
     }
 
-    fn accept(&self, door: &Arc<OpenListener>, shared: &Arc<Shared>) {
-        self.tasks.spawn(accept(door.clone(), shared.clone(), self.sessions.clone()));
+    fn accept(&self, open: &Arc<OpenListener>) {
+        self.tasks.spawn(self.acceptor.clone().accept(open.clone()));
     }
 
-    /// What is spoken on any of them.
+    /// The protocols of all of them.
     pub(crate) fn protocols(&self) -> BTreeSet<Protocol> {
-        self.lock().iter().map(|door| door.listener().protocol).collect()
+        self.lock().iter().map(|open| open.config().protocol).collect()
     }
 
-    /// Where each is, by name.
+    /// Their addresses, by name.
     pub(crate) fn addresses(&self) -> BTreeMap<String, SocketAddr> {
-        self.lock().iter().map(|door| (door.listener().name.to_string(), door.address())).collect()
+        self.lock().iter().map(|open| (open.config().name.to_string(), open.address())).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<OpenListener>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_in_use(error: &StartError) -> bool {
+    matches!(error, StartError::Bind { error, .. } if error.kind() == io::ErrorKind::AddrInUse)
 }
 
 fn bind(listener: Listener) -> Result<Arc<OpenListener>, StartError> {
@@ -186,19 +206,19 @@ fn take_over(
 ) -> Result<Arc<OpenListener>, StartError> {
     let (name, address) = (listener.name.to_string(), listener.address);
     let (plain, wanted) = (listener.security == Security::None, listener.address);
-    let door = OpenListener::hand_over(listener, socket).map_err(|error| StartError::Bind {
+    let open = OpenListener::hand_over(listener, socket).map_err(|error| StartError::Bind {
         name: name.clone(),
         address,
         error,
     })?;
-    let address = door.address();
-    // The configuration was judged by the address that it names, and this is another one.
+    let address = open.address();
+    // Only the configured address was checked, and the socket may have another one.
     if plain && !address.ip().to_canonical().is_loopback() {
         return Err(StartError::Plain { name, address });
     }
     if wanted.port() != 0 && wanted != address {
         tracing::warn!(listener = %name, %address, configured = %wanted,
-            "the service manager's socket is somewhere else than the configuration says");
+            "the service manager's socket has another address than the configuration");
     }
-    Ok(Arc::new(door))
+    Ok(Arc::new(open))
 }
