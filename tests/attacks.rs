@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kimgate::gateway::{
-    ClientModuleConfig, Config, Contexts, Gateway, Handle, Limits, Listener, Protection,
+    ClientModuleConfig, Config, ContextRules, Gateway, Handle, Limits, Listener, Protection,
 };
 use kimgate::observe::{AuditConfig, ObserveConfig, Observer};
 use kimgate::policy::{AccountRules, Otherwise, Policy, Rules};
@@ -654,7 +654,7 @@ impl World {
             tls: None,
             client_modules: BTreeMap::from([("main".into(), module)]),
             limits: Limits::default(),
-            contexts: Contexts::default(),
+            contexts: ContextRules::default(),
             mailbox_wait: Duration::from_secs(20),
             protection: Protection::default(),
             middleware_header: false,

@@ -13,7 +13,7 @@ use super::client::Account;
 use super::{Failure, Screen, block_on, interrupted};
 use crate::app::{App, silence_panics};
 use crate::config::Config;
-use crate::gateway::{self, ClientModuleConfig, Contexts, Limits, Listener, Protection};
+use crate::gateway::{self, ClientModuleConfig, ContextRules, Limits, Listener, Protection};
 use crate::observe::{AuditConfig, KnownNames, LogConfig, ObserveConfig};
 use crate::policy::{AccessRules, AccountRules, Rules, Subject, Workstation};
 use crate::secret::Secret;
@@ -282,7 +282,7 @@ fn configuration(module: ClientModuleConfig, folder: &Path, ports: Ports) -> Con
             }),
             client_modules: BTreeMap::from([("main".into(), module)]),
             limits: Limits { drain: Duration::from_secs(2), ..Limits::default() },
-            contexts: Contexts::default(),
+            contexts: ContextRules::default(),
             mailbox_wait: Duration::from_secs(20),
             protection: Protection::default(),
             middleware_header: false,

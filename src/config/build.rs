@@ -125,7 +125,7 @@ fn gateway(
         tls,
         client_modules,
         limits: limits(&settings.limits),
-        contexts: gateway::Contexts {
+        contexts: gateway::ContextRules {
             mode: match settings.contexts.mode {
                 settings::ContextMode::Off => gateway::ContextMode::Off,
                 settings::ContextMode::Observe => gateway::ContextMode::Observe,

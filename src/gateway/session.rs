@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::connections::{Accepted, OriginPlace, Place};
+use super::door::connections::{OriginPlace, Place};
+use super::door::{Accepted, proxy};
 use super::login::Admitted;
-use super::proxy;
 use super::relay::{self, Ended, Held, Pair};
 use super::shared::Shared;
 use super::wire::Wire;
@@ -43,17 +43,18 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
         bytes_to_module: ended.to_client_module,
         seconds: started.elapsed().as_secs_f64(),
     });
-    shared.observer.contexts_active(shared.contexts.active());
+    shared.observer.contexts_active(shared.turns.contexts_active());
     drop(tracked);
 }
 
 /// The workstation's address; `None` if the gateway stops, or if a PROXY header is missing or wrong.
 async fn read_address(accepted: &mut Accepted, shared: &Shared) -> Option<SocketAddr> {
-    let limit = HANDSHAKE.min(shared.live.load().config.limits.login_timeout);
+    let limit = HANDSHAKE.min(shared.loaded.load().config.limits.login_timeout);
+    let networks = &accepted.listener.proxy_protocol_from;
     let header = tokio::select! {
         biased;
         () = shared.stop.cancelled() => return None,
-        header = proxy::read(accepted, limit) => header,
+        header = proxy::read(&mut accepted.tcp, accepted.peer, networks, limit) => header,
     };
     if header.is_err() {
         shared.observer.connection_refused(Reason::BadCommand);
@@ -79,13 +80,14 @@ async fn serve(mut session: Session, accepted: Accepted) -> (SessionFacts, Ended
 /// Everything up to an accepted login: TLS, the workstation, its place, the login. On an error the
 /// connection has been closed.
 async fn begin(session: &mut Session, accepted: Accepted) -> Result<Box<Begun>, Ended> {
-    let Accepted { tcp, listener, place, .. } = accepted;
+    let Accepted { tcp, listener, place, over_limit, .. } = accepted;
     let mut client = Wire::new(tcp);
     if listener.security == Security::Implicit {
         handshake(session, &mut client).await.map_err(Close::Because)?;
     }
     session.recognise(&client);
-    let Some((place, origin)) = place.zip(session.enter()) else {
+    let origin = if over_limit { None } else { session.enter() };
+    let Some(origin) = origin else {
         client.close(&session.goodbye(Reason::TooManyConnections)).await;
         return Err(Close::Because(Reason::TooManyConnections).into());
     };
@@ -120,8 +122,8 @@ fn last_words(session: &Session, close: Close) -> Vec<u8> {
 /// Everything after the login.
 async fn relay(session: Session, begun: Begun) -> (SessionFacts, Ended) {
     let Begun { client, admitted, origin, place: _place } = begun;
-    let Admitted { upstream, context, turn } = admitted;
-    let held = Held { _place: origin, _context: context, _turn: turn };
+    let Admitted { upstream, context, mailbox } = admitted;
+    let held = Held { _place: origin, _context: context, _mailbox: mailbox };
     let Session { shared, live, facts, tracked, certificate_names } = session;
     relay::run(Pair {
         workstation: client,

@@ -1,50 +1,46 @@
 //! What all sessions of a gateway share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::client_module::health;
-use super::connections::Connections;
-use super::contexts::Contexts;
-use super::listeners::Listeners;
-use super::live::Live;
+use super::door::connections::Connections;
+use super::fingerprint::Fingerprints;
+use super::loaded::Loaded;
 use super::login::warnings::LoginWarnings;
-use super::mailboxes::Mailboxes;
+use super::turns::Turns;
 use crate::observe::Observer;
-use crate::policy::limits::{Budget, Fingerprints};
+use crate::words::Protocol;
 
 pub(crate) struct Shared {
-    pub(crate) live: ArcSwap<Live>,
-    pub(crate) listeners: Listeners,
+    /// The configuration in force.
+    pub(crate) loaded: ArcSwap<Loaded>,
     pub(crate) observer: Observer,
     pub(crate) connections: Connections,
-    pub(crate) contexts: Contexts,
-    pub(crate) mailboxes: Mailboxes,
+    pub(crate) turns: Turns,
+    /// For the login warnings.
     pub(crate) fingerprints: Fingerprints,
-    pauses: Mutex<Budget>,
     pub(crate) login_warnings: LoginWarnings,
-    /// Ends the probes of the client modules of the configuration in force.
+    /// Ends the probes that the configuration in force has started.
     probing: Mutex<CancellationToken>,
-    /// No new connections; whoever is between two commands is told goodbye.
+    /// No new connections, and sessions between two commands end.
     pub(crate) stop: CancellationToken,
-    /// Everything ends now.
+    /// Every session ends now.
     pub(crate) kill: CancellationToken,
 }
 
 impl Shared {
-    pub(crate) fn new(live: Live, listeners: Listeners, observer: Observer) -> Self {
-        let protection = &live.config.protection;
-        let pauses = Budget::new(protection.login_failures, protection.login_pause);
+    pub(crate) fn new(loaded: Loaded, observer: Observer) -> Self {
+        let config = &loaded.config;
         Self {
-            pauses: Mutex::new(pauses),
-            live: ArcSwap::new(Arc::new(live)),
-            listeners,
+            connections: Connections::new(config.limits.connections),
+            turns: Turns::new(&config.protection),
+            loaded: ArcSwap::new(Arc::new(loaded)),
             observer,
-            connections: Connections::default(),
-            contexts: Contexts::default(),
-            mailboxes: Mailboxes::default(),
             fingerprints: Fingerprints::new(),
             login_warnings: LoginWarnings::default(),
             probing: Mutex::default(),
@@ -53,21 +49,20 @@ impl Shared {
         }
     }
 
-    /// Probes the client modules of the configuration in force, and no longer those of the one
-    /// before it.
-    pub(crate) fn probe_client_modules(&self) {
+    /// Puts another configuration in force.
+    pub(crate) fn replace(&self, loaded: Loaded) {
+        self.connections.set_limit(loaded.config.limits.connections);
+        self.turns.adjust(&loaded.config.protection);
+        self.loaded.store(Arc::new(loaded));
+    }
+
+    /// Starts to probe the client modules of the configuration in force, and ends the probes of the
+    /// one before it.
+    pub(crate) fn probe_client_modules(&self, protocols: BTreeSet<Protocol>, tasks: &TaskTracker) {
         let until = self.stop.child_token();
         let mut probing = self.probing.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *probing, until.clone()).cancel();
         drop(probing);
-        let Listeners { tasks, .. } = &self.listeners;
-        let protocols = self.listeners.protocols();
-        health::watch(&self.live.load().modules, protocols, &self.observer, tasks, &until);
-    }
-
-    /// Logins that the client module has refused too often.
-    pub(crate) fn pauses(&self) -> MutexGuard<'_, Budget> {
-        // Its methods leave it sound wherever they end.
-        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+        health::watch(&self.loaded.load().modules, protocols, &self.observer, tasks, &until);
     }
 }

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::config::Listener;
-use super::connections::{Origin, OriginPlace};
-use super::live::Live;
-use super::proxy::answer_plaintext;
+use super::door::connections::{Origin, OriginPlace};
+use super::door::proxy::answer_plaintext;
+use super::loaded::Loaded;
 use super::reply::{About, goodbye, refusal};
 use super::shared::Shared;
 use super::wire::{PeerCertificate, Wire};
@@ -20,7 +20,7 @@ pub(crate) struct Session {
     pub(crate) shared: Arc<Shared>,
     /// The configuration in force when the connection was accepted, and after a login the one that
     /// decided about it.
-    pub(crate) live: Arc<Live>,
+    pub(crate) live: Arc<Loaded>,
     pub(crate) facts: SessionFacts,
     pub(crate) tracked: Arc<LiveSession>,
     /// Names in the workstation's certificate.
@@ -29,7 +29,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, listener: &Listener, peer: SocketAddr) -> Self {
-        let live = shared.live.load_full();
+        let live = shared.loaded.load_full();
         let facts = SessionFacts::new(listener.protocol, listener.name.clone(), peer);
         let tracked = Arc::new(shared.observer.track(&facts));
         Self { shared, live, facts, tracked, certificate_names: Vec::new() }

@@ -29,7 +29,7 @@ pub use pseudonym::Pseudonyms;
 pub use status::{
     AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ContextStatus, Counts,
     ErrorStatus, ListenerStatus, MailboxStatus, Missing, PauseStatus, Readiness, RefusalStatus,
-    SessionStatus, Status, Turns, VerdictStatus,
+    SessionStatus, Status, TurnsStatus, VerdictStatus,
 };
 
 use std::io;
@@ -65,7 +65,7 @@ struct Inner {
     message_ids: Pseudonyms,
     sessions: Sessions,
     health: Health,
-    turns: OnceLock<Box<dyn Fn() -> Turns + Send + Sync>>,
+    turns: OnceLock<Box<dyn Fn() -> TurnsStatus + Send + Sync>>,
 }
 
 impl Observer {
@@ -247,7 +247,7 @@ impl Observer {
     }
 
     /// Where the status finds what sessions hold and wait for. The first one to say so counts.
-    pub fn turns_from(&self, turns: impl Fn() -> Turns + Send + Sync + 'static) {
+    pub fn turns_from(&self, turns: impl Fn() -> TurnsStatus + Send + Sync + 'static) {
         let _ = self.inner.turns.set(Box::new(turns));
     }
 

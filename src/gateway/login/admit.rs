@@ -10,13 +10,11 @@ use crate::gateway::client_module::{
     DialError, Dialled, LoggedIn, LoginAnswer, PermittedLogin, SentLogin, Upstream, dial,
 };
 use crate::gateway::config::ContextMode;
-use crate::gateway::contexts::Hold;
-use crate::gateway::mailboxes::Turn;
+use crate::gateway::turns::{Attempt, ContextKey, ContextLease, LoginVerdict, MailboxLease, Whose};
 use crate::gateway::wire::Wire;
 use crate::gateway::workstation::Session;
 use crate::kim::{Login, LoginWarning};
 use crate::observe::{Event, Phase};
-use crate::policy::limits::{Attempt, Whose};
 use crate::policy::{Permit, Rule};
 use crate::proto::back::Answer;
 use crate::proto::relay::PeerEof;
@@ -26,8 +24,8 @@ use crate::words::{Action, Protocol, Reason};
 /// A login that the client module has accepted, and what the session holds from now on.
 pub(crate) struct Admitted {
     pub(crate) upstream: LoggedIn,
-    pub(crate) context: Option<Hold>,
-    pub(crate) turn: Option<Turn>,
+    pub(crate) context: Option<ContextLease>,
+    pub(crate) mailbox: Option<MailboxLease>,
 }
 
 /// Why a login was not accepted.
@@ -49,8 +47,8 @@ pub(crate) struct Refused {
 
 /// What a permitted login needs before it is sent to the client module.
 struct Prepared {
-    context: Option<Hold>,
-    turn: Option<Turn>,
+    context: Option<ContextLease>,
+    mailbox: Option<MailboxLease>,
     upstream: Box<Upstream>,
 }
 
@@ -65,8 +63,8 @@ impl Session {
         let decided = self.decide(credentials);
         let spelling = self.warn_about_login(credentials.login());
         let login = decided?;
-        let attempt = self.check_pause(credentials)?;
-        let Prepared { context, turn, upstream } = tokio::select! {
+        let attempt = self.check_pause(login.permit(), credentials)?;
+        let Prepared { context, mailbox, upstream } = tokio::select! {
             biased;
             () = self.shared.stop.cancelled() => {
                 return Err(self.refused(Reason::ShuttingDown, "").into());
@@ -81,12 +79,16 @@ impl Session {
         self.facts.client_module = Some(dialled);
         match answered.map_err(|error| self.dial_failed(&error))? {
             LoginAnswer::Accepted(upstream) => {
-                self.shared.pauses().accepted(attempt);
+                let turns = &self.shared.turns;
+                turns.verdict(&attempt, LoginVerdict::Accepted, Instant::now());
                 self.shared.login_warnings.accepted(spelling);
-                Ok(Admitted { upstream, context, turn })
+                Ok(Admitted { upstream, context, mailbox })
             }
             LoginAnswer::Refused(answer) => {
-                self.count_refusal(attempt, &answer);
+                if is_the_logins_fault(&answer) {
+                    let verdict = LoginVerdict::Refused(answer.first_line());
+                    self.shared.turns.verdict(&attempt, verdict, Instant::now());
+                }
                 Err(rejected(answer).into())
             }
         }
@@ -94,7 +96,7 @@ impl Session {
 
     /// Asks policy about the login. What is known about the session afterwards is about this login.
     fn decide<'a>(&mut self, credentials: &'a Credentials) -> Result<PermittedLogin<'a>, Refused> {
-        self.live = self.shared.live.load_full();
+        self.live = self.shared.loaded.load_full();
         let sent = SentLogin::new(credentials);
         self.facts.account = Some(sent.login().account().clone());
         // An earlier login on this connection may have set these.
@@ -138,61 +140,37 @@ impl Session {
     }
 
     /// Refuses a login that the client module has refused too often of late.
-    fn check_pause(&self, credentials: &Credentials) -> Result<Attempt, Refused> {
+    fn check_pause(&self, permit: &Permit, credentials: &Credentials) -> Result<Attempt, Refused> {
         let workstation = self.facts.workstation_or_address();
-        let fingerprints = &self.shared.fingerprints;
-        let account = self.facts.account.as_ref().map_or("", |account| account.as_str());
-        let attempt = Attempt {
-            login: fingerprints.of(&[workstation.as_bytes(), credentials.login()]),
-            // A third part keeps this different from every login.
-            account: fingerprints.of(&[workstation.as_bytes(), account.as_bytes(), b""]),
-            password: fingerprints.of(&[credentials.password().expose()]),
-        };
-        let checked = self.shared.pauses().check(attempt, Instant::now());
-        match checked {
-            Ok(()) => Ok(attempt),
-            Err(paused) => Err(self.refused(Reason::LoginPaused, &paused.last_reply)),
-        }
-    }
-
-    /// Counts a refusal by the client module towards a pause.
-    fn count_refusal(&self, attempt: Attempt, answer: &Answer) {
-        if !is_the_logins_fault(answer) {
-            return;
-        }
-        let mut pauses = self.shared.pauses();
-        pauses.refused(attempt, answer.first_line(), Instant::now());
-        if let Some(account) = self.facts.account.clone() {
-            let workstation = self.facts.workstation_or_address();
-            pauses.logins().belongs_to(attempt.login, Whose { workstation, account });
-        }
+        let whose = Whose { workstation, account: permit.account().clone() };
+        let (login, password) = (credentials.login(), credentials.password().expose());
+        let attempt = self.shared.turns.attempt(whose, login, password, Instant::now());
+        attempt.map_err(|paused| self.refused(Reason::LoginPaused, &paused.last_reply))
     }
 
     /// Waits for everything that a login needs. Other sessions may keep it waiting for minutes.
     async fn prepare(&self, permit: &Permit, client: &mut Wire) -> Result<Prepared, Rejection> {
         self.tracked.phase(Phase::Waiting);
         let context = while_client_stays(client, self.take_context(permit)).await??;
-        let turn = while_client_stays(client, self.take_turn(permit)).await??;
+        let mailbox = while_client_stays(client, self.take_mailbox(permit)).await??;
         self.tracked.phase(Phase::Dialling);
         let upstream = while_client_stays(client, self.dial(permit)).await??;
-        Ok(Prepared { context, turn, upstream })
+        Ok(Prepared { context, mailbox, upstream })
     }
 
-    async fn take_context(&self, permit: &Permit) -> Result<Option<Hold>, Refused> {
+    async fn take_context(&self, permit: &Permit) -> Result<Option<ContextLease>, Refused> {
         let config = &self.live.config.contexts;
         let context = self.facts.login.as_ref().map_or("", Login::context);
         if context.is_empty() || config.mode == ContextMode::Off {
             return Ok(None);
         }
-        let key = (permit.client_module().into(), context.to_owned());
+        let client_module = permit.client_module().into();
+        let key = ContextKey { client_module, context: context.to_owned() };
         let workstation = self.facts.workstation_or_address();
-        let contexts = &self.shared.contexts;
+        let turns = &self.shared.turns;
         let enforced = config.mode == ContextMode::Enforce;
-        let taken = match enforced {
-            true => contexts.take(&key, &workstation, config).await,
-            false => contexts.try_take(&key, &workstation, config),
-        };
-        self.shared.observer.contexts_active(contexts.active());
+        let taken = turns.take_context(&key, &workstation, config).await;
+        self.shared.observer.contexts_active(turns.contexts_active());
         match taken {
             Ok(lease) => Ok(Some(lease)),
             Err(conflict) => {
@@ -207,14 +185,14 @@ impl Session {
         }
     }
 
-    async fn take_turn(&self, permit: &Permit) -> Result<Option<Turn>, Refused> {
+    async fn take_mailbox(&self, permit: &Permit) -> Result<Option<MailboxLease>, Refused> {
         let wait = self.live.config.mailbox_wait;
         if self.facts.protocol == Protocol::Smtp || wait.is_zero() {
             return Ok(None);
         }
         let asked = Instant::now();
-        let module = permit.client_module().into();
-        let lease = self.shared.mailboxes.take(module, permit.account().as_str(), wait).await;
+        let module = permit.client_module();
+        let lease = self.shared.turns.take_mailbox(module, permit.account(), wait).await;
         self.shared.observer.mailbox_wait(asked.elapsed().as_secs_f64());
         match lease {
             Some(lease) => Ok(Some(lease)),

@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::gateway::fingerprint::Fingerprint;
 use crate::kim::LoginWarning;
-use crate::policy::limits::Fingerprint;
 
 /// Logins that are remembered. At the next one all are forgotten, and their warnings are logged again.
 const LOGINS: usize = 10_000;
@@ -64,7 +64,7 @@ impl LoginWarnings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::limits::Fingerprints;
+    use crate::gateway::fingerprint::Fingerprints;
 
     fn spelling(prints: &Fingerprints, login: &str) -> Spelling {
         let without_case = prints.of(&[login.to_ascii_lowercase().as_bytes()]);
