@@ -12,7 +12,6 @@ mod decide;
 mod error;
 mod explain;
 mod facts;
-pub mod limits;
 mod membership;
 mod networks;
 mod pattern;

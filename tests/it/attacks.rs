@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kimgate::gateway::{
-    ClientModule, Config, Contexts, Gateway, Handle, Limits, Listener, Protection,
+    ClientModuleConfig, Config, ContextRules, Gateway, Handle, Limits, Listener, Protection,
 };
 use kimgate::observe::{AuditConfig, ObserveConfig, Observer};
 use kimgate::policy::{AccountRules, Otherwise, Policy, Rules};
@@ -627,7 +627,7 @@ impl World {
                 tokio::spawn(up_to_the_login(protocol, Peer::new(stream), ready, gate));
             }
         });
-        let module = ClientModule {
+        let module = ClientModuleConfig {
             host: "127.0.0.1".into(),
             pop3_port: port,
             smtp_port: port,
@@ -651,7 +651,7 @@ impl World {
             tls: None,
             client_modules: BTreeMap::from([("main".into(), module)]),
             limits: Limits::default(),
-            contexts: Contexts::default(),
+            contexts: ContextRules::default(),
             mailbox_wait: Duration::from_secs(20),
             protection: Protection::default(),
             middleware_header: false,

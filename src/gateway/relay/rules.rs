@@ -16,7 +16,7 @@ impl Driver {
     /// After a reload the session goes on only if it would be let in now.
     pub(super) fn check_permission(&mut self) -> Result<(), Reason> {
         let pair = &mut self.pair;
-        let current = pair.shared.live.load();
+        let current = pair.shared.loaded.load();
         if Arc::ptr_eq(&pair.live, &current) {
             return Ok(());
         }
