@@ -42,7 +42,7 @@ fn framers(bench: &mut Criterion) {
         b.iter(|| {
             let mut rest = commands.as_slice();
             while let Framed::Line(line) = next_line(black_box(rest), 4096) {
-                rest = &rest[line.len() + 2..];
+                rest = &rest[line.wire..];
             }
             assert!(rest.is_empty());
         });

@@ -8,17 +8,16 @@ use std::time::Instant;
 
 use super::config::ContextMode;
 use super::doubts::Spelling;
-use super::loaded::Loaded;
-use super::pair::workstation_of;
 use super::reply::{About, refusal};
 use super::session::Session;
 use super::turns::{Attempt, ContextKey, ContextLease, LoginVerdict, MailboxLease, Whose};
 use super::upstream::{DialError, Dialled, Upstream, dial};
-use super::wire::{End, Wire};
+use super::wire::Wire;
 use crate::kim::{Doubt, Login};
 use crate::observe::{Event, Phase};
 use crate::policy::{Permit, Request, Rule};
 use crate::proto::back::Answer;
+use crate::proto::relay::PeerEof;
 use crate::proto::sasl::Credentials;
 use crate::words::{Action, Protocol, Reason};
 
@@ -135,7 +134,7 @@ impl Session {
         let configured = self.live.policy.configured(parsed.account());
         let mut doubts = Doubt::all(parsed, Some(self.facts.protocol), configured);
         doubts.extend(self.shared.doubts.about_case(spelling));
-        let workstation = workstation_of(&self.facts);
+        let workstation = self.facts.workstation_or_address();
         for doubt in doubts {
             let said = format!("{doubt:?}");
             let said = fingerprints.of(&[workstation.as_bytes(), login, said.as_bytes()]);
@@ -147,8 +146,10 @@ impl Session {
     }
 
     fn check_pause(&self, permit: &Permit, credentials: &Credentials) -> Result<Attempt, Refused> {
-        let whose =
-            Whose { workstation: workstation_of(&self.facts), account: permit.account().clone() };
+        let whose = Whose {
+            workstation: self.facts.workstation_or_address(),
+            account: permit.account().clone(),
+        };
         let (login, password) = (credentials.login(), credentials.password().expose());
         self.shared
             .turns
@@ -164,7 +165,7 @@ impl Session {
         }
         let client_module = permit.client_module().into();
         let key = ContextKey { client_module, context: context.to_owned() };
-        let workstation = workstation_of(&self.facts);
+        let workstation = self.facts.workstation_or_address();
         let turns = &self.shared.turns;
         let enforced = config.mode == ContextMode::Enforce;
         let taken = turns.take_context(&key, &workstation, config).await;
@@ -214,7 +215,7 @@ impl Session {
     /// A refusal of kimgate's own.
     fn refused(&self, reason: Reason, detail: &str) -> Refused {
         let Self { facts, live, .. } = self;
-        let workstation = workstation_of(facts);
+        let workstation = facts.workstation_or_address();
         let about = About {
             workstation: &workstation,
             account: facts.account.as_ref().map_or("", |account| account.as_str()),
@@ -277,9 +278,9 @@ async fn while_client_stays<T>(
             }
         }
         match client.end() {
-            Some(End::Cut) => Poll::Ready(Err(Rejection::ClientLeft)),
+            Some(PeerEof::Cut) => Poll::Ready(Err(Rejection::ClientLeft)),
             // It closed its sending half properly and may still read.
-            Some(End::Cleanly) | None => Poll::Pending,
+            Some(PeerEof::Clean) | None => Poll::Pending,
         }
     })
     .await

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::buffer::CHUNK;
 use super::config::Config;
 use super::door::{ExposedError, exposure, own_addresses};
 use super::machines::Capabilities;
 use super::upstream::Module;
 use crate::observe::Observer;
 use crate::policy::Policy;
+use crate::proto::relay::Settings;
 use crate::trust::{KnownCertificates, ListenerTls, MaterialError};
 
 /// Client modules by name.
@@ -22,6 +24,8 @@ pub(crate) struct Loaded {
     pub(crate) policy: Policy,
     pub(crate) modules: Modules,
     pub(crate) tls: Option<ListenerTls>,
+    /// What the relay machines go by.
+    pub(crate) relay: Settings,
     known: Arc<KnownCertificates>,
 }
 
@@ -44,7 +48,17 @@ impl Loaded {
             let loaded = Module::load(name, module, gateway, config.language, patience, known)?;
             modules.insert(loaded.name.clone(), Arc::new(loaded));
         }
-        Ok(Self { config, policy, modules, tls, known })
+        let relay = Settings {
+            name: config.name.clone(),
+            // A line that no buffer holds is too long, whatever the limit.
+            command_line: config.limits.command_line.min(CHUNK),
+            header: config.limits.header,
+            message: config.limits.message,
+            middleware_header: config.middleware_header,
+            delivery_receipts: config.delivery_receipts,
+            read_receipts: config.read_receipts,
+        };
+        Ok(Self { config, policy, modules, tls, relay, known })
     }
 
     /// Refuses addresses that can be reached from outside the practice's network, unless

@@ -13,7 +13,10 @@ pub mod header;
 mod inbox;
 pub mod line;
 pub mod pop3;
+pub mod refusal;
+pub mod relay;
 pub mod sasl;
 pub mod smtp;
 
 pub use error::ProtocolError;
+pub use refusal::Hint;

@@ -48,19 +48,15 @@ pub struct Credentials {
 }
 
 /// Why credentials are not taken; none of these says anything about the login itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalid {
     /// RFC 4648 has no such line.
-    #[error("not base64")]
     NotBase64,
     /// PLAIN is authzid NUL authcid NUL passwd.
-    #[error("not a PLAIN message")]
     NotPlain,
     /// The next hop might act for the authzid, while policy judged the authcid.
-    #[error("authorization identity differs from the login")]
     ActsForAnother,
     /// CR, LF or NUL: more than one line for the next hop, or less than a whole name.
-    #[error("control characters in login or password")]
     ControlCharacters,
 }
 

@@ -12,9 +12,9 @@ use kimgate::observe::printable;
 use kimgate::proto::back::BackStep;
 use kimgate::proto::capabilities::{Pop3Capabilities, SmtpCapabilities};
 use kimgate::proto::dot::DotScan;
-use kimgate::proto::front::{Setup, Stage, Step};
+use kimgate::proto::front::{FrontStep, Setup, Stage};
 use kimgate::proto::header::HeaderReader;
-use kimgate::proto::line::{Fault, Framed, next_line};
+use kimgate::proto::line::{Fault, Framed, Line, next_line};
 use kimgate::proto::pop3::{self, AnswerScan};
 use kimgate::proto::sasl::Credentials;
 use kimgate::proto::smtp::{self, ReplyScan};
@@ -80,7 +80,7 @@ fn line(case: &[u8]) {
     let limit = usize::from(choice) / 4;
     let (line, fault, consumed) = line_by_hand(bytes, limit);
     let expected = match (&line, fault) {
-        (Some(line), _) => Framed::Line(line),
+        (Some(text), _) => Framed::Line(Line { text, wire: consumed }),
         (None, Some(fault)) => Framed::Faulty { consumed, fault },
         (None, None) if bytes.len() >= limit => Framed::TooLong,
         (None, None) => Framed::Incomplete,
@@ -185,13 +185,18 @@ macro_rules! talk_to {
             front.feed(piece);
             loop {
                 match front.step() {
-                    Step::NeedInput => break,
-                    Step::Send(reply) => {
+                    FrontStep::NeedInput => break,
+                    FrontStep::Send(reply) => {
                         assert!(reply.ends_with(b"\r\n"), "{}", reply.escape_ascii());
                         told.extend(reply);
                     }
-                    Step::Login(_) => front.refuse($refusal),
-                    Step::StartTls | Step::Quit | Step::Close(_) => break 'talk,
+                    FrontStep::Refuse(hint) => told.extend(format!("{hint:?}\r\n").into_bytes()),
+                    FrontStep::Close(hint) => {
+                        told.extend(format!("{hint:?}\r\n").into_bytes());
+                        break 'talk;
+                    }
+                    FrontStep::Login(_) => front.refuse($refusal),
+                    FrontStep::StartTls | FrontStep::Quit => break 'talk,
                 }
             }
         }

@@ -110,7 +110,7 @@ impl AnswerScan {
             Framed::Incomplete => return Ok(end),
             Framed::TooLong => return Err(ProtocolError::LineTooLong(STATUS)),
             Framed::Faulty { fault, .. } => return Err(ProtocolError::Faulty(fault)),
-            Framed::Line(line) => line,
+            Framed::Line(line) => line.text,
         };
         let is_ok = is_ok(line).ok_or_else(|| ProtocolError::NotAnAnswer(Excerpt::of(line)))?;
         self.status_line = String::from_utf8_lossy(line).into_owned();

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::proto::Hint;
+
 /// What the workstation wants. The line itself goes on as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
@@ -37,32 +39,20 @@ pub enum Command<'a> {
     Quit,
 }
 
-/// A command that is answered here and not sent on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The reply, with its CRLF.
-    pub reply: &'static [u8],
-}
-
-const UNKNOWN: Refusal =
-    Refusal { reply: b"502 5.5.1 KIM-Gateway: this command is not carried (bad-command)\r\n" };
-const LOGGED_IN: Refusal = Refusal {
-    reply: b"503 5.5.1 KIM-Gateway: this session is logged in already (bad-command)\r\n",
-};
-const SYNTAX: Refusal =
-    Refusal { reply: b"501 5.5.4 KIM-Gateway: this command is not well formed (bad-command)\r\n" };
-
 /// Reads a line without its CRLF. What kimgate cannot follow (BDAT, XCLIENT, ETRN and whatever is
 /// not known yet) never reaches the client module.
-pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
-    let text = std::str::from_utf8(line).map_err(|_| SYNTAX)?;
+pub fn parse(line: &[u8]) -> Result<Command<'_>, Hint> {
+    let text = std::str::from_utf8(line).map_err(|_| Hint::Malformed)?;
     if text.bytes().any(|b| b.is_ascii_control()) {
-        return Err(SYNTAX);
+        return Err(Hint::Malformed);
     }
     let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
-    let alone = |command| if rest.trim_matches(' ').is_empty() { Ok(command) } else { Err(SYNTAX) };
-    let greeting =
-        |command| if rest.trim_matches(' ').is_empty() { Err(SYNTAX) } else { Ok(command) };
+    let alone = |command| {
+        if rest.trim_matches(' ').is_empty() { Ok(command) } else { Err(Hint::Malformed) }
+    };
+    let greeting = |command| {
+        if rest.trim_matches(' ').is_empty() { Err(Hint::Malformed) } else { Ok(command) }
+    };
     match verb.to_ascii_uppercase().as_str() {
         "EHLO" => greeting(Command::Ehlo),
         "HELO" => greeting(Command::Helo),
@@ -74,37 +64,37 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
         "NOOP" => Ok(Command::Noop),
         "HELP" => Ok(Command::Help),
         "VRFY" => greeting(Command::Vrfy),
-        "AUTH" => Err(LOGGED_IN),
-        _ => Err(UNKNOWN),
+        "AUTH" => Err(Hint::LoggedIn),
+        _ => Err(Hint::NotCarried),
     }
 }
 
-fn mail(rest: &str) -> Result<Command<'_>, Refusal> {
+fn mail(rest: &str) -> Result<Command<'_>, Hint> {
     let (sender, parameters) = path(rest, "FROM:")?;
     let size = parameter(parameters, "SIZE").and_then(|value| value.parse().ok());
     Ok(Command::Mail { sender: Cow::Borrowed(sender), size })
 }
 
-fn rcpt(rest: &str) -> Result<Command<'_>, Refusal> {
+fn rcpt(rest: &str) -> Result<Command<'_>, Hint> {
     let (recipient, parameters) = path(rest, "TO:")?;
     if recipient.is_empty() {
-        return Err(SYNTAX);
+        return Err(Hint::Malformed);
     }
     let has_notify = parameter(parameters, "NOTIFY").is_some();
     Ok(Command::Rcpt { recipient: Cow::Borrowed(recipient), has_notify })
 }
 
 /// The path between its brackets, and what follows it.
-fn path<'a>(rest: &'a str, word: &str) -> Result<(&'a str, &'a str), Refusal> {
-    let (head, rest) = rest.split_at_checked(word.len()).ok_or(SYNTAX)?;
+fn path<'a>(rest: &'a str, word: &str) -> Result<(&'a str, &'a str), Hint> {
+    let (head, rest) = rest.split_at_checked(word.len()).ok_or(Hint::Malformed)?;
     if !head.eq_ignore_ascii_case(word) {
-        return Err(SYNTAX);
+        return Err(Hint::Malformed);
     }
-    let rest = rest.trim_start_matches(' ').strip_prefix('<').ok_or(SYNTAX)?;
-    let end = closing_bracket(rest).ok_or(SYNTAX)?;
+    let rest = rest.trim_start_matches(' ').strip_prefix('<').ok_or(Hint::Malformed)?;
+    let end = closing_bracket(rest).ok_or(Hint::Malformed)?;
     let (path, parameters) = (&rest[..end], &rest[end + 1..]);
     if !parameters.is_empty() && !parameters.starts_with(' ') {
-        return Err(SYNTAX);
+        return Err(Hint::Malformed);
     }
     Ok((path, parameters))
 }
@@ -162,38 +152,38 @@ mod tests {
 
     #[test]
     fn verbs_go_by_list() {
-        let table: [(&str, Result<Command<'_>, Refusal>); 26] = [
+        let table: [(&str, Result<Command<'_>, Hint>); 26] = [
             ("EHLO pc", Ok(Command::Ehlo)),
             ("ehlo [192.168.0.31]", Ok(Command::Ehlo)),
-            ("EHLO", Err(SYNTAX)),
+            ("EHLO", Err(Hint::Malformed)),
             ("HELO pc", Ok(Command::Helo)),
             ("DATA", Ok(Command::Data)),
             ("Data ", Ok(Command::Data)),
-            ("DATA x", Err(SYNTAX)),
+            ("DATA x", Err(Hint::Malformed)),
             ("RSET", Ok(Command::Rset)),
             ("RSET ", Ok(Command::Rset)),
-            ("RSET x", Err(SYNTAX)),
+            ("RSET x", Err(Hint::Malformed)),
             ("NOOP", Ok(Command::Noop)),
             ("NOOP x y", Ok(Command::Noop)),
-            ("NOOP \u{1b}[2J", Err(SYNTAX)),
+            ("NOOP \u{1b}[2J", Err(Hint::Malformed)),
             ("VRFY a", Ok(Command::Vrfy)),
             ("HELP", Ok(Command::Help)),
             ("QUIT", Ok(Command::Quit)),
-            ("QUIT now", Err(SYNTAX)),
-            ("AUTH PLAIN AHUAcA==", Err(LOGGED_IN)),
-            ("STARTTLS", Err(UNKNOWN)),
-            ("BDAT 100 LAST", Err(UNKNOWN)),
-            ("XCLIENT ADDR=1.2.3.4", Err(UNKNOWN)),
-            ("XFORWARD NAME=x", Err(UNKNOWN)),
-            ("BURL imap://x LAST", Err(UNKNOWN)),
-            ("ETRN x", Err(UNKNOWN)),
-            ("", Err(UNKNOWN)),
-            (" DATA", Err(UNKNOWN)),
+            ("QUIT now", Err(Hint::Malformed)),
+            ("AUTH PLAIN AHUAcA==", Err(Hint::LoggedIn)),
+            ("STARTTLS", Err(Hint::NotCarried)),
+            ("BDAT 100 LAST", Err(Hint::NotCarried)),
+            ("XCLIENT ADDR=1.2.3.4", Err(Hint::NotCarried)),
+            ("XFORWARD NAME=x", Err(Hint::NotCarried)),
+            ("BURL imap://x LAST", Err(Hint::NotCarried)),
+            ("ETRN x", Err(Hint::NotCarried)),
+            ("", Err(Hint::NotCarried)),
+            (" DATA", Err(Hint::NotCarried)),
         ];
         for (line, expected) in table {
             assert_eq!(parse(line.as_bytes()), expected, "{line:?}");
         }
-        assert_eq!(parse(b"NOOP \xff"), Err(SYNTAX));
+        assert_eq!(parse(b"NOOP \xff"), Err(Hint::Malformed));
     }
 
     #[test]
@@ -249,7 +239,7 @@ mod tests {
             "MAIL FROM:\u{e4}<a@b>",
             "MAIL FRO\u{e4}<a@b>",
         ] {
-            assert_eq!(parse(bad.as_bytes()), Err(SYNTAX), "{bad}");
+            assert_eq!(parse(bad.as_bytes()), Err(Hint::Malformed), "{bad}");
         }
     }
 
@@ -267,7 +257,7 @@ mod tests {
             assert_eq!(parse(line.as_bytes()), Ok(expected), "{line}");
         }
         for bad in ["RCPT TO:<>", "RCPT FROM:<a@b>", "RCPT TO:", "RCPT TO:<@a:b@c>"] {
-            assert_eq!(parse(bad.as_bytes()), Err(SYNTAX), "{bad}");
+            assert_eq!(parse(bad.as_bytes()), Err(Hint::Malformed), "{bad}");
         }
     }
 

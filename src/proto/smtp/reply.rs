@@ -51,15 +51,16 @@ impl ReplyScan {
                 Framed::TooLong => return Err(ProtocolError::LineTooLong(LINE)),
                 Framed::Faulty { fault, .. } => return Err(ProtocolError::Faulty(fault)),
             };
-            len += line.len() + 2;
+            len += line.wire;
             if len > OCTETS {
                 return Err(ProtocolError::AnswerTooLong);
             }
-            let code = code(line).ok_or_else(|| ProtocolError::NotAnAnswer(Excerpt::of(line)))?;
+            let code = code(line.text)
+                .ok_or_else(|| ProtocolError::NotAnAnswer(Excerpt::of(line.text)))?;
             if *first.get_or_insert(code) != code {
                 return Err(ProtocolError::CodesDiffer);
             }
-            if line.get(3) != Some(&b'-') {
+            if line.text.get(3) != Some(&b'-') {
                 return Ok(Some(Reply { code, len }));
             }
         }
