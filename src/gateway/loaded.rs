@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::buffer::CHUNK;
 use super::config::Config;
-use super::door::{ExposedError, exposure, own_addresses};
+use super::door::exposure::{ExposedError, exposure, own_addresses};
 use super::machines::Capabilities;
 use super::upstream::Module;
 use crate::observe::Observer;
