@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kimgate::gateway::{
-    ClientModule, Config, ContextRules, Gateway, Handle, Limits, Listener, Protection,
+    ClientModuleConfig, Config, ContextRules, Gateway, Handle, Limits, Listener, Protection,
 };
 use kimgate::observe::{AuditConfig, ObserveConfig, Observer};
 use kimgate::policy::{AccountRules, Otherwise, Policy, Rules};
@@ -630,7 +630,7 @@ impl World {
                 tokio::spawn(up_to_the_login(protocol, Peer::new(stream), ready, gate));
             }
         });
-        let module = ClientModule {
+        let module = ClientModuleConfig {
             host: "127.0.0.1".into(),
             pop3_port: port,
             smtp_port: port,

@@ -273,8 +273,8 @@ async fn a_login_that_looks_wrong_is_said_once_and_goes_on_as_it_came() {
     for doubt in [
         "has the port of SMTP",
         "has blanks around it,",
-        "spells its address with another case",
-        "differs in case alone",
+        "writes its address with another case",
+        "differs only in case",
     ] {
         assert_eq!(said.matches(doubt).count(), 1, "{doubt}: {said}");
     }

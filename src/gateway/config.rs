@@ -27,7 +27,7 @@ pub struct Config {
     /// The certificate that workstations see. `None` if no listener has TLS.
     pub tls: Option<ListenerTlsConfig>,
     /// By name; at least one.
-    pub client_modules: BTreeMap<String, ClientModule>,
+    pub client_modules: BTreeMap<String, ClientModuleConfig>,
     /// Bounds on connections, lines and time.
     pub limits: Limits,
     /// What happens when two workstations use one card context.
@@ -61,7 +61,7 @@ pub struct Listener {
 
 /// One KIM client module.
 #[derive(Clone, Debug)]
-pub struct ClientModule {
+pub struct ClientModuleConfig {
     /// Name or address. A name is resolved each minute, and anew where none of its addresses answers.
     pub host: String,
     /// Its POP3 port.
@@ -76,7 +76,7 @@ pub struct ClientModule {
     pub standby: Option<String>,
 }
 
-impl ClientModule {
+impl ClientModuleConfig {
     /// The port for this protocol.
     pub fn port(&self, protocol: Protocol) -> u16 {
         match protocol {

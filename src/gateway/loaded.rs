@@ -1,28 +1,23 @@
 //! What a reload replaces: configuration, permissions, certificates. A session keeps the one that its
 //! login was judged by until its next command.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::buffer::CHUNK;
+use super::client_module::{Capabilities, ClientModule, ClientModules};
 use super::config::Config;
-use super::door::exposure::{ExposedError, exposure, own_addresses};
-use super::machines::Capabilities;
-use super::upstream::Module;
+use super::door::{ExposedError, exposure, own_addresses};
+use super::wire::CHUNK;
 use crate::observe::Observer;
 use crate::policy::Policy;
 use crate::proto::relay::Settings;
 use crate::trust::{KnownCertificates, ListenerTls, MaterialError};
 
-/// Client modules by name.
-pub(crate) type Modules = BTreeMap<Arc<str>, Arc<Module>>;
-
 /// One configuration with everything that was loaded for it.
 pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) policy: Policy,
-    pub(crate) modules: Modules,
+    pub(crate) modules: ClientModules,
     pub(crate) tls: Option<ListenerTls>,
     /// What the relay machines go by.
     pub(crate) relay: Settings,
@@ -41,11 +36,12 @@ impl Loaded {
         let known =
             kept.cloned().unwrap_or_else(|| Arc::new(KnownCertificates::open(&config.state_dir)));
         let tls = config.tls.as_ref().map(ListenerTls::load).transpose()?;
-        let mut modules = Modules::new();
+        let mut modules = ClientModules::new();
         for (name, module) in &config.client_modules {
             let patience = config.limits.login_timeout;
             let (gateway, known) = (&config.name, known.clone());
-            let loaded = Module::load(name, module, gateway, config.language, patience, known)?;
+            let loaded =
+                ClientModule::load(name, module, gateway, config.language, patience, known)?;
             modules.insert(loaded.name.clone(), Arc::new(loaded));
         }
         let relay = Settings {
@@ -100,7 +96,7 @@ impl Loaded {
         let mut expiry: Vec<(String, i64)> =
             own.map(|(role, at)| ((*role).to_owned(), at.unix_timestamp())).collect();
         for (name, module) in &self.modules {
-            let of_module = module.certificate_ends();
+            let of_module = module.certificate_expiries();
             let of_module = of_module.iter();
             expiry.extend(
                 of_module.map(|(role, at)| (format!("{role}/{name}"), at.unix_timestamp())),

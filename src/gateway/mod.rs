@@ -1,24 +1,19 @@
 //! Sockets, tasks and time: workstations on one side, client modules on the other.
 
-mod admit;
-mod buffer;
+mod client_module;
 mod config;
 mod door;
-mod doubts;
 mod error;
 mod fingerprint;
-mod health;
 mod loaded;
-mod machines;
+mod login;
 mod relay;
 mod reply;
-mod resolve;
 mod session;
 mod shared;
-mod stream;
 mod turns;
-mod upstream;
 mod wire;
+mod workstation;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::{
-    ClientModule, Config, ContextMode, ContextRules, Limits, Listener, Protection, place,
+    ClientModuleConfig, Config, ContextMode, ContextRules, Limits, Listener, Protection, place,
 };
 pub use door::{ExposedError, Exposure, Sockets, exposure, own_addresses, proxied_address};
 pub use error::StartError;
@@ -109,7 +104,7 @@ impl Gateway {
     pub async fn serve(self, shutdown: CancellationToken) {
         let Self { shared, listeners, sessions } = self;
         let tasks = &listeners.tasks;
-        health::watch(&shared, &listeners.protocols(), tasks);
+        shared.probe_client_modules(listeners.protocols(), tasks);
         tasks.spawn(warn_of_expiry(shared.clone()));
         listeners.serve();
         shutdown.cancelled().await;
@@ -180,7 +175,7 @@ impl Handle {
             shared.replace(loaded);
         })?;
         shared.observer.listeners(listeners.status());
-        health::watch(shared, &listeners.protocols(), &listeners.tasks);
+        shared.probe_client_modules(listeners.protocols(), &listeners.tasks);
         Ok(())
     }
 

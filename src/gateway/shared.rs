@@ -1,16 +1,20 @@
 //! What all sessions of a gateway share.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::client_module::health;
 use super::door::connections::Connections;
-use super::doubts::Doubts;
 use super::fingerprint::Fingerprints;
 use super::loaded::Loaded;
+use super::login::warnings::LoginWarnings;
 use super::turns::Turns;
 use crate::observe::Observer;
+use crate::words::Protocol;
 
 pub(crate) struct Shared {
     /// The configuration in force.
@@ -18,9 +22,9 @@ pub(crate) struct Shared {
     pub(crate) observer: Observer,
     pub(crate) connections: Connections,
     pub(crate) turns: Turns,
-    /// For [`Doubts`].
+    /// For the login warnings.
     pub(crate) fingerprints: Fingerprints,
-    pub(crate) doubts: Doubts,
+    pub(crate) login_warnings: LoginWarnings,
     /// Ends the probes that the configuration in force has started.
     probing: Mutex<CancellationToken>,
     /// No new connections, and sessions between two commands end.
@@ -38,7 +42,7 @@ impl Shared {
             loaded: ArcSwap::new(Arc::new(loaded)),
             observer,
             fingerprints: Fingerprints::new(),
-            doubts: Doubts::default(),
+            login_warnings: LoginWarnings::default(),
             probing: Mutex::default(),
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
@@ -52,11 +56,13 @@ impl Shared {
         self.loaded.store(Arc::new(loaded));
     }
 
-    /// Ends the probes so far, and gives the token that ends the next ones.
-    pub(crate) fn probe_anew(&self) -> CancellationToken {
+    /// Starts to probe the client modules of the configuration in force, and ends the probes of the
+    /// one before it.
+    pub(crate) fn probe_client_modules(&self, protocols: BTreeSet<Protocol>, tasks: &TaskTracker) {
+        let until = self.stop.child_token();
         let mut probing = self.probing.lock().unwrap_or_else(PoisonError::into_inner);
-        probing.cancel();
-        *probing = self.stop.child_token();
-        probing.clone()
+        std::mem::replace(&mut *probing, until.clone()).cancel();
+        drop(probing);
+        health::watch(&self.loaded.load().modules, protocols, &self.observer, tasks, &until);
     }
 }

@@ -38,7 +38,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use time::OffsetDateTime;
 
-use crate::kim::{Account, Doubt};
+use crate::kim::{Account, LoginWarning};
 use crate::words::{Protocol, Reason};
 use audit::Audit;
 use health::Health;
@@ -137,8 +137,8 @@ impl Observer {
 
     /// Something looks wrong about a session's login, which goes on as it came. Only the log says it:
     /// nothing has happened that an audit would have to know.
-    pub fn doubt(&self, session: &SessionFacts, doubt: Doubt) {
-        log::doubt(&Record::about(session, &self.inner.names), doubt);
+    pub fn login_warning(&self, session: &SessionFacts, warning: LoginWarning) {
+        log::login_warning(&Record::about(session, &self.inner.names), warning);
     }
 
     /// The session's place in the live table. It has one from [`Event::Connected`], or this, until

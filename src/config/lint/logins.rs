@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::entry;
 use crate::config::finding::{Key, Report, quoted};
 use crate::config::settings::{Settings, Workstation};
-use crate::kim::{Account, Doubt, Login};
+use crate::kim::{Account, Login, LoginWarning};
 use crate::policy::Otherwise;
 
 pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
@@ -51,8 +51,8 @@ fn form(
     }
     let configured = settings.accounts.keys().find(|address| login.account().is(address));
     // Which protocol it is for, the login says; that both kinds are there is another question.
-    for doubt in Doubt::all(login, None, configured.map(String::as_str)) {
-        report.warning(key, doubt.problem(), doubt.remedy());
+    for warning in LoginWarning::all(login, None, configured.map(String::as_str)) {
+        report.warning(key, warning.problem(), warning.remedy());
     }
     true
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::connections::{Connections, Place};
 use super::listener::OpenListener;
 use crate::gateway::config::Listener;
-use crate::gateway::stream::Stream;
+use crate::gateway::wire;
 use crate::observe::Observer;
 use crate::words::Reason;
 
@@ -56,7 +56,7 @@ impl Acceptor {
                     if std::mem::take(&mut is_failing) {
                         tracing::info!(listener = %listener.name, "accepts connections again");
                     }
-                    if Stream::prepare(&tcp).is_ok() {
+                    if wire::prepare(&tcp).is_ok() {
                         self.welcome(tcp, peer, listener);
                     }
                 }

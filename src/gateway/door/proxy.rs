@@ -85,8 +85,8 @@ pub fn proxied_address(header: &[u8]) -> io::Result<Option<SocketAddr>> {
     }
 }
 
-/// A mail program set to "no encryption" or "STARTTLS" talks in clear to a TLS port. It gets one
-/// line that says so, where a failed handshake would tell its user nothing.
+/// Sends a mail program that talks in clear to a TLS port one line that says so, in `language`, and
+/// fails. A failed handshake alone would tell its user nothing.
 pub(crate) async fn answer_plaintext(
     tcp: &TcpStream,
     protocol: Protocol,
@@ -96,13 +96,13 @@ pub(crate) async fn answer_plaintext(
     if tcp.peek(&mut first).await? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    // Every TLS record that a client may begin with, an alert included, is one of these.
+    // The first record of a TLS client, even an alert, has one of these types (RFC 8446 section 5.1).
     if (0x14..=0x17).contains(&first[0]) {
         return Ok(());
     }
     let line = hinted(protocol, language, Hint::PortWithTls);
-    // Whether it gets through or not, the connection ends. What came is taken first: a close with
-    // unread bytes is a reset, and on Windows a reset takes the line away again.
+    // What came is read first: a close with unread bytes is a reset, and on Windows a reset takes
+    // the line away again. The connection ends, whether the line arrives or not.
     let _ = tcp.try_read(&mut [0; 4096]);
     let _ = tcp.try_write(&line);
     Err(io::Error::new(io::ErrorKind::InvalidData, "plaintext on a TLS port"))

@@ -43,7 +43,7 @@ pub(crate) struct Pair {
 pub(crate) struct Held {
     pub(crate) _place: OriginPlace,
     pub(crate) _context: Option<ContextLease>,
-    pub(crate) _turn: Option<MailboxLease>,
+    pub(crate) _mailbox: Option<MailboxLease>,
 }
 
 /// Serves the session to its end.
