@@ -151,7 +151,7 @@ fn compare_lists(account: &Account, entries: &[Entries<'_>; 2]) -> Vec<AccountCh
 fn effects(before: &BTreeSet<Action>, after: &BTreeSet<Action>) -> Vec<Effect> {
     let lost: Vec<Action> = before.difference(after).copied().collect();
     let gained: Vec<Action> = after.difference(before).copied().collect();
-    let loses = (!lost.is_empty()).then(|| match after.is_empty() {
+    let loses = (!lost.is_empty()).then_some(match after.is_empty() {
         true => Effect::LosesAccess,
         false => Effect::Loses(lost),
     });
