@@ -11,16 +11,16 @@ use super::contexts::Hold;
 use super::doubts::Spelling;
 use super::live::Live;
 use super::mailboxes::Turn;
-use super::pair::workstation_of;
 use super::reply::{About, refusal};
 use super::session::Session;
 use super::upstream::{DialError, Dialled, Upstream, dial};
-use super::wire::{End, Wire};
+use super::wire::Wire;
 use crate::kim::{Doubt, Login};
 use crate::observe::{Event, Phase};
 use crate::policy::limits::{Attempt, Whose};
 use crate::policy::{Permit, Request, Rule};
 use crate::proto::back::Answer;
+use crate::proto::relay::PeerEof;
 use crate::proto::sasl::Credentials;
 use crate::words::{Action, Protocol, Reason};
 
@@ -84,7 +84,7 @@ impl Session {
                     let mut pauses = self.shared.pauses();
                     pauses.refused(attempt, answer.first_line(), Instant::now());
                     if let Some(account) = self.facts.account.clone() {
-                        let workstation = workstation_of(&self.facts);
+                        let workstation = self.facts.workstation_or_address();
                         pauses.logins().belongs_to(attempt.login, Whose { workstation, account });
                     }
                 }
@@ -141,7 +141,7 @@ impl Session {
         let configured = self.live.policy.configured(parsed.account());
         let mut doubts = Doubt::all(parsed, Some(self.facts.protocol), configured);
         doubts.extend(self.shared.doubts.about_case(spelling));
-        let workstation = workstation_of(&self.facts);
+        let workstation = self.facts.workstation_or_address();
         for doubt in doubts {
             let said = format!("{doubt:?}");
             let said = fingerprints.of(&[workstation.as_bytes(), login, said.as_bytes()]);
@@ -153,7 +153,7 @@ impl Session {
     }
 
     fn check_pause(&self, credentials: &Credentials) -> Result<Attempt, Refused> {
-        let workstation = workstation_of(&self.facts);
+        let workstation = self.facts.workstation_or_address();
         let fingerprints = &self.shared.fingerprints;
         let account = self.facts.account.as_ref().map_or("", |account| account.as_str());
         let attempt = Attempt {
@@ -176,7 +176,7 @@ impl Session {
             return Ok(None);
         }
         let key = (permit.client_module().into(), context.to_owned());
-        let workstation = workstation_of(&self.facts);
+        let workstation = self.facts.workstation_or_address();
         let contexts = &self.shared.contexts;
         let enforced = config.mode == ContextMode::Enforce;
         let taken = match enforced {
@@ -229,7 +229,7 @@ impl Session {
     /// A refusal of kimgate's own.
     fn refused(&self, reason: Reason, detail: &str) -> Refused {
         let Self { facts, live, .. } = self;
-        let workstation = workstation_of(facts);
+        let workstation = facts.workstation_or_address();
         let about = About {
             workstation: &workstation,
             account: facts.account.as_ref().map_or("", |account| account.as_str()),
@@ -292,9 +292,9 @@ async fn while_client_stays<T>(
             }
         }
         match client.end() {
-            Some(End::Cut) => Poll::Ready(Err(Rejection::ClientLeft)),
+            Some(PeerEof::Cut) => Poll::Ready(Err(Rejection::ClientLeft)),
             // It closed its sending half properly and may still read.
-            Some(End::Cleanly) | None => Poll::Pending,
+            Some(PeerEof::Clean) | None => Poll::Pending,
         }
     })
     .await

@@ -48,6 +48,17 @@ impl Buffer {
         &mut chunk[self.end..]
     }
 
+    /// Doubles the room where there is none. Whoever asks bounds how much may be unread.
+    pub(crate) fn grow_if_full(&mut self) {
+        if self.is_full() {
+            let mut larger = new_chunk(2 * self.bytes().len());
+            larger[..self.bytes().len()].copy_from_slice(self.bytes());
+            let end = self.bytes().len();
+            self.consume_and_wipe();
+            (self.chunk, self.end) = (Some(larger), end);
+        }
+    }
+
     /// Takes in `n` bytes that were written to [`Buffer::space`].
     pub(crate) fn filled(&mut self, n: usize) {
         self.end += n;

@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::ExposedError;
+use super::buffer::CHUNK;
 use super::config::Config;
 use super::exposure::{exposure, own_addresses};
 use super::machines::Capabilities;
 use super::upstream::Module;
 use crate::observe::Observer;
 use crate::policy::Policy;
+use crate::proto::relay::Settings;
 use crate::trust::{KnownCertificates, ListenerTls, MaterialError};
 
 /// Client modules by name.
@@ -23,6 +25,8 @@ pub(crate) struct Live {
     pub(crate) policy: Policy,
     pub(crate) modules: Modules,
     pub(crate) tls: Option<ListenerTls>,
+    /// What the relay machines go by.
+    pub(crate) relay: Settings,
     known: Arc<KnownCertificates>,
 }
 
@@ -44,7 +48,17 @@ impl Live {
             let loaded = Module::load(name, module, gateway, config.language, patience, known)?;
             modules.insert(loaded.name.clone(), Arc::new(loaded));
         }
-        Ok(Self { config, policy, modules, tls, known })
+        let relay = Settings {
+            name: config.name.clone(),
+            // A line that no buffer holds is too long, whatever the limit.
+            command_line: config.limits.command_line.min(CHUNK),
+            header: config.limits.header,
+            message: config.limits.message,
+            middleware_header: config.middleware_header,
+            delivery_receipts: config.delivery_receipts,
+            read_receipts: config.read_receipts,
+        };
+        Ok(Self { config, policy, modules, tls, relay, known })
     }
 
     /// Refuses addresses that strangers reach, unless the configuration says that it is meant.
@@ -81,7 +95,7 @@ impl Live {
 
     /// Says when the certificates end that the configuration names.
     pub(crate) fn tell_certificates(&self, observer: &Observer) {
-        let own = self.tls.iter().flat_map(ListenerTls::ends);
+        let own = self.tls.iter().flat_map(ListenerTls::expiries);
         let mut ends: Vec<(String, i64)> =
             own.map(|(role, end)| ((*role).to_owned(), end.unix_timestamp())).collect();
         for (name, module) in &self.modules {

@@ -5,14 +5,15 @@ use std::io;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
+use super::reply::hinted;
 use super::stream::Stream;
 use super::wire::{Filled, Wire};
 use crate::proto::back::BackStep;
 use crate::proto::capabilities::{Pop3Capabilities, SmtpCapabilities};
-use crate::proto::front::{Setup, Step};
+use crate::proto::front::{FrontStep, Setup};
 use crate::proto::sasl::Credentials;
 use crate::proto::{ProtocolError, pop3, smtp};
-use crate::words::{Close, Protocol};
+use crate::words::{Close, Language, Protocol};
 
 /// What client modules offer and kimgate can carry, for both protocols.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,11 +73,19 @@ impl Front {
     }
 
     /// Answers the workstation until it wants something that is not the front's to give.
-    pub(crate) async fn drive(&mut self, client: &mut Wire) -> Result<Wish, Close> {
+    /// Refusals are written in `language`.
+    pub(crate) async fn drive(
+        &mut self,
+        client: &mut Wire,
+        language: Language,
+    ) -> Result<Wish, Close> {
+        let protocol = self.protocol();
         loop {
             match self.step() {
-                Step::Send(reply) => client.send(&reply).await.map_err(|_| Close::ClientLeft)?,
-                Step::NeedInput => {
+                FrontStep::Send(reply) => {
+                    client.send(&reply).await.map_err(|_| Close::ClientLeft)?
+                }
+                FrontStep::NeedInput => {
                     // While the last login was being decided, more may have come already.
                     if client.bytes().is_empty()
                         && let Filled::Ended(_) = client.fill().await
@@ -86,11 +95,26 @@ impl Front {
                     self.feed(client.bytes());
                     client.consume_and_wipe();
                 }
-                Step::StartTls => return Ok(Wish::StartTls),
-                Step::Login(credentials) => return Ok(Wish::Login(credentials)),
-                Step::Quit => return Ok(Wish::Quit),
-                Step::Close(reason) => return Err(reason.into()),
+                FrontStep::StartTls => return Ok(Wish::StartTls),
+                FrontStep::Login(credentials) => return Ok(Wish::Login(credentials)),
+                FrontStep::Quit => return Ok(Wish::Quit),
+                FrontStep::Refuse(hint) => {
+                    let reply = hinted(protocol, language, hint);
+                    client.send(&reply).await.map_err(|_| Close::ClientLeft)?;
+                }
+                FrontStep::Close(hint) => {
+                    let reply = hinted(protocol, language, hint);
+                    client.send(&reply).await.map_err(|_| Close::ClientLeft)?;
+                    return Err(hint.reason().into());
+                }
             }
+        }
+    }
+
+    fn protocol(&self) -> Protocol {
+        match self {
+            Self::Pop3(_) => Protocol::Pop3,
+            Self::Smtp(_) => Protocol::Smtp,
         }
     }
 
@@ -101,7 +125,7 @@ impl Front {
         }
     }
 
-    fn step(&mut self) -> Step {
+    fn step(&mut self) -> FrontStep {
         match self {
             Self::Pop3(front) => front.step(),
             Self::Smtp(front) => front.step(),

@@ -8,8 +8,10 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::reply::hinted;
 use super::session::Accepted;
-use crate::words::Protocol;
+use crate::proto::Hint;
+use crate::words::{Language, Protocol};
 
 /// A v1 header's longest line, CRLF included (PROXY protocol, section 2.1).
 const V1: usize = 107;
@@ -80,7 +82,11 @@ pub fn proxied_address(header: &[u8]) -> io::Result<Option<SocketAddr>> {
 
 /// A mail program set to "no encryption" or "STARTTLS" talks in clear to a TLS port. It gets one
 /// line that says so, where a failed handshake would tell its user nothing.
-pub(crate) async fn answer_plaintext(tcp: &TcpStream, protocol: Protocol) -> io::Result<()> {
+pub(crate) async fn answer_plaintext(
+    tcp: &TcpStream,
+    protocol: Protocol,
+    language: Language,
+) -> io::Result<()> {
     let mut first = [0];
     if tcp.peek(&mut first).await? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -89,20 +95,11 @@ pub(crate) async fn answer_plaintext(tcp: &TcpStream, protocol: Protocol) -> io:
     if (0x14..=0x17).contains(&first[0]) {
         return Ok(());
     }
-    let line: &[u8] = match protocol {
-        Protocol::Pop3 => {
-            b"-ERR KIM-Gateway: this port speaks TLS from the first byte; \
-            please set SSL/TLS (tls-failed)\r\n"
-        }
-        Protocol::Smtp => {
-            b"421 4.7.0 KIM-Gateway: this port speaks TLS from the first byte; \
-            please set SSL/TLS (tls-failed)\r\n"
-        }
-    };
+    let line = hinted(protocol, language, Hint::PortWithTls);
     // Whether it gets through or not, the connection ends. What came is taken first: a close with
     // unread bytes is a reset, and on Windows a reset takes the line away again.
     let _ = tcp.try_read(&mut [0; 4096]);
-    let _ = tcp.try_write(line);
+    let _ = tcp.try_write(&line);
     Err(io::Error::new(io::ErrorKind::InvalidData, "plaintext on a TLS port"))
 }
 

@@ -10,17 +10,17 @@ use super::admit::{Admitted, Refused, Rejection};
 use super::connections::{Origin, OriginPlace, Place};
 use super::live::Live;
 use super::machines::{Front, Wish};
-use super::pair::{Alarms, Held, Pair, Stop, Told, seconds, stalled, workstation_of};
+use super::proxy;
+use super::relay::{self, Ended, Held, Pair};
 use super::reply::{About, code_of, goodbye};
 use super::shared::Shared;
 use super::stream::Stream;
 use super::wire::Wire;
-use super::{pop3, proxy, smtp};
 use crate::observe::{Event, LiveSession, Phase, SessionFacts};
 use crate::policy::Station;
 use crate::proto::front::{Setup, Stage};
-use crate::trust::{HandshakeFault, client_names, client_not_after};
-use crate::words::{Action, Close, Protocol, Reason, Security};
+use crate::trust::{HandshakeFault, client_expires_at, client_names};
+use crate::words::{Action, Close, Reason, Security};
 
 /// How long a TLS handshake may take from the accept on; it waits for no card and for no person.
 const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -54,19 +54,6 @@ struct Begun {
     origin: OriginPlace,
 }
 
-/// How a session ended, and how much went through.
-pub(crate) struct Ended {
-    pub(crate) close: Close,
-    pub(crate) to_client: u64,
-    pub(crate) to_module: u64,
-}
-
-impl From<Close> for Ended {
-    fn from(close: Close) -> Self {
-        Self { close, to_client: 0, to_module: 0 }
-    }
-}
-
 /// Serves a connection and says how it ended.
 pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
     let started = Instant::now();
@@ -96,9 +83,9 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
     shared.observer.emit(Event::Closed {
         session: &facts,
         close: ended.close,
-        bytes_to_client: ended.to_client,
-        bytes_to_module: ended.to_module,
-        seconds: seconds(started),
+        bytes_to_client: ended.to_workstation,
+        bytes_to_module: ended.to_client_module,
+        seconds: started.elapsed().as_secs_f64(),
     });
     shared.observer.contexts_active(shared.contexts.active());
     drop(tracked);
@@ -115,7 +102,7 @@ impl Session {
             begun = Box::pin(self.begin(accepted)) => begun,
         };
         match begun {
-            Ok((begun, _place)) => Box::pin(converse(self.pair(*begun))).await,
+            Ok((begun, _place)) => Box::pin(relay::run(self.pair(*begun))).await,
             Err(ended) => (self.facts, ended),
         }
     }
@@ -143,7 +130,7 @@ impl Session {
             .map_err(Close::Because)?;
         self.recognise(&client);
         let Some((place, origin)) = place.zip(self.enter(self.origin())) else {
-            let workstation = workstation_of(&self.facts);
+            let workstation = self.facts.workstation_or_address();
             client.close(&self.live.full(self.facts.protocol, &workstation)).await;
             return Err(Close::Because(Reason::TooManyConnections).into());
         };
@@ -153,10 +140,10 @@ impl Session {
                 Ok((Box::new(Begun { client, admitted, origin }), place))
             }
             Err(close) => {
-                let to_client = client.traffic().1;
+                let to_workstation = client.traffic().1;
                 let last_words = self.last_words(close);
                 client.close(&last_words).await;
-                Err(Ended { close, to_client, to_module: 0 })
+                Err(Ended { close, to_workstation, to_client_module: 0 })
             }
         }
     }
@@ -165,20 +152,14 @@ impl Session {
         let Begun { client, admitted, origin } = begun;
         let Admitted { upstream, permit, context, turn, .. } = admitted;
         Pair {
-            client,
-            module: upstream.wire,
+            workstation: client,
+            client_module: upstream.wire,
             permit,
             facts: self.facts,
             live: self.live,
-            alarms: Alarms::new(&self.shared.stop),
             shared: self.shared,
             tracked: self.tracked,
             certificate_names: self.certificate_names,
-            bad_lines: 0,
-            left: None,
-            moved: 0,
-            told: Told::default(),
-            farewell: Vec::new(),
             held: Held { _place: origin, _context: context, _turn: turn },
         }
     }
@@ -187,17 +168,19 @@ impl Session {
     async fn secure(&mut self, client: &mut Wire) -> Result<(), Reason> {
         self.tracked.phase(Phase::Handshake);
         let Some(tls) = &self.live.tls else { return Err(Reason::TlsFailed) };
-        let acceptor = tls.acceptor();
-        let protocol = self.facts.protocol;
+        let acceptor = tokio_rustls::TlsAcceptor::from(tls.server_config());
+        let (protocol, language) = (self.facts.protocol, self.live.config.language);
         client
             .upgrade(async |tcp| {
-                proxy::answer_plaintext(&tcp, protocol).await?;
+                proxy::answer_plaintext(&tcp, protocol, language).await?;
                 Ok(Stream::Workstation(Box::new(acceptor.accept(tcp).await?)))
             })
             .await
             .map_err(|error| self.tls_failed(&HandshakeFault::of(&error)))?;
         match client.stream() {
-            Stream::Workstation(tls) => match HandshakeFault::of_resumed(tls.get_ref().1) {
+            Stream::Workstation(tls) => match HandshakeFault::of_resumed(
+                tls.get_ref().1.peer_certificates().unwrap_or_default(),
+            ) {
                 Some(fault) => Err(self.tls_failed(&fault)),
                 None => Ok(()),
             },
@@ -214,8 +197,8 @@ impl Session {
     fn recognise(&mut self, client: &Wire) {
         let mut ends = None;
         if let Stream::Workstation(tls) = client.stream() {
-            let shown = tls.get_ref().1;
-            (self.certificate_names, ends) = (client_names(shown), client_not_after(shown));
+            let shown = tls.get_ref().1.peer_certificates().unwrap_or_default();
+            (self.certificate_names, ends) = (client_names(shown), client_expires_at(shown));
         }
         self.facts.workstation = self.station().name().map(Into::into);
         if let (Some(workstation), Some(ends)) = (&self.facts.workstation, ends) {
@@ -274,8 +257,8 @@ impl Session {
                     self.report_login(Ok(&admitted), asked);
                     // It holds the mailbox already, so it has to take its answer in time.
                     let patience = self.live.config.limits.login_timeout;
-                    let sent = stalled(patience, client.send(&admitted.answer.bytes)).await;
-                    sent.ok_or(Close::ClientLeft)?;
+                    let sent = timeout(patience, client.send(&admitted.answer.bytes)).await;
+                    sent.map_err(|_| Close::ClientLeft)?.map_err(|_| Close::ClientLeft)?;
                     return Ok((admitted, front.accept()));
                 }
                 Err(Rejection::Refused(refused)) => {
@@ -286,7 +269,7 @@ impl Session {
             }
         }
         // The last refusal still has to go out.
-        let _ = timeout(SAY, front.drive(client)).await;
+        let _ = timeout(SAY, front.drive(client, self.live.config.language)).await;
         Err(Close::Because(Reason::BadCommand))
     }
 
@@ -306,7 +289,7 @@ impl Session {
         let patience = self.live.config.limits.login_timeout;
         tokio::select! {
             biased;
-            wish = timeout(patience, front.drive(client)) => {
+            wish = timeout(patience, front.drive(client, self.live.config.language)) => {
                 wish.map_err(|_| Close::Because(Reason::Timeout))?
             }
             () = self.shared.stop.cancelled() => Err(Close::Because(Reason::ShuttingDown)),
@@ -330,7 +313,7 @@ impl Session {
             session: &self.facts,
             action,
             result,
-            seconds: seconds(asked),
+            seconds: asked.elapsed().as_secs_f64(),
             rule: rule.map(|rule| rule.as_str()),
             reply: code_of(reply),
             would_deny,
@@ -348,29 +331,6 @@ impl Session {
             Close::Ok | Close::ClientLeft | Close::Internal | Close::Because(_) => Vec::new(),
         }
     }
-}
-
-/// Everything behind the login.
-async fn converse(mut pair: Pair) -> (SessionFacts, Ended) {
-    let shared = pair.shared.clone();
-    let served = async {
-        match pair.facts.protocol {
-            Protocol::Pop3 => pop3::serve(&mut pair).await,
-            Protocol::Smtp => smtp::serve(&mut pair).await,
-        }
-    };
-    let stop = tokio::select! {
-        biased;
-        () = shared.kill.cancelled() => Stop::Broken(Reason::ShuttingDown),
-        stop = served => stop,
-    };
-    let facts = pair.facts.clone();
-    let ended = tokio::select! {
-        biased;
-        ended = Box::pin(pair.end(stop)) => ended,
-        () = shared.kill.cancelled() => Close::from(Reason::ShuttingDown).into(),
-    };
-    (facts, ended)
 }
 
 /// How long a workstation may take to accept a last reply.

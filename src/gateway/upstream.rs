@@ -111,7 +111,7 @@ impl Module {
 
     /// When the certificates end that its configuration names, by their roles.
     pub(crate) fn certificate_ends(&self) -> &[(&'static str, time::OffsetDateTime)] {
-        self.tls.as_ref().map_or(&[], |[tls, _]| tls.ends())
+        self.tls.as_ref().map_or(&[], |[tls, _]| tls.expiries())
     }
 
     /// What it offered when last asked, if it ever answered.
@@ -215,7 +215,7 @@ impl Module {
 
     fn start_tls(&self, protocol: Protocol) -> Option<StartTls> {
         let tls = &self.tls.as_ref()?[index(protocol)];
-        Some(StartTls { connector: tls.connector(), server_name: tls.server_name() })
+        Some(StartTls { connector: tls.client_config().into(), server_name: tls.server_name() })
     }
 
     /// Reports the verdict on a handshake that went through. A resumed one shows no certificate
@@ -224,7 +224,8 @@ impl Module {
         let (Some(tls), Stream::ClientModule(stream)) = (&self.tls, wire.stream()) else {
             return Ok(());
         };
-        let verdict = tls[index(protocol)].verdict(stream.get_ref().1);
+        let verdict = tls[index(protocol)]
+            .verdict(stream.get_ref().1.peer_certificates().unwrap_or_default());
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let last = reported.insert(protocol, verdict.clone());
         if verdict.accepted && last.is_some_and(|last| Arc::ptr_eq(&last, &verdict)) {

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::buffer::Buffer;
 use super::stream::Stream;
+use crate::proto::relay::{PeerEof, Unread};
 
 /// How long a peer may take to accept our last words before the connection just ends.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -20,18 +21,9 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub(crate) struct Wire {
     stream: Stream,
     unread: Buffer,
-    end: Option<End>,
+    end: Option<PeerEof>,
     received: u64,
     sent: u64,
-}
-
-/// How the other side stopped sending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// It closed its sending half: FIN, under TLS announced by close_notify. It may still read.
-    Cleanly,
-    /// It vanished: a reset, or under TLS an end without close_notify.
-    Cut,
 }
 
 /// What waiting for bytes brought.
@@ -40,7 +32,7 @@ pub(crate) enum Filled {
     /// There are new unread bytes.
     More,
     /// There will be no more.
-    Ended(End),
+    Ended(PeerEof),
 }
 
 impl Wire {
@@ -51,6 +43,11 @@ impl Wire {
     /// The unread bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.unread.bytes()
+    }
+
+    /// The same as a relay machine is shown it.
+    pub(crate) fn seen(&self) -> Unread<'_> {
+        Unread { bytes: self.unread.bytes(), eof: self.end }
     }
 
     pub(crate) fn consume(&mut self, n: usize) {
@@ -70,7 +67,12 @@ impl Wire {
         !self.unread.is_full()
     }
 
-    pub(crate) fn end(&self) -> Option<End> {
+    /// Makes room for more where there is none.
+    pub(crate) fn make_room(&mut self) {
+        self.unread.grow_if_full();
+    }
+
+    pub(crate) fn end(&self) -> Option<PeerEof> {
         self.end
     }
 
@@ -117,8 +119,8 @@ impl Wire {
                     more = true;
                     continue;
                 }
-                Poll::Ready(Ok(())) => self.end = Some(End::Cleanly),
-                Poll::Ready(Err(_)) => self.end = Some(End::Cut),
+                Poll::Ready(Ok(())) => self.end = Some(PeerEof::Clean),
+                Poll::Ready(Err(_)) => self.end = Some(PeerEof::Cut),
                 Poll::Pending if !more => {
                     self.unread.release_if_empty();
                     return Poll::Pending;

@@ -3,6 +3,7 @@
 //! million. `just fuzz` looks for cases with the coverage in mind; those worth keeping are tried here
 //! again.
 
+mod cut;
 mod holds;
 
 use std::io::Write as _;
@@ -128,6 +129,59 @@ const COMMAND_WORDS: &[&str] = &[
     "\r",
 ];
 
+const RELAY_WORDS: &[&[u8]] = &[
+    b"\xff",
+    b"\xff",
+    b"\xfe",
+    b"\xfe",
+    b"\xfe",
+    b"\xfdc\xfe",
+    b"\xfdx\xfe",
+    b"\xfdd\xfe",
+    b"\xfds\xfe",
+    b"STAT\r\n",
+    b"RETR 1\r\n",
+    b"TOP 1 0\r\n",
+    b"DELE 1\r\n",
+    b"LIST\r\n",
+    b"CAPA\r\n",
+    b"QUIT\r\n",
+    b"NOOP\r\n",
+    b"RSET\r\n",
+    b"EHLO pc\r\n",
+    b"MAIL FROM:<a@b>\r\n",
+    b"RCPT TO:<c@d>\r\n",
+    b"DATA\r\n",
+    b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n",
+    b"X-KIM-Dienstkennung: eAU\r\n",
+    b"a: b\r\n",
+    b"\r\n",
+    b"\r\n.\r\n",
+    b".\r\n",
+    b".",
+    b"\r",
+    b"\n",
+    b"\0",
+    b"text ",
+    b"250 ok\r\n",
+    b"250 ok\r\n\xfe",
+    b"354 go\r\n\xfe",
+    b"250-a\r\n250 b\r\n\xfe",
+    b"550 no\r\n\xfe",
+    b"421 bye\r\n\xfe",
+    b"+OK\r\n\xfe",
+    b"+OK 1\r\n",
+    b"-ERR no\r\n\xfe",
+    b"250 ok\r\n\xfe250 ok\r\n\xfe354 go\r\n\xfe250 ok\r\n\xfe",
+];
+
+/// Both peers of a relay machine.
+fn peers() -> impl Strategy<Value = Vec<u8>> {
+    let words = || vec(select(RELAY_WORDS), 0..24).prop_map(|words| words.concat());
+    (any::<[u8; 4]>(), words(), words())
+        .prop_map(|(choices, one, other)| [&choices[..], &one, b"\xff", &other].concat())
+}
+
 /// What a case does with its bytes (see `holds`), and the bytes.
 fn case(words: &'static [&'static str], most: usize) -> impl Strategy<Value = Vec<u8>> {
     let lengths = [0_u8..9, 0_u8..9, 0_u8..9];
@@ -141,6 +195,16 @@ fn property(name: &str) -> holds::Property {
 }
 
 proptest! {
+    #[test]
+    fn no_peers_make_a_pop3_relay_take_a_step_that_must_not_be(case in peers()) {
+        property("relay-pop3")(&case);
+    }
+
+    #[test]
+    fn no_peers_make_an_smtp_relay_take_a_step_that_must_not_be(case in peers()) {
+        property("relay-smtp")(&case);
+    }
+
     #[test]
     fn a_line_is_what_a_slow_reader_finds(case in case(LINE_WORDS, 20)) {
         property("line")(&case);

@@ -14,6 +14,7 @@ use kimgate::words::Protocol;
 use rustls::HandshakeKind;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
+use tokio_rustls::TlsConnector;
 
 /// A folder with an authority's certificate, and the gateway's certificate that it signed.
 struct Shelf {
@@ -68,7 +69,10 @@ async fn a_renewed_certificate_is_shown_at_once_and_sessions_stay() {
     let world = start(&shelf.lines("")).await;
     let workstation = shelf.workstation();
     let tcp = world.tcp(Protocol::Pop3, Listener::Implicit, PC1).await;
-    let tls = workstation.connector().connect(workstation.server_name(), tcp).await.unwrap();
+    let tls = TlsConnector::from(workstation.client_config())
+        .connect(workstation.server_name(), tcp)
+        .await
+        .unwrap();
     let mut session = Client::new(Box::new(tls));
     session.expect("+OK <any>").await;
     session.pop3_login(LOGIN).await;
@@ -212,7 +216,8 @@ async fn a_certificate_that_is_revoked_is_refused_although_its_session_could_res
     world.reloads("accepted", 1.0).await;
     let tcp = world.tcp(Protocol::Pop3, Listener::Implicit, PC1).await;
     let greeted = async {
-        let mut tls = thief.connector().connect(thief.server_name(), tcp).await?;
+        let mut tls =
+            TlsConnector::from(thief.client_config()).connect(thief.server_name(), tcp).await?;
         tls.read_u8().await
     };
     assert!(greeted.await.is_err());
@@ -228,7 +233,10 @@ async fn start(lines: &[String]) -> World {
 /// How a handshake went, and the certificate that was shown.
 async fn shown(world: &World, workstation: &UpstreamTls) -> (HandshakeKind, String) {
     let tcp = world.tcp(Protocol::Pop3, Listener::Implicit, PC1).await;
-    let mut tls = workstation.connector().connect(workstation.server_name(), tcp).await.unwrap();
+    let mut tls = TlsConnector::from(workstation.client_config())
+        .connect(workstation.server_name(), tcp)
+        .await
+        .unwrap();
     // TLS 1.3 sends its tickets behind the handshake.
     tls.read_u8().await.unwrap();
     let connection = tls.get_ref().1;

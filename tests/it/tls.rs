@@ -92,15 +92,19 @@ fn signed(authority: &Authority, common_name: &str, dns: &str) -> Issued {
 
 #[tokio::test]
 async fn a_mail_program_in_clear_on_a_tls_port_is_told_what_to_set() {
-    let world = World::start(&[]).await;
-    for (protocol, says, hears) in [
-        (Protocol::Pop3, "CAPA", "-ERR KIM-Gateway: <any>SSL/TLS (tls-failed)"),
-        (Protocol::Smtp, "EHLO pc", "421 4.7.0 KIM-Gateway: <any>SSL/TLS (tls-failed)"),
-    ] {
-        let tcp = world.tcp(protocol, Listener::Implicit, PC1).await;
-        let mut client = Client::new(Box::new(tcp));
-        client.ask(says, hears).await;
-        assert_eq!(client.end().await, End::Clean, "a reset could take the words away");
+    let german =
+        "Dieser Port spricht TLS vom ersten Byte an; bitte SSL/TLS einstellen (tls-failed)";
+    let english = "this port speaks TLS from the first byte; please set SSL/TLS (tls-failed)";
+    for (language, text) in [("de", german), ("en", english)] {
+        let world = World::start(&[&format!("gateway.language = {language:?}")]).await;
+        for (protocol, says, code) in
+            [(Protocol::Pop3, "CAPA", "-ERR"), (Protocol::Smtp, "EHLO pc", "421 4.7.0")]
+        {
+            let tcp = world.tcp(protocol, Listener::Implicit, PC1).await;
+            let mut client = Client::new(Box::new(tcp));
+            client.ask(says, &format!("{code} KIM-Gateway: {text}")).await;
+            assert_eq!(client.end().await, End::Clean, "a reset could take the words away");
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Both sides of kimgate's TLS against each other and against openssl: client certificates,
-//! resumption, versions, and what failed handshakes are called.
+//! resumption, versions, and the classes of failed handshakes.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::support::pki::{self, Pki, Server};
 use crate::support::tools;
@@ -80,7 +80,7 @@ impl World {
     }
 }
 
-/// Shakes hands over a pipe; the server says the names it found, the client what it read.
+/// Does a handshake over a pipe. The server returns the names that it found, the client its stream.
 async fn shake(
     acceptor: TlsAcceptor,
     upstream: &UpstreamTls,
@@ -88,14 +88,16 @@ async fn shake(
     let (near, far) = duplex(1 << 16);
     let server = async {
         let mut stream = acceptor.accept(far).await?;
-        let names = client_names(stream.get_ref().1);
-        // TLS 1.3 sends its tickets behind the handshake, and the client sees them when it reads.
+        let names = client_names(stream.get_ref().1.peer_certificates().unwrap_or_default());
+        // TLS 1.3 sends its tickets after the handshake, and the client sees them when it reads.
         stream.write_all(b"+OK\r\n").await?;
         stream.flush().await?;
         Ok(names)
     };
     let client = async {
-        let mut stream = upstream.connector().connect(upstream.server_name(), near).await?;
+        let mut stream = TlsConnector::from(upstream.client_config())
+            .connect(upstream.server_name(), near)
+            .await?;
         let mut greeting = [0; 5];
         stream.read_exact(&mut greeting).await?;
         Ok(stream)
@@ -120,10 +122,13 @@ async fn certificates_of_the_local_authority_are_recognised_on_both_sides() {
         let listener = ListenerTls::load(&config).unwrap();
         let upstream = UpstreamTls::load(&trust, "kim.test").unwrap();
         assert_eq!(upstream.warnings(), []);
-        let (server, client) = shake(listener.acceptor(), &upstream).await;
+        let (server, client) = shake(TlsAcceptor::from(listener.server_config()), &upstream).await;
         assert_eq!(server.ok(), names, "{wanted:?}, shown: {shown}");
         match client {
-            Ok(stream) => assert_eq!(upstream.verdict(stream.get_ref().1).class, Class::Ok),
+            Ok(stream) => assert_eq!(
+                upstream.verdict(stream.get_ref().1.peer_certificates().unwrap_or_default()).class,
+                Class::Ok
+            ),
             Err(error) => {
                 assert_eq!(verdict_of(&error).unwrap().class, Class::OwnCertificateRefused);
             }
@@ -143,7 +148,7 @@ async fn a_client_certificate_of_another_authority_or_for_a_server_is_refused() 
         let identity = Some(world.identity("pc1", &issued));
         let trust = ClientModuleTrust { identity, ..world.trust() };
         let upstream = UpstreamTls::load(&trust, "kim.test").unwrap();
-        assert!(shake(listener.acceptor(), &upstream).await.0.is_err());
+        assert!(shake(TlsAcceptor::from(listener.server_config()), &upstream).await.0.is_err());
     }
 }
 
@@ -176,7 +181,7 @@ async fn a_revoked_client_certificate_is_refused_and_named() {
         let identity = Some(world.identity("pc", issued));
         let trust = ClientModuleTrust { identity, ..world.trust() };
         let upstream = UpstreamTls::load(&trust, "kim.test").unwrap();
-        let served = shake(listener.acceptor(), &upstream).await.0;
+        let served = shake(TlsAcceptor::from(listener.server_config()), &upstream).await.0;
         let said = served.err().map(|error| HandshakeFault::of(&error).sentence(Language::En));
         match fault {
             None => assert_eq!(said, None, "{lists:?}"),
@@ -220,7 +225,8 @@ async fn what_a_mail_program_does_wrong_in_a_handshake_has_a_name() {
         (distrust, "[gateway-not-trusted]"),
     ] {
         let upstream = UpstreamTls::load(&trust, "kim.test").unwrap();
-        let error = shake(listener.acceptor(), &upstream).await.0.unwrap_err();
+        let error =
+            shake(TlsAcceptor::from(listener.server_config()), &upstream).await.0.unwrap_err();
         for language in [Language::De, Language::En] {
             let said = HandshakeFault::of(&error).sentence(language);
             assert!(said.contains(word) && said.ends_with(['.', '?']), "{said}");
@@ -230,7 +236,7 @@ async fn what_a_mail_program_does_wrong_in_a_handshake_has_a_name() {
         let (mut near, far) = duplex(1 << 16);
         near.write_all(bytes).await.unwrap();
         near.shutdown().await.unwrap();
-        let error = listener.acceptor().accept(far).await.unwrap_err();
+        let error = TlsAcceptor::from(listener.server_config()).accept(far).await.unwrap_err();
         let said = HandshakeFault::of(&error).sentence(Language::En);
         assert!(said.contains(word), "{said}");
     }
@@ -246,12 +252,12 @@ async fn a_second_connection_resumes_and_still_knows_both_certificates() {
     let upstream =
         UpstreamTls::load(&ClientModuleTrust { identity, ..world.trust() }, "kim.test").unwrap();
     for kind in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
-        let (names, stream) = shake(listener.acceptor(), &upstream).await;
+        let (names, stream) = shake(TlsAcceptor::from(listener.server_config()), &upstream).await;
         let stream = stream.unwrap();
         let connection = stream.get_ref().1;
         assert_eq!(connection.handshake_kind(), Some(kind));
         assert_eq!(names.unwrap(), ["PC1"]);
-        let verdict = upstream.verdict(connection);
+        let verdict = upstream.verdict(connection.peer_certificates().unwrap_or_default());
         assert!(verdict.accepted);
         assert_eq!(verdict.certificate.as_ref().unwrap().names, ["kim.test"]);
     }
@@ -265,18 +271,21 @@ async fn the_self_made_certificate_can_be_pinned() {
     assert_eq!(listener.warnings(), []);
 
     let strict = UpstreamTls::load(&ClientModuleTrust::default(), "kim.test").unwrap();
-    let error = shake(listener.acceptor(), &strict).await.1.unwrap_err();
+    let error = shake(TlsAcceptor::from(listener.server_config()), &strict).await.1.unwrap_err();
     assert_eq!(verdict_of(&error).unwrap().class, Class::SelfSigned);
     assert_eq!(kimgate::trust::refused_chain(&error).unwrap().len(), 1);
 
     let pins = vec![listener.fingerprint().parse().unwrap()];
     let pinned = ClientModuleTrust { pins, ..Default::default() };
     let pinned = UpstreamTls::load(&pinned, "192.0.2.1").unwrap();
-    let stream = shake(listener.acceptor(), &pinned).await.1.unwrap();
-    assert_eq!(pinned.verdict(stream.get_ref().1).class, Class::Pinned);
+    let stream = shake(TlsAcceptor::from(listener.server_config()), &pinned).await.1.unwrap();
+    assert_eq!(
+        pinned.verdict(stream.get_ref().1.peer_certificates().unwrap_or_default()).class,
+        Class::Pinned
+    );
 }
 
-/// A certificate is public: whoever shows it has to sign with its key, pinned or not.
+/// A certificate is public: a server that shows it has to sign with its key, pinned or not.
 #[tokio::test]
 async fn a_certificate_without_its_key_is_refused_whatever_is_tolerated() {
     let world = World::new();
@@ -316,7 +325,8 @@ async fn a_port_that_greets_in_clear_or_hangs_up_is_named() {
         let (near, mut far) = duplex(1 << 16);
         far.write_all(answer.as_bytes()).await.unwrap();
         far.shutdown().await.unwrap();
-        let connect = upstream.connector().connect(upstream.server_name(), near);
+        let connect =
+            TlsConnector::from(upstream.client_config()).connect(upstream.server_name(), near);
         let error = connect.await.unwrap_err();
         assert_eq!(verdict_of(&error).unwrap().class, class, "{answer:?}");
     }
@@ -384,14 +394,15 @@ async fn brainpool_keys_work_in_tls_13_against_a_newer_openssl() {
         let trust = ClientModuleTrust { ignore_self_signed: true, ..Default::default() };
         let upstream = UpstreamTls::load(&trust, "kim.test").unwrap();
         let tcp = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).await.unwrap();
-        let shaken = upstream.connector().connect(upstream.server_name(), tcp).await;
+        let shaken =
+            TlsConnector::from(upstream.client_config()).connect(upstream.server_name(), tcp).await;
         server.kill().unwrap();
         server.wait().unwrap();
         let stream = shaken.unwrap();
         let connection = stream.get_ref().1;
         let version = connection.protocol_version();
         assert_eq!(version, Some(rustls::ProtocolVersion::TLSv1_3), "{name}");
-        let verdict = upstream.verdict(connection);
+        let verdict = upstream.verdict(connection.peer_certificates().unwrap_or_default());
         assert_eq!((verdict.class, verdict.accepted), (Class::SelfSigned, true), "{name}");
         println!(
             "{name} in TLS 1.3 against {openssl}: {}",
@@ -400,17 +411,19 @@ async fn brainpool_keys_work_in_tls_13_against_a_newer_openssl() {
     }
 }
 
-/// Connects, and asks for a page, since in TLS 1.3 a refusal comes behind the handshake.
+/// Connects, and asks for a page, since in TLS 1.3 a refusal comes after the handshake.
 async fn visit(server: &Server, ca: &Path) -> Arc<Verdict> {
     let trust = ClientModuleTrust { ca: vec![ca.to_path_buf()], ..Default::default() };
     let upstream = UpstreamTls::load(&trust, "kim.test").unwrap();
     let stream = TcpStream::connect(server.address).await.unwrap();
     let visited = async {
-        let mut stream = upstream.connector().connect(upstream.server_name(), stream).await?;
+        let mut stream = TlsConnector::from(upstream.client_config())
+            .connect(upstream.server_name(), stream)
+            .await?;
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
         stream.flush().await?;
         stream.read_u8().await?;
-        Ok(upstream.verdict(stream.get_ref().1))
+        Ok(upstream.verdict(stream.get_ref().1.peer_certificates().unwrap_or_default()))
     };
     visited.await.unwrap_or_else(|error| Arc::new(verdict_of(&error).unwrap()))
 }

@@ -1,5 +1,5 @@
-//! What kimgate says to nearly a hundred certificates, most of them odd, under every policy, in
-//! real handshakes with `openssl s_server`. The table is tests/trust_matrix.txt;
+//! The verdict on nearly a hundred certificates, most of them odd, under every policy, in real
+//! handshakes with `openssl s_server`. The table is tests/trust_matrix.txt;
 //! `cargo test --test it trust_matrix:: -- --nocapture` prints what was found.
 
 use std::fmt::Write as _;
@@ -11,6 +11,7 @@ use kimgate::trust::{Class, ClientModuleTrust, UpstreamTls, Verdict, verdict_of}
 use kimgate::words::Language;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::support::pki;
 
@@ -119,7 +120,7 @@ async fn examine(pki: &Pki, row: &Row) -> Report {
     report
 }
 
-/// A handshake, or where there cannot be one, the judge alone.
+/// The verdict of a handshake, or of the judge alone where there cannot be a handshake.
 async fn verdict(
     trust: &ClientModuleTrust,
     host: &str,
@@ -131,8 +132,10 @@ async fn verdict(
         return tls.judge(&[CertificateDer::from(made.der.clone())], UnixTime::now());
     };
     let stream = TcpStream::connect(server.address).await.unwrap();
-    match tls.connector().connect(tls.server_name(), stream).await {
-        Ok(stream) => Verdict::clone(&tls.verdict(stream.get_ref().1)),
+    match TlsConnector::from(tls.client_config()).connect(tls.server_name(), stream).await {
+        Ok(stream) => {
+            Verdict::clone(&tls.verdict(stream.get_ref().1.peer_certificates().unwrap_or_default()))
+        }
         Err(error) => verdict_of(&error).unwrap_or_else(|| panic!("{host}: {error}")),
     }
 }
@@ -164,7 +167,7 @@ fn labelled(verdict: &Verdict) -> String {
     format!("{}{}", verdict.class, if above { "^" } else { "" })
 }
 
-/// Whatever is found can be said, with the fingerprint wherever there is a certificate to speak of.
+/// Every verdict has a sentence, with the fingerprint wherever there is a certificate.
 fn check_sentence(row: &Row, verdict: &Verdict, faults: &mut String) {
     let sentence = verdict.sentence(Language::De);
     let readable = verdict.class == Class::Malformed || sentence.contains("sha256:");

@@ -1,6 +1,10 @@
 //! What holds for any bytes. Every function here takes the bytes of one case and fails by a panic:
 //! `tests/it/properties.rs` gives it random and kept cases, `tests/fuzz` those that a fuzzer finds.
 
+#[path = "relay.rs"]
+pub(crate) mod relay;
+
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use base64::Engine;
@@ -12,15 +16,18 @@ use kimgate::observe::printable;
 use kimgate::proto::back::BackStep;
 use kimgate::proto::capabilities::{Pop3Capabilities, SmtpCapabilities};
 use kimgate::proto::dot::DotScan;
-use kimgate::proto::front::{Setup, Stage, Step};
+use kimgate::proto::front::{FrontStep, Setup, Stage};
 use kimgate::proto::header::HeaderReader;
-use kimgate::proto::line::{Fault, Framed, next_line};
+use kimgate::proto::line::{Fault, Framed, Line, next_line};
 use kimgate::proto::pop3::{self, AnswerScan};
+use kimgate::proto::relay::PeerEof;
 use kimgate::proto::sasl::Credentials;
 use kimgate::proto::smtp::{self, ReplyScan};
 use kimgate::trust::{CertificateFacts, ClientModuleTrust, UpstreamTls};
 use kimgate::words::Language;
 use rustls::pki_types::{CertificateDer, UnixTime};
+
+use relay::{Act, World};
 
 /// What is to hold for the bytes of a case.
 pub(crate) type Property = fn(&[u8]);
@@ -41,6 +48,8 @@ pub(crate) const ALL: &[(&str, Property)] = &[
     ("line", line),
     ("login", login),
     ("proxy", proxy_header),
+    ("relay-pop3", relay_pop3),
+    ("relay-smtp", relay_smtp),
     ("reply", reply),
     ("text", text),
 ];
@@ -80,7 +89,7 @@ fn line(case: &[u8]) {
     let limit = usize::from(choice) / 4;
     let (line, fault, consumed) = line_by_hand(bytes, limit);
     let expected = match (&line, fault) {
-        (Some(line), _) => Framed::Line(line),
+        (Some(text), _) => Framed::Line(Line { text, wire: consumed }),
         (None, Some(fault)) => Framed::Faulty { consumed, fault },
         (None, None) if bytes.len() >= limit => Framed::TooLong,
         (None, None) => Framed::Incomplete,
@@ -122,9 +131,14 @@ fn answer(case: &[u8]) {
     let command = &commands[usize::from(case.choice) % commands.len()];
     let mut scan = AnswerScan::new(command, 256);
     let (mut forwarded, mut done, mut failed) = (0, false, false);
+    let mut unread = Vec::new();
     for piece in case.pieces() {
-        match scan.scan(piece) {
-            Ok(found) => (forwarded, done) = (forwarded + found.forward, found.done),
+        unread.extend_from_slice(piece);
+        match scan.scan(&unread) {
+            Ok(found) => {
+                unread.drain(..found.forward);
+                (forwarded, done) = (forwarded + found.forward, found.done);
+            }
             Err(_) => failed = true,
         }
         if done || failed {
@@ -144,7 +158,7 @@ const STATUS: usize = 8 << 10;
 /// How much of an answer belongs to it, and whether it is complete: over all its bytes at once.
 pub(crate) fn answer_by_hand(bytes: &[u8], is_multi_line: bool) -> Option<(usize, bool)> {
     let (line, fault, status) = line_by_hand(bytes, STATUS);
-    let Some(line) = line else { return fault.is_none().then_some((bytes.len(), false)) };
+    let Some(line) = line else { return fault.is_none().then_some((0, false)) };
     let word = line.split(|byte| *byte == b' ').next().unwrap();
     match word {
         b"-ERR" => Some((status, true)),
@@ -185,13 +199,18 @@ macro_rules! talk_to {
             front.feed(piece);
             loop {
                 match front.step() {
-                    Step::NeedInput => break,
-                    Step::Send(reply) => {
+                    FrontStep::NeedInput => break,
+                    FrontStep::Send(reply) => {
                         assert!(reply.ends_with(b"\r\n"), "{}", reply.escape_ascii());
                         told.extend(reply);
                     }
-                    Step::Login(_) => front.refuse($refusal),
-                    Step::StartTls | Step::Quit | Step::Close(_) => break 'talk,
+                    FrontStep::Refuse(hint) => told.extend(format!("{hint:?}\r\n").into_bytes()),
+                    FrontStep::Close(hint) => {
+                        told.extend(format!("{hint:?}\r\n").into_bytes());
+                        break 'talk;
+                    }
+                    FrontStep::Login(_) => front.refuse($refusal),
+                    FrontStep::StartTls | FrontStep::Quit => break 'talk,
                 }
             }
         }
@@ -307,6 +326,43 @@ fn login(case: &[u8]) {
     for doubt in Doubt::all(&login, None, None) {
         assert!(!doubt.problem().is_empty());
     }
+}
+
+/// Whatever both peers do, a session ends, and no step of it is one that must not be.
+fn relay_pop3(case: &[u8]) {
+    random_world(case).drive(&mut pop3::Relay::default());
+}
+
+fn relay_smtp(case: &[u8]) {
+    random_world(case).drive(&mut smtp::Relay::new("a@b"));
+}
+
+/// Peers that do what a case says. Its bytes are the workstation's up to an octet 0xff, and then the
+/// client module's; 0xfe begins another piece, and 0xfd with a letter after it is another act.
+fn random_world(case: &[u8]) -> World {
+    let Case { choice, lengths, bytes } = Case::of(case);
+    let mut halves = bytes.splitn(2, |byte| *byte == 0xff);
+    let workstation = acts(halves.next().unwrap_or_default());
+    let mut world = World::dutiful(workstation, VecDeque::new());
+    world.client_module = acts(halves.next().unwrap_or_default());
+    world.dice = lengths.to_vec();
+    world.refusals = (0..5).map(|bit| choice & lengths[2] & (1 << bit) != 0).collect();
+    world.settings.message = if choice & 1 == 0 { 0 } else { 40 };
+    world.settings.middleware_header = choice & 2 != 0;
+    world.settings.delivery_receipts = choice & 4 != 0;
+    world.settings.read_receipts = choice & 8 != 0;
+    world
+}
+
+fn acts(bytes: &[u8]) -> VecDeque<Act> {
+    let piece = |piece: &[u8]| match piece {
+        [0xfd, b'c', ..] => Act::End(PeerEof::Clean),
+        [0xfd, b'x', ..] => Act::End(PeerEof::Cut),
+        [0xfd, b'd', ..] => Act::StopReading,
+        [0xfd, ..] => Act::Sleep,
+        bytes => Act::Send(bytes[..bytes.len().min(4096)].to_vec()),
+    };
+    bytes.split(|byte| *byte == 0xfe).map(piece).collect()
 }
 
 /// Any command is read or refused.
