@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints what it measures")]
 
+#[allow(dead_code, reason = "this program uses a part of it")]
 #[path = "../tests/it/support/mod.rs"]
 mod support;
 

@@ -71,12 +71,6 @@ impl Loaded {
         self.source.place(&Key::from(key.to_vec())).line
     }
 
-    /// As [`Loaded::line_of`], for a key that is written with dots, as `policy::Rule` shows it.
-    pub fn line_of_rule(&self, rule: &str) -> Option<usize> {
-        let names = toml_edit::Key::parse(rule).ok()?;
-        self.line_of(&names.iter().map(|name| name.get().to_owned()).collect::<Vec<_>>())
-    }
-
     /// Where `key` was written: the file, or the variable of the environment, and the line; `None`
     /// where it was left out and its default holds.
     pub fn place_of(&self, key: &[String]) -> Option<(PathBuf, Option<usize>)> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::support::hidden::find;
 use crate::support::kimgate::{ADDRESS, Kimgate, Left, client_module, module_at};
 use crate::support::talk::Talk;
+use crate::support::tools::run_alone;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kimgate::secret::Secret;
@@ -42,25 +43,19 @@ async fn no_secret_is_said_in_a_json_log_at_trace() {
     everything_happens("[log]\nformat = \"json\"\nlevel = \"trace\"\n").await;
 }
 
-/// The process has a hook that says where a panic was; this test runs itself once more to panic.
+/// The process has a hook that says where a panic was, so this test has a process for itself.
 #[test]
 fn a_panic_says_where_it_was_and_nothing_else() {
-    const PANIC: &str = "CANARY_PANIC";
-    if std::env::var_os(PANIC).is_some() {
-        kimgate::app::start_log(kimgate::observe::LogConfig::default()).unwrap();
-        kimgate::app::silence_panics();
-        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
-        let task = runtime.spawn(async { assert_eq!(PASSWORD, SUBJECT, "{MESSAGE}") });
-        assert!(runtime.block_on(task).unwrap_err().is_panic());
+    if let Some(said) = run_alone("canary::a_panic_says_where_it_was_and_nothing_else") {
+        assert!(said.contains("a task panicked") && said.contains("tests/it/canary.rs:"), "{said}");
+        assert_eq!(leak(&said), None);
         return;
     }
-    let mut again = Command::new(std::env::current_exe().unwrap());
-    again.args(["--exact", "canary::a_panic_says_where_it_was_and_nothing_else", "--nocapture"]);
-    let output = again.env(PANIC, "1").output().unwrap();
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("a task panicked") && said.contains("tests/it/canary.rs:"), "{said}");
-    assert_eq!(leak(&said), None);
+    kimgate::app::start_log(kimgate::observe::LogConfig::default()).unwrap();
+    kimgate::app::silence_panics();
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+    let task = runtime.spawn(async { assert_eq!(PASSWORD, SUBJECT, "{MESSAGE}") });
+    assert!(runtime.block_on(task).unwrap_err().is_panic());
 }
 
 #[test]

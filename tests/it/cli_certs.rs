@@ -104,7 +104,10 @@ fn certificates_are_taken_back_in_a_list_that_openssl_reads() {
         assert!(said.contains("client_crl = [\""), "{said}");
     }
     let list = in_folder(folder.path(), "ca.crl");
-    let Ok(shown) = std::process::Command::new("openssl")
+    if !openssl_is_here() {
+        return;
+    }
+    let shown = std::process::Command::new("openssl")
         .args([
             "crl",
             "-noout",
@@ -115,9 +118,7 @@ fn certificates_are_taken_back_in_a_list_that_openssl_reads() {
             &list,
         ])
         .output()
-    else {
-        return;
-    };
+        .unwrap();
     let said = String::from_utf8_lossy(&shown.stdout);
     assert_eq!(said.matches("Serial Number:").count(), 2, "{said}");
     assert!(String::from_utf8_lossy(&shown.stderr).contains("verify OK"), "{shown:?}");

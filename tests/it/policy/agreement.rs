@@ -405,7 +405,11 @@ impl Visit {
             if !self.check(&reply, &steps, asked) {
                 continue;
             }
-            assert!(reply.starts_with("+OK") || reply.starts_with("235 "), "{reply} to {asked:#?}");
+            let accepted = match asked.protocol {
+                Protocol::Pop3 => "+OK",
+                Protocol::Smtp => "235 ",
+            };
+            assert!(reply.starts_with(accepted), "{reply} to {asked:#?}");
             match asked.protocol {
                 Protocol::Pop3 => self.delete(&mut client, &model, &mut told).await,
                 Protocol::Smtp => self.send(&mut client, &model, &mut told).await,

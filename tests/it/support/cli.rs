@@ -1,39 +1,32 @@
 //! The real binary, run as a person runs it, without that person's environment.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "support of tests, of which each uses a part"
-)]
-
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// What a command answered.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
     /// Standard output as JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// Standard output, of a command that ended as it should.
-    pub fn expect(self, code: i32) -> String {
+    pub(crate) fn expect(self, code: i32) -> String {
         assert_eq!(self.code, code, "{}\n{}", self.stdout, self.stderr);
         self.stdout
     }
 }
 
 /// The binary with these arguments and no variable of kimgate's.
-pub fn command(args: &[&str]) -> Command {
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kimgate"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("KIMGATE_") {
@@ -45,12 +38,12 @@ pub fn command(args: &[&str]) -> Command {
 }
 
 /// Runs it to its end.
-pub fn kimgate(args: &[&str]) -> Ran {
+pub(crate) fn kimgate(args: &[&str]) -> Ran {
     run(&mut command(args))
 }
 
 /// Runs a command to its end.
-pub fn run(command: &mut Command) -> Ran {
+pub(crate) fn run(command: &mut Command) -> Ran {
     let output = command.output().unwrap();
     Ran {
         code: output.status.code().unwrap_or(-1),
@@ -60,32 +53,32 @@ pub fn run(command: &mut Command) -> Ran {
 }
 
 /// A file of this repository.
-pub fn in_repository(path: &str) -> String {
+pub(crate) fn in_repository(path: &str) -> String {
     text(&Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
 }
 
 /// A path as an argument.
-pub fn text(path: &Path) -> String {
+pub(crate) fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
 /// Writes a file into a folder.
-pub fn write(folder: &Path, name: &str, content: &str) -> PathBuf {
+pub(crate) fn write(folder: &Path, name: &str, content: &str) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, content).unwrap();
     path
 }
 
 /// A command that stays until it is dropped.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     /// What it said before it was ready.
-    pub said: Vec<String>,
+    pub(crate) said: Vec<String>,
 }
 
 impl Running {
     /// Starts it and waits for a line with this text on standard output.
-    pub fn start(args: &[&str], ready: &str) -> Self {
+    pub(crate) fn start(args: &[&str], ready: &str) -> Self {
         let child = command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut running = Self { child, said: Vec::new() };
         let output = running.child.stdout.take().unwrap();
@@ -94,7 +87,7 @@ impl Running {
     }
 
     /// Starts it and waits for a line with this text in its log, which is standard error.
-    pub fn start_logging(args: &[&str], ready: &str) -> Self {
+    pub(crate) fn start_logging(args: &[&str], ready: &str) -> Self {
         let child = command(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut running = Self { child, said: Vec::new() };
         let log = running.child.stderr.take().unwrap();
@@ -115,7 +108,7 @@ impl Running {
     }
 
     /// The rest of the line that begins with this word.
-    pub fn value(&self, word: &str) -> &str {
+    pub(crate) fn value(&self, word: &str) -> &str {
         self.said
             .iter()
             .find_map(|line| line.trim_start().strip_prefix(word))

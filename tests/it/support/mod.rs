@@ -1,8 +1,5 @@
 //! What tests outside `src/` share: foreign mail servers, stock mail clients, tools and their absence.
 
-#![allow(dead_code, reason = "each test binary takes another part of this")]
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests")]
-
 pub(crate) mod certificates;
 pub(crate) mod cli;
 pub(crate) mod clients;

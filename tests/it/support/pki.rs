@@ -2,14 +2,6 @@
 //! that show them. rcgen can make none of the broken ones, and a second implementation is the
 //! independent witness. Keys live in a temporary folder and die with it.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "support of tests, of which each uses a part"
-)]
-
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -23,54 +15,49 @@ use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
 
+use super::tools;
+
 /// Whether tests against openssl can run. Where it is missing they say so and pass, unless
 /// `KIMGATE_REQUIRE_INTEROP=1` turns that into a failure.
-pub fn openssl_is_here() -> bool {
-    let here =
-        Command::new("openssl").arg("version").output().is_ok_and(|out| out.status.success());
-    if !here {
-        let required = std::env::var("KIMGATE_REQUIRE_INTEROP").is_ok_and(|value| value == "1");
-        assert!(!required, "KIMGATE_REQUIRE_INTEROP=1, but there is no openssl");
-        eprintln!("skipped: there is no openssl here");
-    }
-    here
+pub(crate) fn openssl_is_here() -> bool {
+    tools::have(&["openssl"])
 }
 
 /// How a certificate is made, as words: `key=p256 by=ca san=DNS:kim.test from=-1 to=365`.
 #[derive(Clone, Debug)]
-pub struct Recipe {
+pub(crate) struct Recipe {
     /// Kind of key; see [`Pki::key`].
-    pub key: String,
+    pub(crate) key: String,
     /// `self`, or the name of a certificate made before.
-    pub by: String,
+    pub(crate) by: String,
     /// Common name; `_` stands for a blank.
-    pub cn: String,
+    pub(crate) cn: String,
     /// openssl's subjectAltName; `none` for none.
-    pub san: String,
+    pub(crate) san: String,
     /// Days from now until it begins and until it ends.
-    pub from: i64,
-    pub to: i64,
+    pub(crate) from: i64,
+    pub(crate) to: i64,
     /// Digest of the signature.
-    pub md: String,
+    pub(crate) md: String,
     /// The signature is RSA-PSS.
-    pub pss: bool,
+    pub(crate) pss: bool,
     /// basicConstraints, keyUsage, extendedKeyUsage as openssl writes them.
-    pub ca: Option<String>,
-    pub ku: Option<String>,
-    pub eku: Option<String>,
+    pub(crate) ca: Option<String>,
+    pub(crate) ku: Option<String>,
+    pub(crate) eku: Option<String>,
     /// An extension that nobody knows, marked critical.
-    pub critical: bool,
+    pub(crate) critical: bool,
     /// X.509 version 1: no extensions at all.
-    pub v1: bool,
+    pub(crate) v1: bool,
     /// What is changed after signing.
-    pub tamper: Option<Tamper>,
+    pub(crate) tamper: Option<Tamper>,
     /// The name of a certificate to send behind it.
-    pub send: Option<String>,
+    pub(crate) send: Option<String>,
 }
 
 /// What is changed after signing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tamper {
+pub(crate) enum Tamper {
     /// A letter in an extension.
     Body,
     /// The last bit of the signature.
@@ -138,40 +125,40 @@ impl FromStr for Recipe {
 
 /// A certificate and what belongs to it.
 #[derive(Clone, Debug)]
-pub struct Made {
+pub(crate) struct Made {
     /// PEM, leaf only.
-    pub certificate: PathBuf,
+    pub(crate) certificate: PathBuf,
     /// The leaf in DER.
-    pub der: Vec<u8>,
-    pub private_key: PathBuf,
+    pub(crate) der: Vec<u8>,
+    pub(crate) private_key: PathBuf,
     /// PEM of what is sent behind it.
-    pub send: Option<PathBuf>,
+    pub(crate) send: Option<PathBuf>,
 }
 
 /// A folder full of keys and certificates.
-pub struct Pki {
+pub(crate) struct Pki {
     dir: TempDir,
     made: HashMap<String, Made>,
 }
 
 impl Pki {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), made: HashMap::new() }
     }
 
     /// A file in the folder.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// What was made under this name.
-    pub fn get(&self, name: &str) -> &Made {
+    pub(crate) fn get(&self, name: &str) -> &Made {
         self.made.get(name).unwrap_or_else(|| panic!("{name} must be made first"))
     }
 
     /// A key of this kind, made once: rsa1024 … rsa4096, p224 … p521, secp256k1, bp256 … bp512,
     /// ed25519, ed448. A second word after a dot makes another key of the kind: `p256.ca`.
-    pub fn key(&self, name: &str) -> PathBuf {
+    pub(crate) fn key(&self, name: &str) -> PathBuf {
         let path = self.path(&format!("{name}.key"));
         if path.exists() {
             return path;
@@ -197,7 +184,7 @@ impl Pki {
     }
 
     /// Makes a certificate and keeps it under this name.
-    pub fn make(&mut self, name: &str, recipe: &Recipe) -> &Made {
+    pub(crate) fn make(&mut self, name: &str, recipe: &Recipe) -> &Made {
         let certificate = self.path(&format!("{name}.pem"));
         let key = self.key(&recipe.key);
         let request = self.request(&recipe.key, &key, &recipe.cn);
@@ -280,14 +267,14 @@ impl Pki {
 }
 
 /// `openssl s_server` with one certificate, until it is dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Server {
     /// Starts it on a port of its own choice; `None` if openssl does not want this certificate.
-    pub fn start(made: &Made, options: &[&str]) -> Option<Self> {
+    pub(crate) fn start(made: &Made, options: &[&str]) -> Option<Self> {
         let mut command = Command::new("openssl");
         command
             .args(["s_server", "-accept", "127.0.0.1:0", "-www"])
@@ -325,7 +312,7 @@ impl Drop for Server {
 }
 
 /// Runs openssl and gives its output; a failure is the test's.
-pub fn openssl(args: &[&str]) -> Vec<u8> {
+pub(crate) fn openssl(args: &[&str]) -> Vec<u8> {
     let out = Command::new("openssl").args(args).stdin(Stdio::null()).output().unwrap();
     let errors = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "openssl {}: {errors}", args.join(" "));

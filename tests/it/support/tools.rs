@@ -29,11 +29,29 @@ pub(crate) fn have(programs: &[&str]) -> bool {
 }
 
 /// Says why a test does not run, or fails it where skipping is not allowed. Always false.
+///
+/// Every skip of every test comes here; `no_test_skips_on_its_own` holds that.
 pub(crate) fn skip(why: &str) -> bool {
     let required = std::env::var_os("KIMGATE_REQUIRE_INTEROP").is_some_and(|v| v == "1");
     assert!(!required, "KIMGATE_REQUIRE_INTEROP=1, but: {why}");
     eprintln!("skipped: {why}");
     false
+}
+
+/// Runs a test once more, in a process where it is the only one, and returns what that process said.
+/// `None` says that the caller is in that process already and goes on.
+///
+/// For a test that changes or measures its whole process. `test` is its full name.
+pub(crate) fn run_alone(test: &str) -> Option<String> {
+    const ALONE: &str = "KIMGATE_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some_and(|name| name == test) {
+        return None;
+    }
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = again.args(["--exact", test, "--nocapture"]).env(ALONE, test).output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    Some(said)
 }
 
 /// Where a program is. Daemons live in sbin, which a plain user's PATH may lack.
