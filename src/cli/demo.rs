@@ -130,7 +130,9 @@ impl Demo {
             },
             standby: None,
         };
-        let app = App::bind(configuration(module, folder, ports)).await.map_err(Failure::error)?;
+        let app = App::bind(configuration(module, folder, ports))
+            .await
+            .map_err(|error| Failure::error(error.with_remedy()))?;
         let place = |name: &str| app.gateway().addresses().get(name).copied();
         let (Some(pop3), Some(smtp), Some(admin)) =
             (place("pop3s"), place("smtps"), app.admin_address())

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::door::ExposedError;
+use super::door::exposure::ExposedError;
 use crate::trust::MaterialError;
 
 /// Why a gateway does not start, or a reload is refused.

@@ -24,7 +24,7 @@ mod trace;
 #[cfg(test)]
 mod table;
 
-pub use changes::Changes;
+pub use changes::{AccessChange, AccountAspect, AccountChange, Changes, Effect};
 pub use decide::{Policy, Request, Station};
 pub use error::{Problem, RuleError};
 pub use explain::{Explanation, Outcome, Step, StepName, Wish};

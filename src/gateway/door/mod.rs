@@ -2,7 +2,7 @@
 
 mod acceptor;
 pub(crate) mod connections;
-mod exposure;
+pub(crate) mod exposure;
 mod listener;
 mod listeners;
 pub(crate) mod proxy;
