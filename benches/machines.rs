@@ -1,4 +1,4 @@
-//! What the machines of `proto` and `kim` do in a second, in octets:
+//! How many bytes a second the machines of `proto` and `kim` handle:
 //! `cargo bench --bench machines -- --quick`.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
@@ -18,19 +18,19 @@ use kimgate::words::Protocol;
 const LOGIN: &str =
     "prx@praxis.tm.kim.telematik#mail.tm.kim.telematik:995#Mandant1#ivorisortho#PC1#PRAXIS";
 const WANTED: &[&str] = &["X-KIM-Dienstkennung", "Disposition-Notification-To"];
-/// As much as a session reads at once.
+/// How many bytes a session reads at once.
 const PIECE: usize = 64 << 10;
 
 criterion_group!(machines, framers, header, logins);
 criterion_main!(machines);
 
-/// A message body as attachments have it: base64 in lines of 76.
-fn body(octets: usize) -> Vec<u8> {
+/// A message body like an attachment: base64 in lines of 76 characters.
+fn body(bytes: usize) -> Vec<u8> {
     b"TWFuIGlzIGRpc3Rpbmd1aXNoZWQsIG5vdCBvbmx5IGJ5IGhpcyByZWFzb24sIGJ1dCBieSB0aGlz\r\n"
         .iter()
         .copied()
         .cycle()
-        .take(octets)
+        .take(bytes)
         .collect()
 }
 

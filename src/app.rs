@@ -357,7 +357,8 @@ fn autoconfig_of(config: &Config) -> Result<Option<Autoconfig>, AppError> {
 
 fn compile(config: &Config) -> Result<Policy, AppError> {
     Policy::compile(config.rules.clone()).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(|error| error.problem.to_string()).collect();
+        let lines: Vec<String> =
+            errors.iter().map(|e| format!("{}; {}", e.problem, e.problem.remedy())).collect();
         AppError::Rules(lines.join("; "))
     })
 }

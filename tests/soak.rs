@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
+#[path = "it/support/mod.rs"]
 mod support;
 
 use std::cell::RefCell;

@@ -92,7 +92,7 @@ impl Loaded {
 
     /// Tells the observer when each certificate of the configuration expires.
     pub(crate) fn report_certificates(&self, observer: &Observer) {
-        let own = self.tls.iter().flat_map(ListenerTls::ends);
+        let own = self.tls.iter().flat_map(ListenerTls::expiries);
         let mut expiry: Vec<(String, i64)> =
             own.map(|(role, at)| ((*role).to_owned(), at.unix_timestamp())).collect();
         for (name, module) in &self.modules {

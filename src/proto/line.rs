@@ -1,10 +1,10 @@
-//! CRLF lines with a limit.
+//! Lines that end in CRLF, up to a limit.
 
 use std::fmt;
 
 use memchr::{memchr, memchr2};
 
-/// What stands at the beginning of some bytes.
+/// What was found at the beginning of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framed<'a> {
     /// A line.
@@ -38,7 +38,7 @@ pub enum Fault {
     BareLineFeed,
     /// There is a CR inside.
     BareCarriageReturn,
-    /// There is a NUL inside, where some readers stop.
+    /// There is a NUL inside. Some readers stop there.
     Nul,
 }
 

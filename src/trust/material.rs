@@ -1,4 +1,4 @@
-//! PEM files become chains, keys and roots; every error names the file and what to write instead.
+//! Reads PEM files into chains, keys and roots. Every error names the file and what to do.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -12,82 +12,75 @@ use zeroize::Zeroizing;
 use super::config::Identity;
 use super::facts::CertificateFacts;
 
-/// No PEM file of ours is longer; a system's whole bundle has a quarter of it.
+/// The longest file that is read, in bytes; a bundle of all system roots has a quarter of it.
 const LIMIT: u64 = 1 << 20;
 
-/// Certificates that end within this time are worth a warning.
+/// Certificates that expire within this time are worth a warning.
 const SOON: Duration = Duration::days(30);
 
-/// A file that cannot serve, and why.
+/// A file that cannot be used, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}", path.display())]
+#[error("{}: {problem}; {}", path.display(), problem.remedy())]
 pub struct MaterialError {
-    /// The file, or the host where no file is to blame.
+    /// The file, or the host or setting that is at fault where there is no file.
     pub path: PathBuf,
-    /// What is wrong with it and what to do.
+    /// What is wrong with it.
     pub problem: MaterialProblem,
 }
 
-/// What is wrong with a file.
+/// What is wrong with a file; [`MaterialProblem::remedy`] says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum MaterialProblem {
-    /// It is not there.
-    #[error("there is no such file; relative paths start at the configuration's folder")]
+    /// The file does not exist.
+    #[error("there is no such file")]
     Missing,
-    /// The operating system refuses.
-    #[error("{0}; the account that kimgate runs under must be able to read and write it")]
+    /// The operating system refused.
+    #[error("{0}")]
     Io(std::io::Error),
-    /// Not a PEM file by its size.
+    /// Longer than any PEM file.
     #[error("longer than 1 MiB, so not a file of certificates or keys")]
     TooLong,
-    /// PEM that ends too early or is not base64.
-    #[error("broken PEM; copy the file anew, with its BEGIN and END lines")]
+    /// PEM that is cut off or is not base64.
+    #[error("broken PEM")]
     BrokenPem,
-    /// DER where PEM is wanted.
-    #[error(
-        "this is DER or PKCS#12, PEM is wanted; convert it with \
-         `openssl x509 -inform der -in OLD -out NEW`, or \
-         `openssl pkcs12 -in OLD.p12 -nodes -out NEW`"
-    )]
+    /// DER or PKCS#12 instead of PEM.
+    #[error("this is DER or PKCS#12, not PEM")]
     Binary,
     /// No certificate.
-    #[error("no certificate in it; a line -----BEGIN CERTIFICATE----- is wanted")]
+    #[error("no certificate in it")]
     NoCertificate,
     /// PEM around something else.
-    #[error("a certificate in it cannot be read; have it issued anew as X.509 version 3")]
+    #[error("a certificate in it cannot be read")]
     NotACertificate,
     /// No key.
-    #[error("no private key in it; a line -----BEGIN PRIVATE KEY----- is wanted")]
+    #[error("no private key in it")]
     NoKey,
-    /// A key behind a passphrase.
-    #[error(
-        "the key is encrypted; kimgate starts without a person, so decrypt it with \
-         `openssl pkey -in OLD -out NEW` and let nobody else read the file"
-    )]
+    /// A key that needs a passphrase.
+    #[error("the key is encrypted")]
     EncryptedKey,
-    /// A key of another certificate.
+    /// The key of another certificate; the file is the certificate's.
     #[error("the key does not belong to the certificate in {}", .0.display())]
     KeyMismatch(PathBuf),
     /// A key that aws-lc-rs cannot sign with.
-    #[error("a key of this kind cannot be used; RSA from 2048 bits, P-256, P-384 or Ed25519 can")]
+    #[error("a key of this kind cannot be used")]
     UnusableKey,
     /// `client_certificates` without `client_ca`.
-    #[error("client_certificates needs client_ca: the PEM file of the authority that signs them")]
+    #[error("client_certificates needs client_ca")]
     NoClientCa,
     /// No revocation list.
-    #[error("no revocation list in it; PEM with a line -----BEGIN X509 CRL----- is wanted, or DER")]
+    #[error("no revocation list in it")]
     NoRevocationList,
-    /// A revocation list that cannot be used.
-    #[error("the revocation list cannot be used ({0}); have it issued anew")]
+    /// A revocation list that cannot be used; the text says why.
+    #[error("the revocation list cannot be used ({0})")]
     RevocationList(String),
     /// A host that no certificate can name.
-    #[error("neither a host name nor an address; write it without scheme and port")]
+    #[error("neither a host name nor an address")]
     Host,
-    /// No certificate could be made.
+    /// No certificate could be made for the gateway's name; the text says why.
     #[error("no certificate can be made for this name: {0}")]
     CannotMake(String),
-    /// No bundle was found.
-    #[error("no system roots found; list the authority in `ca`, or set SSL_CERT_FILE")]
+    /// No bundle of system roots was found.
+    #[error("no system roots found")]
     NoSystemRoots,
     /// rustls refuses for another reason.
     #[error("{0}")]
@@ -95,6 +88,38 @@ pub enum MaterialProblem {
 }
 
 impl MaterialProblem {
+    /// What to do about it, as one sentence without a full stop.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Missing => "relative paths start at the configuration's folder",
+            Self::Io(_) => "the account that kimgate runs under must be able to read and write it",
+            Self::TooLong => "name the PEM file with the certificate or the key",
+            Self::BrokenPem => "copy the file anew, with its BEGIN and END lines",
+            Self::Binary => {
+                "convert it to PEM with `openssl x509 -inform der -in OLD -out NEW`, or with \
+                 `openssl pkcs12 -in OLD.p12 -nodes -out NEW`"
+            }
+            Self::NoCertificate => "name a file with a line -----BEGIN CERTIFICATE-----",
+            Self::NotACertificate => "have it issued anew as X.509 version 3",
+            Self::NoKey => "name a file with a line -----BEGIN PRIVATE KEY-----",
+            Self::EncryptedKey => {
+                "kimgate cannot ask for a passphrase when it starts: decrypt the key with \
+                 `openssl pkey -in OLD -out NEW` and make the file readable for kimgate alone"
+            }
+            Self::KeyMismatch(_) => "name the key that the certificate was issued for",
+            Self::UnusableKey => "use RSA of at least 2048 bits, P-256, P-384 or Ed25519",
+            Self::NoClientCa => "name the PEM file of the authority that signs them",
+            Self::NoRevocationList => {
+                "name a PEM file with a line -----BEGIN X509 CRL-----, or a list in DER"
+            }
+            Self::RevocationList(_) => "have it issued anew",
+            Self::Host => "write it without scheme and port",
+            Self::CannotMake(_) => "correct gateway.name, or name a certificate of your own",
+            Self::NoSystemRoots => "list the authority in `ca`, or set SSL_CERT_FILE",
+            Self::Tls(_) => "have the certificate and its key issued anew",
+        }
+    }
+
     pub(super) fn of(self, path: PathBuf) -> MaterialError {
         MaterialError { path, problem: self }
     }
@@ -106,17 +131,19 @@ impl From<std::io::Error> for MaterialProblem {
     }
 }
 
-/// Something legal that a person should know about.
+/// Something legal but unwise about a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {text}", path.display())]
+#[error("{}: {problem}; {remedy}", path.display())]
 pub struct MaterialWarning {
     /// The file.
     pub path: PathBuf,
-    /// What to know about it.
-    pub text: String,
+    /// What is unwise about it.
+    pub problem: String,
+    /// What to do about it.
+    pub remedy: String,
 }
 
-/// A chain and its key, with warnings about dates and about who can read the key.
+/// Reads a chain and its key; warns about dates and about a key that every user can read.
 pub(super) fn identity(
     identity: &Identity,
     warnings: &mut Vec<MaterialWarning>,
@@ -163,7 +190,7 @@ pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Materia
     })
 }
 
-/// What rustls says about a key that it was given with a chain.
+/// The problem behind the error of rustls about a key and its chain.
 #[expect(clippy::wildcard_enum_match_arm, reason = "rustls adds errors at will")]
 pub(super) fn key_error(identity: &Identity, error: rustls::Error) -> MaterialError {
     let problem = match error {
@@ -176,7 +203,7 @@ pub(super) fn key_error(identity: &Identity, error: rustls::Error) -> MaterialEr
     problem.of(identity.private_key.clone())
 }
 
-/// Warns about a certificate that is over, not yet valid or near its end.
+/// Warns about a certificate that has expired, is not yet valid or expires soon.
 pub(super) fn warn_about_dates(
     path: &Path,
     der: &CertificateDer<'_>,
@@ -184,21 +211,25 @@ pub(super) fn warn_about_dates(
     warnings: &mut Vec<MaterialWarning>,
 ) {
     let Some(facts) = CertificateFacts::read(der) else { return };
-    let state = if now > facts.not_after {
-        format!("has been over since {}", facts.not_after.date())
+    let (state, remedy) = if now > facts.not_after {
+        (format!("expired on {}", facts.not_after.date()), "have it renewed")
     } else if now < facts.not_before {
-        format!("is not valid before {}", facts.not_before.date())
+        (
+            format!("is not valid before {}", facts.not_before.date()),
+            "check the clock of this machine",
+        )
     } else if now + SOON > facts.not_after {
-        format!("ends on {}", facts.not_after.date())
+        (format!("expires on {}", facts.not_after.date()), "have it renewed")
     } else {
         return;
     };
-    let text = format!("the certificate {} {state}", facts.subject);
-    warnings.push(MaterialWarning { path: path.to_path_buf(), text });
+    let problem = format!("the certificate {} {state}", facts.subject);
+    warnings.push(MaterialWarning { path: path.to_path_buf(), problem, remedy: remedy.into() });
 }
 
+/// The whole file; the bytes are wiped when they are dropped, as they may be a key.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialProblem> {
-    // Room for all of it at once: a buffer that grows leaves copies of a key behind.
+    // Room for the whole file at once: a buffer that grows leaves copies of a key in memory.
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     if length > LIMIT {
@@ -209,7 +240,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialProblem> {
     Ok(bytes)
 }
 
-/// The usual reason for finding nothing is a file in the other encoding.
+/// The problem of a file where nothing was found; usually it is DER instead of PEM.
 fn nothing_found(bytes: &[u8], otherwise: MaterialProblem) -> MaterialProblem {
     if matches!(bytes, [0x30, 0x80..=0x84, ..]) { MaterialProblem::Binary } else { otherwise }
 }
@@ -218,8 +249,11 @@ fn nothing_found(bytes: &[u8], otherwise: MaterialProblem) -> MaterialProblem {
 fn warn_about_readers(path: &Path, warnings: &mut Vec<MaterialWarning>) {
     use std::os::unix::fs::PermissionsExt;
     if std::fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o007 != 0) {
-        let text = format!("every user can read this key; `chmod 640 {}`", path.display());
-        warnings.push(MaterialWarning { path: path.to_path_buf(), text });
+        warnings.push(MaterialWarning {
+            path: path.to_path_buf(),
+            problem: "every user can read this key".into(),
+            remedy: format!("`chmod 640 {}`", path.display()),
+        });
     }
 }
 
@@ -311,14 +345,14 @@ mod tests {
         let now = OffsetDateTime::now_utc();
         for (days, part) in [
             (0, None),
-            (3630, Some("ends on")),
-            (3700, Some("over since")),
+            (3630, Some("expires on")),
+            (3700, Some("expired on")),
             (-9, Some("not valid before")),
         ] {
             let mut warnings = vec![];
             warn_about_dates(dir.path(), &der, now + Duration::days(days), &mut warnings);
             assert_eq!(warnings.len(), usize::from(part.is_some()), "{days}");
-            assert!(part.is_none_or(|part| warnings[0].text.contains(part)), "{warnings:?}");
+            assert!(part.is_none_or(|part| warnings[0].problem.contains(part)), "{warnings:?}");
         }
         #[cfg(unix)]
         for (mode, count) in [(0o600, 0), (0o640, 0), (0o644, 1)] {

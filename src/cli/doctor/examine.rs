@@ -147,7 +147,9 @@ impl Examination<'_> {
                 Err(error) => return self.handshake_failed(started, &error),
             };
             self.pass("tls", started, dial::described(secured.get_ref().1));
-            self.certificate(Verdict::clone(&tls.verdict(secured.get_ref().1)))?;
+            self.certificate(Verdict::clone(
+                &tls.verdict(secured.get_ref().1.peer_certificates().unwrap_or_default()),
+            ))?;
             let mut dialogue = Dialogue::secured(secured, self.protocol, self.own_name);
             self.greeting(&mut dialogue).await?;
             return Ok(dialogue);
@@ -160,7 +162,8 @@ impl Examination<'_> {
                 return self.handshake_failed(started, &error);
             }
             if let Some(secured) = dialogue.tls() {
-                let (spoken, verdict) = (dial::described(secured), tls.verdict(secured));
+                let chain = secured.peer_certificates().unwrap_or_default();
+                let (spoken, verdict) = (dial::described(secured), tls.verdict(chain));
                 self.pass("tls", started, spoken);
                 self.certificate(Verdict::clone(&verdict))?;
             }

@@ -66,7 +66,7 @@ impl ClientModule {
     /// When the certificates expire that its configuration names, with their roles.
     pub(crate) fn certificate_expiries(&self) -> &[(&'static str, OffsetDateTime)] {
         // Both ports have the same certificates.
-        self.ports.pop3.tls().map_or(&[], UpstreamTls::ends)
+        self.ports.pop3.tls().map_or(&[], UpstreamTls::expiries)
     }
 
     /// What it offered when it was last asked; `None` if it has never answered.

@@ -24,10 +24,10 @@ struct Unwritable;
 
 impl Driver {
     pub(super) async fn drive(&mut self, mut relay: impl Relay) -> Teardown {
-        let mut woken = Woken::ByWork;
+        let mut woken = Woken::NotAsleep;
         loop {
             let pair = &mut self.pair;
-            let before = std::mem::replace(&mut woken, Woken::ByWork);
+            let before = std::mem::replace(&mut woken, Woken::NotAsleep);
             let seen = Seen {
                 settings: &pair.live.relay,
                 workstation: pair.workstation.seen(),
@@ -43,11 +43,11 @@ impl Driver {
                     self.timers.arm(limit, before, &self.pair.live.config.limits);
                     woken = self.wait(workstation, client_module, limit).await;
                     match woken {
-                        Woken::ByTime => relay.late(),
-                        Woken::ByStop => {
+                        Woken::Late => relay.late(),
+                        Woken::Stopping => {
                             return Teardown::refused(Reason::ShuttingDown);
                         }
-                        Woken::ByWork | Woken::ByWorkstation | Woken::ByClientModule => {}
+                        Woken::NotAsleep | Woken::Workstation | Woken::ClientModule => {}
                     }
                 }
                 Step::Poll => {
@@ -157,15 +157,15 @@ impl Driver {
         let Self { pair, timers, .. } = self;
         let heard = poll_fn(|cx| {
             if poll_side(&mut pair.client_module, client_module, cx).is_ready() {
-                return Poll::Ready(Woken::ByClientModule);
+                return Poll::Ready(Woken::ClientModule);
             }
-            poll_side(&mut pair.workstation, workstation, cx).map(|()| Woken::ByWorkstation)
+            poll_side(&mut pair.workstation, workstation, cx).map(|()| Woken::Workstation)
         });
         let woken = tokio::select! {
             biased;
             woken = heard => woken,
-            () = timers.timer.as_mut() => Woken::ByTime,
-            () = timers.stop.as_mut(), if limit == Limit::Idle => Woken::ByStop,
+            () = timers.timer.as_mut() => Woken::Late,
+            () = timers.stop.as_mut(), if limit == Limit::Idle => Woken::Stopping,
         };
         if limit == Limit::Answer {
             self.record.see_presence(&self.pair.workstation);

@@ -46,14 +46,15 @@ impl Driver {
             Question::Service(Service::Named(service)) => permit.judge_service(Some(service)),
             Question::Service(Service::Missing) => permit.judge_service(None),
             Question::Service(Service::Unread) => permit.judge_service(Some(UNREAD)),
-            Question::Delete(number) => match self.judged(permit.judge_delete()) {
-                Verdict::Pass if self.record.is_undecrypted(number) => {
+            Question::Delete(number) => {
+                let verdict = self.judged(permit.judge_delete());
+                if verdict == Verdict::Pass && self.record.is_undecrypted(number) {
                     let session = &self.pair.facts;
                     self.pair.shared.observer.emit(Event::DeleteHeld { session, number });
                     return Verdict::Refuse(Reason::DeleteHeld);
                 }
-                verdict => return verdict,
-            },
+                return verdict;
+            }
         };
         self.judged(judgement)
     }

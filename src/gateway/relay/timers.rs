@@ -19,13 +19,13 @@ pub(super) struct Timers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Woken {
     /// There was no wait; something else was done.
-    ByWork,
-    ByWorkstation,
-    ByClientModule,
+    NotAsleep,
+    Workstation,
+    ClientModule,
     /// The limit has passed.
-    ByTime,
+    Late,
     /// kimgate stops.
-    ByStop,
+    Stopping,
 }
 
 impl Timers {
@@ -40,12 +40,11 @@ impl Timers {
     pub(super) fn arm(&mut self, limit: Limit, before: Woken, limits: &Limits) {
         let (patience, runs_on) = match limit {
             // For the whole command: a workstation that sends it byte by byte is idle all the same.
-            Limit::Idle => (
-                limits.idle_timeout,
-                matches!(before, Woken::ByWorkstation | Woken::ByClientModule),
-            ),
+            Limit::Idle => {
+                (limits.idle_timeout, matches!(before, Woken::Workstation | Woken::ClientModule))
+            }
             Limit::Stall => (limits.transfer_stall_timeout, false),
-            Limit::Answer => (limits.transfer_stall_timeout, before == Woken::ByWorkstation),
+            Limit::Answer => (limits.transfer_stall_timeout, before == Woken::Workstation),
         };
         if !runs_on {
             self.timer.as_mut().reset(Instant::now() + patience);

@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls::CommonState;
+use rustls::pki_types::CertificateDer;
 use socket2::SockRef;
 use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::{client, server};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use crate::trust::{
-    HandshakeFault, ListenerTls, UpstreamTls, Verdict, client_names, client_not_after,
+    HandshakeFault, ListenerTls, UpstreamTls, Verdict, client_expires_at, client_names,
 };
 
 /// A TCP connection, with or without TLS.
@@ -43,9 +45,9 @@ impl Stream {
     /// Does the TLS handshake with a workstation. Also fails if the workstation resumed a session
     /// whose certificate has expired since: rustls does not check that again.
     pub(super) async fn accept(tcp: TcpStream, tls: &ListenerTls) -> Result<Self, HandshakeFault> {
-        let accepted = tls.acceptor().accept(tcp).await;
+        let accepted = TlsAcceptor::from(tls.server_config()).accept(tcp).await;
         let stream = accepted.map_err(|error| HandshakeFault::of(&error))?;
-        match HandshakeFault::of_resumed(stream.get_ref().1) {
+        match HandshakeFault::of_resumed(shown(stream.get_ref().1)) {
             Some(fault) => Err(fault),
             None => Ok(Self::Workstation(Box::new(stream))),
         }
@@ -54,7 +56,8 @@ impl Stream {
     /// Does the TLS handshake with a client module. `trust::verdict_of` tells from the error what
     /// was wrong with its certificate.
     pub(super) async fn connect(tcp: TcpStream, tls: &UpstreamTls) -> io::Result<Self> {
-        let stream = tls.connector().connect(tls.server_name(), tcp).await?;
+        let connector = TlsConnector::from(tls.client_config());
+        let stream = connector.connect(tls.server_name(), tcp).await?;
         Ok(Self::ClientModule(Box::new(stream)))
     }
 
@@ -62,11 +65,8 @@ impl Stream {
     pub(super) fn peer_certificate(&self) -> PeerCertificate {
         match self {
             Self::Workstation(stream) => {
-                let connection = stream.get_ref().1;
-                PeerCertificate {
-                    names: client_names(connection),
-                    expires_at: client_not_after(connection),
-                }
+                let chain = shown(stream.get_ref().1);
+                PeerCertificate { names: client_names(chain), expires_at: client_expires_at(chain) }
             }
             Self::Plain(_) | Self::ClientModule(_) | Self::Lost => PeerCertificate::default(),
         }
@@ -75,7 +75,7 @@ impl Stream {
     /// The verdict on the client module's certificate; `None` without TLS.
     pub(super) fn verdict(&self, tls: &UpstreamTls) -> Option<Arc<Verdict>> {
         match self {
-            Self::ClientModule(stream) => Some(tls.verdict(stream.get_ref().1)),
+            Self::ClientModule(stream) => Some(tls.verdict(shown(stream.get_ref().1))),
             Self::Plain(_) | Self::Workstation(_) | Self::Lost => None,
         }
     }
@@ -112,6 +112,11 @@ impl Stream {
         // This fails only if the connection is gone already, and then no reset is needed.
         let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
     }
+}
+
+/// The certificates that the peer of this connection showed, its own first. Empty if there are none.
+fn shown(connection: &CommonState) -> &[CertificateDer<'static>] {
+    connection.peer_certificates().unwrap_or_default()
 }
 
 macro_rules! on_each {

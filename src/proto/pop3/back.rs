@@ -372,7 +372,7 @@ mod tests {
         assert!(matches!(back.step(), Err(ProtocolError::Unasked(_))));
     }
 
-    /// Asks for the capabilities, and hands the answer over octet by octet.
+    /// Asks for the capabilities and feeds the answer byte by byte.
     fn capabilities(answer: &str) -> Result<Pop3Capabilities, ProtocolError> {
         let mut back = Back::new(false);
         back.feed(GREETING.as_bytes());

@@ -5,32 +5,36 @@ use crate::proto::Hint;
 /// What the workstation wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Count and size of the mailbox.
+    /// The number of messages and their size together.
     Stat,
-    /// Sizes, of all messages or of one.
+    /// The sizes of all messages, or of one.
     List(Option<u32>),
-    /// Lasting names, of all messages or of one.
+    /// The lasting names of all messages, or of one.
     Uidl(Option<u32>),
     /// A message.
     Retr(u32),
     /// The header of a message and so many lines of its body.
     Top(u32, u32),
-    /// Mark a message as deleted; QUIT deletes it.
+    /// Mark a message as deleted. QUIT deletes it.
     Dele(u32),
-    /// Take the marks away.
+    /// Remove the marks.
     Rset,
-    /// Nothing.
+    /// Nothing, and an answer.
     Noop,
-    /// Delete what is marked, and say goodbye.
+    /// Delete what is marked, and end the session.
     Quit,
-    /// What is offered.
+    /// What the server offers.
     Capa,
 }
 
 /// Reads a line without its CRLF.
 ///
-/// One blank between words, plain decimal numbers, nothing behind them: where two servers could
-/// read different numbers in a line, a message that policy protects might be deleted.
+/// One blank between words, plain decimal numbers, nothing after them: if two servers could read
+/// different numbers in a line, a message that policy protects could be deleted.
+///
+/// # Errors
+///
+/// [`Hint::NotCarried`], [`Hint::LoggedIn`] or [`Hint::Malformed`].
 pub fn parse(line: &[u8]) -> Result<Command, Hint> {
     let mut words = line.split(|&b| b == b' ');
     let verb = words.next().unwrap_or_default().to_ascii_uppercase();
@@ -59,7 +63,7 @@ pub fn parse(line: &[u8]) -> Result<Command, Hint> {
 }
 
 impl Command {
-    /// Whether a positive answer goes on until a lone dot.
+    /// Whether a positive answer ends with a lone dot, and not with its status line.
     pub fn is_multi_line(&self) -> bool {
         match self {
             Self::List(None) | Self::Uidl(None) | Self::Retr(_) | Self::Top(..) | Self::Capa => {
@@ -76,7 +80,7 @@ impl Command {
     }
 }
 
-/// Messages count from one.
+/// Message numbers begin at one.
 fn message_number(word: &[u8]) -> Result<u32, Hint> {
     number(word).and_then(|n| if n == 0 { Err(Hint::Malformed) } else { Ok(n) })
 }

@@ -207,8 +207,11 @@ impl Relay {
             let why = if is_alone { Why::Quit } else { UNASKED };
             return self.end(Teardown { farewell: scanned.forward, ..Teardown::new(why) });
         }
+        if scanned.forward == 0 {
+            return self.wait(answer, seen);
+        }
         answer.is_complete = scanned.done;
-        answer.is_begun |= scanned.forward > 0;
+        answer.is_begun = true;
         self.state = State::Answer(answer);
         Step::Forward { from: Side::ClientModule, bytes: scanned.forward }
     }

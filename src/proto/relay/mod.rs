@@ -74,7 +74,7 @@ pub struct Unread<'a> {
 }
 
 /// What the owner has to do next.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Step<'a> {
     /// Wait until a side has sent more or has ended, or until the limit passes. Everything that was
     /// said or forwarded has to be on its way before.

@@ -1,46 +1,50 @@
-//! SMTP commands behind the login.
+//! SMTP commands after the login.
 
 use std::borrow::Cow;
 
 use crate::proto::Hint;
 
-/// What the workstation wants. The line itself goes on as it came.
+/// What the workstation wants. The line itself is forwarded as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
-    /// A greeting, which ends a transaction like RSET.
+    /// A greeting. It ends a transaction like RSET (RFC 5321 section 4.1.4).
     Ehlo,
     /// The old greeting.
     Helo,
-    /// The sender; a transaction begins.
+    /// The sender. A transaction begins.
     Mail {
-        /// Between the angle brackets; empty for `<>`.
+        /// The address between the angle brackets; empty for `<>`.
         sender: Cow<'a, str>,
-        /// The SIZE parameter, where it is a number.
+        /// The SIZE parameter in bytes (RFC 1870), where it is a number.
         size: Option<u64>,
     },
     /// One recipient.
     Rcpt {
-        /// Between the angle brackets.
+        /// The address between the angle brackets.
         recipient: Cow<'a, str>,
-        /// The sender asks for receipts of its own choice (RFC 3461).
+        /// There is a NOTIFY parameter: the sender says which receipts it wants (RFC 3461).
         has_notify: bool,
     },
     /// The message follows.
     Data,
-    /// Ends a transaction.
+    /// The transaction ends without a message.
     Rset,
-    /// Nothing.
+    /// Nothing, and an answer.
     Noop,
     /// Whether an address exists.
     Vrfy,
-    /// Help.
+    /// A text about the commands.
     Help,
-    /// Goodbye.
+    /// The end of the session.
     Quit,
 }
 
-/// Reads a line without its CRLF. What kimgate cannot follow (BDAT, XCLIENT, ETRN and whatever is
-/// not known yet) never reaches the client module.
+/// Reads a line without its CRLF. Commands that kimgate cannot follow (BDAT, XCLIENT, ETRN, unknown
+/// ones) are refused and never reach the client module.
+///
+/// # Errors
+///
+/// [`Hint::NotCarried`], [`Hint::LoggedIn`] or [`Hint::Malformed`].
 pub fn parse(line: &[u8]) -> Result<Command<'_>, Hint> {
     let text = std::str::from_utf8(line).map_err(|_| Hint::Malformed)?;
     if text.bytes().any(|b| b.is_ascii_control()) {
@@ -99,9 +103,9 @@ fn path<'a>(rest: &'a str, word: &str) -> Result<(&'a str, &'a str), Hint> {
     Ok((path, parameters))
 }
 
-/// Where a mailbox ends, if it is one that every server reads in the same way: an optional quoted
-/// local part, and otherwise no character that some parser treats as its own. A source route
-/// (`@relay:user@host`) names another host than its end says, so it is none.
+/// Where a mailbox ends that every server reads in the same way: it may begin with a quoted local
+/// part, and has otherwise no character that a parser may treat in its own way. A source route
+/// (`@relay:user@host`) names one host at its beginning and another at its end, so it is refused.
 fn closing_bracket(text: &str) -> Option<usize> {
     let quoted = quoted_local_part(text)?;
     let mut has_at = false;
@@ -122,7 +126,7 @@ fn closing_bracket(text: &str) -> Option<usize> {
     None
 }
 
-/// Octets of the quoted string before the `@`; zero where there is none.
+/// How many bytes the quoted string before the `@` has; zero where there is none.
 fn quoted_local_part(text: &str) -> Option<usize> {
     let mut bytes = text.bytes().enumerate();
     if bytes.next()?.1 != b'"' {

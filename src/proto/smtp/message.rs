@@ -109,10 +109,7 @@ impl Message {
 
     /// What follows, as soon as there is nothing left to do for the message.
     pub(super) fn outcome(&self) -> Option<Outcome> {
-        match self.state {
-            State::Over(outcome) => Some(outcome),
-            _ => None,
-        }
+        if let State::Over(outcome) = self.state { Some(outcome) } else { None }
     }
 
     /// The value of the service of this number, as a text for the workstation's user.
@@ -135,10 +132,12 @@ impl Message {
     }
 
     pub(super) fn late(&mut self) {
-        self.state = match self.state {
-            State::Fate => State::Lost(Reason::ClientModuleUnreachable),
-            State::DataReply => self.over(Why::Refused(Reason::ClientModuleUnreachable)),
-            _ => self.over(Why::Broken(Reason::Timeout)),
+        self.state = if matches!(self.state, State::Fate) {
+            State::Lost(Reason::ClientModuleUnreachable)
+        } else if matches!(self.state, State::DataReply) {
+            self.over(Why::Refused(Reason::ClientModuleUnreachable))
+        } else {
+            self.over(Why::Broken(Reason::Timeout))
         };
     }
 

@@ -1,5 +1,5 @@
 //! An SMTP session after its login: one command at a time goes to the client module. Sender and
-//! recipients are judged on the way; what DATA begins is in [`message`](super::message).
+//! recipients are judged on the way; what DATA begins is in `message`.
 
 use super::command::{Command, parse};
 use super::message::{Message, Outcome};
@@ -184,28 +184,24 @@ impl relay::Relay for Relay {
     }
 
     fn offer(&mut self, lines: &[String]) {
-        match self.state {
-            State::Answer(0, Answer::Ehlo { .. }) => {
-                self.words = offered_after_login(lines).into_bytes();
-                self.state = State::Answer(0, Answer::Ehlo { is_known: true });
-            }
-            State::ReceiptsOffer(len) => {
-                let has_dsn = lines.iter().any(|line| line.eq_ignore_ascii_case("DSN"));
-                self.state = match has_dsn {
-                    true => State::SendNotify(len),
-                    false => State::Send(Carried::Rcpt { has_receipts: false }, len),
-                };
-            }
-            _ => {}
+        if let State::Answer(0, Answer::Ehlo { .. }) = self.state {
+            self.words = offered_after_login(lines).into_bytes();
+            self.state = State::Answer(0, Answer::Ehlo { is_known: true });
+        } else if let State::ReceiptsOffer(len) = self.state {
+            let has_dsn = lines.iter().any(|line| line.eq_ignore_ascii_case("DSN"));
+            self.state = match has_dsn {
+                true => State::SendNotify(len),
+                false => State::Send(Carried::Rcpt { has_receipts: false }, len),
+            };
         }
     }
 
     fn late(&mut self) {
-        let reason = match &mut self.state {
-            State::Message(message) => return message.late(),
-            State::Reply(_) | State::ResetReply(_) => Reason::ClientModuleUnreachable,
-            _ => Reason::Timeout,
-        };
+        if let State::Message(message) = &mut self.state {
+            return message.late();
+        }
+        let is_asked = matches!(self.state, State::Reply(_) | State::ResetReply(_));
+        let reason = if is_asked { Reason::ClientModuleUnreachable } else { Reason::Timeout };
         self.state = State::Over(Teardown::refused(reason));
     }
 
