@@ -9,7 +9,6 @@ use tokio_util::task::TaskTracker;
 
 use super::client_module::health;
 use super::door::connections::Connections;
-use super::fingerprint::Fingerprints;
 use super::loaded::Loaded;
 use super::login::warnings::LoginWarnings;
 use super::turns::Turns;
@@ -22,8 +21,6 @@ pub(crate) struct Shared {
     pub(crate) observer: Observer,
     pub(crate) connections: Connections,
     pub(crate) turns: Turns,
-    /// For the login warnings.
-    pub(crate) fingerprints: Fingerprints,
     pub(crate) login_warnings: LoginWarnings,
     /// Ends the probes that the configuration in force has started.
     probing: Mutex<CancellationToken>,
@@ -41,7 +38,6 @@ impl Shared {
             turns: Turns::new(&config.protection),
             loaded: ArcSwap::new(Arc::new(loaded)),
             observer,
-            fingerprints: Fingerprints::new(),
             login_warnings: LoginWarnings::default(),
             probing: Mutex::default(),
             stop: CancellationToken::new(),

@@ -40,11 +40,9 @@ impl Session {
         self.tracked.phase(Phase::Handshake);
         let live = self.live.clone();
         let Some(tls) = &live.tls else { return Err(Reason::TlsFailed) };
-        if let Some(tcp) = client.plain() {
-            let checked = answer_plaintext(tcp, self.facts.protocol, live.config.language).await;
-            checked.map_err(|error| self.handshake_failed(&HandshakeFault::of(&error)))?;
-        }
-        client.accept_tls(tls).await.map_err(|fault| self.handshake_failed(&fault))
+        let (protocol, language) = (self.facts.protocol, live.config.language);
+        let first = async |tcp: &_| answer_plaintext(tcp, protocol, language).await;
+        client.accept_tls(tls, first).await.map_err(|fault| self.handshake_failed(&fault))
     }
 
     fn handshake_failed(&mut self, fault: &HandshakeFault) -> Reason {

@@ -119,20 +119,15 @@ impl Session {
 
     /// Logs what looks wrong about the login, unless it was logged before.
     fn warn_about_login(&self, login: &[u8]) -> Spelling {
-        let fingerprints = &self.shared.fingerprints;
-        let spelling = Spelling {
-            exact: fingerprints.of(&[login]),
-            without_case: fingerprints.of(&[&login.to_ascii_lowercase()]),
-        };
+        let logged = &self.shared.login_warnings;
+        let spelling = logged.spelling(login);
         let Some(parsed) = &self.facts.login else { return spelling };
         let configured = self.live.policy.configured(parsed.account());
         let mut warnings = LoginWarning::all(parsed, Some(self.facts.protocol), configured);
-        warnings.extend(self.shared.login_warnings.about_case(spelling));
+        warnings.extend(logged.about_case(spelling));
         let workstation = self.facts.workstation_or_address();
         for warning in warnings {
-            let logged = format!("{warning:?}");
-            let logged = fingerprints.of(&[workstation.as_bytes(), login, logged.as_bytes()]);
-            if self.shared.login_warnings.is_news(logged) {
+            if logged.is_news(&workstation, login, warning) {
                 self.shared.observer.login_warning(&self.facts, warning);
             }
         }

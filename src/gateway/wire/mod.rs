@@ -61,15 +61,16 @@ impl Wire {
         Self { stream, unread: Buffer::default(), end: None, received: 0, sent: 0 }
     }
 
-    /// The TCP connection before TLS; `None` with TLS.
-    pub(crate) fn plain(&self) -> Option<&TcpStream> {
-        self.stream.plain()
-    }
-
-    /// Does the TLS handshake with a workstation on a plain connection without unread bytes. After
-    /// an error nothing can be read or written.
-    pub(crate) async fn accept_tls(&mut self, tls: &ListenerTls) -> Result<(), HandshakeFault> {
+    /// Does the TLS handshake with a workstation on a plain connection without unread bytes. `first`
+    /// looks at the connection before. After an error, or if this is dropped before its end, nothing
+    /// can be read or written: plain text has no place where TLS was agreed on.
+    pub(crate) async fn accept_tls(
+        &mut self,
+        tls: &ListenerTls,
+        first: impl AsyncFnOnce(&TcpStream) -> io::Result<()>,
+    ) -> Result<(), HandshakeFault> {
         let tcp = self.take_plain().map_err(|error| HandshakeFault::of(&error))?;
+        first(&tcp).await.map_err(|error| HandshakeFault::of(&error))?;
         self.stream = Stream::accept(tcp, tls).await?;
         Ok(())
     }

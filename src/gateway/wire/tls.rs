@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls::CommonState;
+use rustls::pki_types::CertificateDer;
 use socket2::SockRef;
 use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -43,11 +45,9 @@ impl Stream {
     /// Does the TLS handshake with a workstation. Also fails if the workstation resumed a session
     /// whose certificate has expired since: rustls does not check that again.
     pub(super) async fn accept(tcp: TcpStream, tls: &ListenerTls) -> Result<Self, HandshakeFault> {
-        let acceptor = TlsAcceptor::from(tls.server_config());
-        let accepted = acceptor.accept(tcp).await;
+        let accepted = TlsAcceptor::from(tls.server_config()).accept(tcp).await;
         let stream = accepted.map_err(|error| HandshakeFault::of(&error))?;
-        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        match HandshakeFault::of_resumed(chain) {
+        match HandshakeFault::of_resumed(shown(stream.get_ref().1)) {
             Some(fault) => Err(fault),
             None => Ok(Self::Workstation(Box::new(stream))),
         }
@@ -65,7 +65,7 @@ impl Stream {
     pub(super) fn peer_certificate(&self) -> PeerCertificate {
         match self {
             Self::Workstation(stream) => {
-                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                let chain = shown(stream.get_ref().1);
                 PeerCertificate { names: client_names(chain), expires_at: client_expires_at(chain) }
             }
             Self::Plain(_) | Self::ClientModule(_) | Self::Lost => PeerCertificate::default(),
@@ -75,18 +75,8 @@ impl Stream {
     /// The verdict on the client module's certificate; `None` without TLS.
     pub(super) fn verdict(&self, tls: &UpstreamTls) -> Option<Arc<Verdict>> {
         match self {
-            Self::ClientModule(stream) => {
-                Some(tls.verdict(stream.get_ref().1.peer_certificates().unwrap_or_default()))
-            }
+            Self::ClientModule(stream) => Some(tls.verdict(shown(stream.get_ref().1))),
             Self::Plain(_) | Self::Workstation(_) | Self::Lost => None,
-        }
-    }
-
-    /// The TCP connection if there is no TLS on it.
-    pub(super) fn plain(&self) -> Option<&TcpStream> {
-        match self {
-            Self::Plain(tcp) => Some(tcp),
-            Self::Workstation(_) | Self::ClientModule(_) | Self::Lost => None,
         }
     }
 
@@ -114,6 +104,11 @@ impl Stream {
         // This fails only if the connection is gone already, and then no reset is needed.
         let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
     }
+}
+
+/// The certificates that the peer of this connection showed, its own first. Empty if there are none.
+fn shown(connection: &CommonState) -> &[CertificateDer<'static>] {
+    connection.peer_certificates().unwrap_or_default()
 }
 
 macro_rules! on_each {
