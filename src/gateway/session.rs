@@ -14,7 +14,7 @@ use super::shared::Shared;
 use super::wire::Wire;
 use super::workstation::Session;
 use crate::observe::{Event, SessionFacts};
-use crate::words::{Close, Reason, Security};
+use crate::words::{CloseReason, Reason, Security};
 
 /// How long PROXY header and TLS handshake may take. Neither waits for a card or for a person.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -68,7 +68,7 @@ async fn serve(mut session: Session, accepted: Accepted) -> (SessionFacts, Ended
     let shared = session.shared.clone();
     let begun = tokio::select! {
         biased;
-        () = shared.kill.cancelled() => Err(Close::from(Reason::ShuttingDown).into()),
+        () = shared.kill.cancelled() => Err(CloseReason::from(Reason::ShuttingDown).into()),
         begun = Box::pin(begin(&mut session, accepted)) => begun,
     };
     match begun {
@@ -83,13 +83,13 @@ async fn begin(session: &mut Session, accepted: Accepted) -> Result<Box<Begun>, 
     let Accepted { tcp, listener, place, over_limit, .. } = accepted;
     let mut client = Wire::new(tcp);
     if listener.security == Security::Implicit {
-        handshake(session, &mut client).await.map_err(Close::Because)?;
+        handshake(session, &mut client).await.map_err(CloseReason::Because)?;
     }
     session.recognise(&client);
     let origin = if over_limit { None } else { session.enter() };
     let Some(origin) = origin else {
         client.close(&session.goodbye(Reason::TooManyConnections)).await;
-        return Err(Close::Because(Reason::TooManyConnections).into());
+        return Err(CloseReason::Because(Reason::TooManyConnections).into());
     };
     match session.log_in(&mut client, listener.security).await {
         Ok(admitted) => Ok(Box::new(Begun { client, admitted, origin, place })),
@@ -104,18 +104,21 @@ async fn begin(session: &mut Session, accepted: Accepted) -> Result<Box<Begun>, 
 /// The TLS handshake of a listener that has TLS from the first byte.
 async fn handshake(session: &mut Session, client: &mut Wire) -> Result<(), Reason> {
     let _place = session.enter_handshake().ok_or(Reason::TooManyConnections)?;
-    let limit = HANDSHAKE.min(session.live.config.limits.login_timeout);
+    let limit = HANDSHAKE.min(session.loaded.config.limits.login_timeout);
     timeout(limit, session.secure(client)).await.unwrap_or(Err(Reason::Timeout))
 }
 
 /// What the workstation is told if the connection ends before its login. A front that ends the
 /// connection itself has already sent its reply.
-fn last_words(session: &Session, close: Close) -> Vec<u8> {
+fn last_words(session: &Session, close: CloseReason) -> Vec<u8> {
     match close {
-        Close::Because(reason @ (Reason::Timeout | Reason::ShuttingDown)) => {
+        CloseReason::Because(reason @ (Reason::Timeout | Reason::ShuttingDown)) => {
             session.goodbye(reason)
         }
-        Close::Ok | Close::ClientLeft | Close::Internal | Close::Because(_) => Vec::new(),
+        CloseReason::Ok
+        | CloseReason::ClientLeft
+        | CloseReason::Internal
+        | CloseReason::Because(_) => Vec::new(),
     }
 }
 
@@ -124,13 +127,13 @@ async fn relay(session: Session, begun: Begun) -> (SessionFacts, Ended) {
     let Begun { client, admitted, origin, place: _place } = begun;
     let Admitted { upstream, context, mailbox } = admitted;
     let held = Held { _place: origin, _context: context, _mailbox: mailbox };
-    let Session { shared, live, facts, tracked, certificate_names } = session;
+    let Session { shared, loaded, facts, tracked, certificate_names } = session;
     relay::run(Pair {
         workstation: client,
         client_module: upstream.wire,
         permit: *upstream.permit,
         facts,
-        live,
+        loaded,
         shared,
         tracked,
         certificate_names,

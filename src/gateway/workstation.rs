@@ -20,7 +20,7 @@ pub(crate) struct Session {
     pub(crate) shared: Arc<Shared>,
     /// The configuration in force when the connection was accepted, and after a login the one that
     /// decided about it.
-    pub(crate) live: Arc<Loaded>,
+    pub(crate) loaded: Arc<Loaded>,
     pub(crate) facts: SessionFacts,
     pub(crate) tracked: Arc<LiveSession>,
     /// Names in the workstation's certificate.
@@ -29,24 +29,24 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, listener: &Listener, peer: SocketAddr) -> Self {
-        let live = shared.loaded.load_full();
+        let loaded = shared.loaded.load_full();
         let facts = SessionFacts::new(listener.protocol, listener.name.clone(), peer);
         let tracked = Arc::new(shared.observer.track(&facts));
-        Self { shared, live, facts, tracked, certificate_names: Vec::new() }
+        Self { shared, loaded, facts, tracked, certificate_names: Vec::new() }
     }
 
     /// Does the TLS handshake, on a listener with TLS from the first byte or after STARTTLS.
     pub(crate) async fn secure(&mut self, client: &mut Wire) -> Result<(), Reason> {
         self.tracked.phase(Phase::Handshake);
-        let live = self.live.clone();
-        let Some(tls) = &live.tls else { return Err(Reason::TlsFailed) };
-        let (protocol, language) = (self.facts.protocol, live.config.language);
+        let loaded = self.loaded.clone();
+        let Some(tls) = &loaded.tls else { return Err(Reason::TlsFailed) };
+        let (protocol, language) = (self.facts.protocol, loaded.config.language);
         let first = async |tcp: &_| answer_plaintext(tcp, protocol, language).await;
         client.accept_tls(tls, first).await.map_err(|fault| self.handshake_failed(&fault))
     }
 
     fn handshake_failed(&mut self, fault: &HandshakeFault) -> Reason {
-        self.facts.tls_fault = Some(fault.sentence(self.live.config.language));
+        self.facts.tls_fault = Some(fault.sentence(self.loaded.config.language));
         Reason::TlsFailed
     }
 
@@ -63,7 +63,7 @@ impl Session {
 
     /// What policy knows the workstation by.
     pub(crate) fn station(&self) -> Station {
-        self.live.policy.station(self.facts.peer.ip(), &self.certificate_names)
+        self.loaded.policy.station(self.facts.peer.ip(), &self.certificate_names)
     }
 
     /// A place in the count of this workstation's connections; `None` if it has too many.
@@ -82,7 +82,7 @@ impl Session {
     }
 
     fn enter_as(&self, origin: Origin) -> Option<OriginPlace> {
-        let limit = self.live.config.limits.connections_per_workstation;
+        let limit = self.loaded.config.limits.connections_per_workstation;
         self.shared.connections.enter_from(origin, limit)
     }
 
@@ -103,13 +103,13 @@ impl Session {
             }),
             detail,
         };
-        refusal(self.facts.protocol, self.live.config.language, reason, about)
+        refusal(self.facts.protocol, self.loaded.config.language, reason, about)
     }
 
     /// The last reply of a connection that ends before its login.
     pub(crate) fn goodbye(&self, reason: Reason) -> Vec<u8> {
         let workstation = self.facts.workstation_or_address();
         let about = About { workstation: &workstation, ..About::default() };
-        goodbye(self.facts.protocol, self.live.config.language, reason, about)
+        goodbye(self.facts.protocol, self.loaded.config.language, reason, about)
     }
 }

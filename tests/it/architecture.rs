@@ -61,7 +61,11 @@ fn a_planted_import_is_found() {
     let table = [
         ("proto", "use crate::policy::Policy;", true),
         ("proto", "use crate::{secret::Secret, gateway};", true),
-        ("proto", "use crate::{\n    secret::Secret,\n    words::{Reason, Close},\n};", false),
+        (
+            "proto",
+            "use crate::{\n    secret::Secret,\n    words::{Reason, CloseReason},\n};",
+            false,
+        ),
         ("proto", "fn f() -> crate::observe::Event { todo!() }", true),
         ("proto", "use tokio::io::AsyncRead;", true),
         ("proto", "use std::{fmt, net::IpAddr};", true),

@@ -96,13 +96,13 @@ impl Session {
 
     /// Asks policy about the login. What is known about the session afterwards is about this login.
     fn decide<'a>(&mut self, credentials: &'a Credentials) -> Result<PermittedLogin<'a>, Refused> {
-        self.live = self.shared.loaded.load_full();
+        self.loaded = self.shared.loaded.load_full();
         let sent = SentLogin::new(credentials);
         self.facts.account = Some(sent.login().account().clone());
         // An earlier login on this connection may have set these.
         (self.facts.users, self.facts.known_account) = (Vec::new(), false);
         self.facts.client_module = None;
-        let decided = sent.decide(&self.live.policy, &self.station(), self.facts.protocol);
+        let decided = sent.decide(&self.loaded.policy, &self.station(), self.facts.protocol);
         self.facts.login = Some(sent.into_login());
         if let Ok(login) = &decided {
             let permit = login.permit();
@@ -122,7 +122,7 @@ impl Session {
         let logged = &self.shared.login_warnings;
         let spelling = logged.spelling(login);
         let Some(parsed) = &self.facts.login else { return spelling };
-        let configured = self.live.policy.configured(parsed.account());
+        let configured = self.loaded.policy.configured(parsed.account());
         let mut warnings = LoginWarning::all(parsed, Some(self.facts.protocol), configured);
         warnings.extend(logged.about_case(spelling));
         let workstation = self.facts.workstation_or_address();
@@ -154,7 +154,7 @@ impl Session {
     }
 
     async fn take_context(&self, permit: &Permit) -> Result<Option<ContextLease>, Refused> {
-        let config = &self.live.config.contexts;
+        let config = &self.loaded.config.contexts;
         let context = self.facts.login.as_ref().map_or("", Login::context);
         if context.is_empty() || config.mode == ContextMode::Off {
             return Ok(None);
@@ -181,7 +181,7 @@ impl Session {
     }
 
     async fn take_mailbox(&self, permit: &Permit) -> Result<Option<MailboxLease>, Refused> {
-        let wait = self.live.config.mailbox_wait;
+        let wait = self.loaded.config.mailbox_wait;
         if self.facts.protocol == Protocol::Smtp || wait.is_zero() {
             return Ok(None);
         }
@@ -196,8 +196,8 @@ impl Session {
     }
 
     async fn dial(&self, permit: &Permit) -> Result<Box<Upstream>, Refused> {
-        let Self { live, shared, facts, .. } = self;
-        match dial(permit, &live.modules, facts.protocol, &shared.observer).await {
+        let Self { loaded, shared, facts, .. } = self;
+        match dial(permit, &loaded.modules, facts.protocol, &shared.observer).await {
             Ok(Dialled::Ready(upstream)) => Ok(upstream),
             Ok(Dialled::Refused(answer)) => Err(rejected(answer)),
             Err(error) => Err(self.dial_failed(&error)),

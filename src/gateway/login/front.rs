@@ -6,7 +6,7 @@ use crate::gateway::wire::{Filled, Wire};
 use crate::proto::front::{FrontStep, Setup};
 use crate::proto::sasl::Credentials;
 use crate::proto::{pop3, smtp};
-use crate::words::{Close, Language, Protocol};
+use crate::words::{CloseReason, Language, Protocol};
 
 /// The server's side of a dialogue up to the login.
 pub(crate) enum Front {
@@ -44,19 +44,19 @@ impl Front {
         &mut self,
         client: &mut Wire,
         language: Language,
-    ) -> Result<FrontEvent, Close> {
+    ) -> Result<FrontEvent, CloseReason> {
         let protocol = self.protocol();
         loop {
             match self.step() {
                 FrontStep::Send(reply) => {
-                    client.send(&reply).await.map_err(|_| Close::ClientLeft)?
+                    client.send(&reply).await.map_err(|_| CloseReason::ClientLeft)?
                 }
                 FrontStep::NeedInput => {
                     // More may have come while the last login was decided.
                     if client.bytes().is_empty()
                         && let Filled::Ended(_) = client.fill().await
                     {
-                        return Err(Close::ClientLeft);
+                        return Err(CloseReason::ClientLeft);
                     }
                     self.feed(client.bytes());
                     client.consume_and_wipe();
@@ -66,11 +66,11 @@ impl Front {
                 FrontStep::Quit => return Ok(FrontEvent::Quit),
                 FrontStep::Refuse(hint) => {
                     let reply = hinted(protocol, language, hint);
-                    client.send(&reply).await.map_err(|_| Close::ClientLeft)?;
+                    client.send(&reply).await.map_err(|_| CloseReason::ClientLeft)?;
                 }
                 FrontStep::Close(hint) => {
                     let reply = hinted(protocol, language, hint);
-                    client.send(&reply).await.map_err(|_| Close::ClientLeft)?;
+                    client.send(&reply).await.map_err(|_| CloseReason::ClientLeft)?;
                     return Err(hint.reason().into());
                 }
             }

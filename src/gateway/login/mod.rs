@@ -16,7 +16,7 @@ use super::workstation::Session;
 use crate::observe::{Event, Phase};
 use crate::proto::front::{Setup, Stage};
 use crate::proto::sasl::Credentials;
-use crate::words::{Action, Close, Reason, Security};
+use crate::words::{Action, CloseReason, Reason, Security};
 use admit::{Refused, Rejection};
 use front::{Front, FrontEvent};
 
@@ -33,7 +33,7 @@ impl Session {
         &mut self,
         client: &mut Wire,
         security: Security,
-    ) -> Result<Admitted, Close> {
+    ) -> Result<Admitted, CloseReason> {
         let stage = match security {
             Security::StartTls => Stage::BeforeTls,
             Security::Implicit | Security::None => Stage::Open,
@@ -48,9 +48,10 @@ impl Session {
                     drop(credentials);
                     self.report_login(Ok(&admitted), asked);
                     // The session holds the mailbox already, so it must not wait here for long.
-                    let limit = self.live.config.limits.login_timeout;
+                    let limit = self.loaded.config.limits.login_timeout;
                     let sent = timeout(limit, client.send(&admitted.upstream.answer.bytes)).await;
-                    sent.map_err(|_| Close::ClientLeft)?.map_err(|_| Close::ClientLeft)?;
+                    sent.map_err(|_| CloseReason::ClientLeft)?
+                        .map_err(|_| CloseReason::ClientLeft)?;
                     client.unread(&front.accept());
                     return Ok(admitted);
                 }
@@ -58,12 +59,12 @@ impl Session {
                     self.report_login(Err(&refused), asked);
                     front.refuse(&refused.reply);
                 }
-                Err(Rejection::ClientLeft) => return Err(Close::ClientLeft),
+                Err(Rejection::ClientLeft) => return Err(CloseReason::ClientLeft),
             }
         }
         // The front still has to send the last refusal.
-        let _ = timeout(LAST_REPLY, front.drive(client, self.live.config.language)).await;
-        Err(Close::Because(Reason::BadCommand))
+        let _ = timeout(LAST_REPLY, front.drive(client, self.loaded.config.language)).await;
+        Err(CloseReason::Because(Reason::BadCommand))
     }
 
     /// Waits for the next login. Replaces the front after STARTTLS, so that nothing that was sent in
@@ -72,15 +73,15 @@ impl Session {
         &mut self,
         front: &mut Front,
         client: &mut Wire,
-    ) -> Result<Credentials, Close> {
+    ) -> Result<Credentials, CloseReason> {
         loop {
             match self.next_event(front, client).await? {
                 FrontEvent::Login(credentials) => return Ok(credentials),
-                FrontEvent::Quit => return Err(Close::Ok),
+                FrontEvent::Quit => return Err(CloseReason::Ok),
                 FrontEvent::StartTls => {
-                    let limit = self.live.config.limits.login_timeout;
+                    let limit = self.loaded.config.limits.login_timeout;
                     let secured = timeout(limit, self.secure(client)).await;
-                    secured.map_err(|_| Close::Because(Reason::Timeout))??;
+                    secured.map_err(|_| CloseReason::Because(Reason::Timeout))??;
                     self.recognise(client);
                     *front = self.front(Stage::Open, false);
                 }
@@ -88,23 +89,27 @@ impl Session {
         }
     }
 
-    async fn next_event(&self, front: &mut Front, client: &mut Wire) -> Result<FrontEvent, Close> {
-        let limit = self.live.config.limits.login_timeout;
+    async fn next_event(
+        &self,
+        front: &mut Front,
+        client: &mut Wire,
+    ) -> Result<FrontEvent, CloseReason> {
+        let limit = self.loaded.config.limits.login_timeout;
         tokio::select! {
             biased;
-            event = timeout(limit, front.drive(client, self.live.config.language)) => {
-                event.map_err(|_| Close::Because(Reason::Timeout))?
+            event = timeout(limit, front.drive(client, self.loaded.config.language)) => {
+                event.map_err(|_| CloseReason::Because(Reason::Timeout))?
             }
-            () = self.shared.stop.cancelled() => Err(Close::Because(Reason::ShuttingDown)),
+            () = self.shared.stop.cancelled() => Err(CloseReason::Because(Reason::ShuttingDown)),
         }
     }
 
     fn front(&self, stage: Stage, greet: bool) -> Front {
-        let config = &self.live.config;
+        let config = &self.loaded.config;
         let setup = Setup {
             name: config.name.clone(),
             stage,
-            capabilities: self.live.capabilities(),
+            capabilities: self.loaded.capabilities(),
             login_line: config.limits.login_line,
             command_line: config.limits.command_line,
         };

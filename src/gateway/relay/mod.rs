@@ -18,7 +18,7 @@ use crate::observe::{LiveSession, SessionFacts};
 use crate::policy::Permit;
 use crate::proto::relay::{Teardown, Why};
 use crate::proto::{pop3, smtp};
-use crate::words::{Close, Protocol, Reason};
+use crate::words::{CloseReason, Protocol, Reason};
 
 use record::Record;
 use timers::Timers;
@@ -31,7 +31,7 @@ pub(crate) struct Pair {
     pub(crate) client_module: Wire,
     pub(crate) permit: Permit,
     pub(crate) facts: SessionFacts,
-    pub(crate) live: Arc<Loaded>,
+    pub(crate) loaded: Arc<Loaded>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) tracked: Arc<LiveSession>,
     /// Names in the workstation's certificate, for finding it again after a reload.
@@ -59,7 +59,7 @@ pub(crate) async fn run(pair: Pair) -> (SessionFacts, Ended) {
     let ended = tokio::select! {
         biased;
         ended = Box::pin(driver.end(teardown)) => ended,
-        () = shared.kill.cancelled() => Close::from(Reason::ShuttingDown).into(),
+        () = shared.kill.cancelled() => CloseReason::from(Reason::ShuttingDown).into(),
     };
     (facts, ended)
 }

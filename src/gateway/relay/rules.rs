@@ -17,7 +17,7 @@ impl Driver {
     pub(super) fn check_permission(&mut self) -> Result<(), Reason> {
         let pair = &mut self.pair;
         let current = pair.shared.loaded.load();
-        if Arc::ptr_eq(&pair.live, &current) {
+        if Arc::ptr_eq(&pair.loaded, &current) {
             return Ok(());
         }
         let current = current.clone();
@@ -27,7 +27,7 @@ impl Driver {
         let request = Request { station: &station, login, protocol: pair.facts.protocol };
         match current.policy.decide(&request) {
             Ok(permit) => {
-                (pair.permit, pair.live) = (permit, current);
+                (pair.permit, pair.loaded) = (permit, current);
                 Ok(())
             }
             Err(denial) => {
@@ -86,7 +86,7 @@ impl Driver {
 
     /// The reply to a command that is refused here.
     pub(super) fn refusal(&self, why: Refusal<'_>) -> Vec<u8> {
-        let (protocol, language) = (self.pair.facts.protocol, self.pair.live.config.language);
+        let (protocol, language) = (self.pair.facts.protocol, self.pair.loaded.config.language);
         match why {
             Refusal::Command(hint) => hinted(protocol, language, hint),
             Refusal::Rule { reason, about } => {
