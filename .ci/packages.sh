@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the programs that tests talk to, as far as they are missing. Needs root only then.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 # program:package
 wanted="curl:curl swaks:swaks fetchmail:fetchmail msmtp:msmtp dovecot:dovecot-pop3d
@@ -16,15 +17,23 @@ done
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 # swaks speaks TLS only with these, and recommends them no more than that.
 perl -MNet::SSLeay -e1 2>/dev/null || missing+=(libnet-ssleay-perl)
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 
-if [ ${#missing[@]} -eq 0 ]; then
-    echo "all there"
-    exit 0
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "installing ${missing[*]}"
+    sudo=()
+    [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+    # Packages that start a daemon when they are installed must not: the tests start their own.
+    "${sudo[@]}" apt-get update -q
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+        apt-get install -q -y --no-install-recommends "${missing[@]}"
 fi
-echo "installing ${missing[*]}"
-sudo=()
-[ "$(id -u)" -eq 0 ] || sudo=(sudo)
-# Packages that start a daemon when they are installed must not: the tests start their own.
-"${sudo[@]}" apt-get update -q
-"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-    apt-get install -q -y --no-install-recommends "${missing[@]}"
+
+# An openssl that speaks brainpool in TLS 1.3, which Debian 12's does not; one test wants it.
+pyopenssl=target/pyopenssl
+if ! "$pyopenssl/bin/python" -c 'import OpenSSL' 2>/dev/null; then
+    echo "installing pyOpenSSL in $pyopenssl"
+    python3 -m venv "$pyopenssl"
+    "$pyopenssl/bin/pip" install --quiet --disable-pip-version-check pyOpenSSL
+fi
+echo "all there"

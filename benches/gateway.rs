@@ -6,7 +6,12 @@
 //! depends on the machine, so compare two builds on one machine, one after the other. `benches/lab` is
 //! for the comparison with other proxies.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints what it measures")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark prints what it measures"
+)]
 
 #[allow(dead_code, reason = "this program uses a part of it")]
 #[path = "../tests/it/support/mod.rs"]

@@ -7,6 +7,7 @@ mod error;
 mod fingerprint;
 mod loaded;
 mod login;
+mod login_warnings;
 mod relay;
 mod reply;
 mod session;

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::client_module::health;
 use super::door::connections::Connections;
 use super::loaded::Loaded;
-use super::login::warnings::LoginWarnings;
+use super::login_warnings::LoginWarnings;
 use super::turns::Turns;
 use crate::observe::Observer;
 use crate::words::Protocol;

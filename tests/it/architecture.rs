@@ -1,192 +1,164 @@
-//! Which module may use which: the map in `src/lib.rs`, held by reading the sources.
+//! Which module may use which: the map in ARCHITECTURE.md, held by reading the sources.
+//!
+//! The document has the only table. A module that is missing there fails, and so does a source that
+//! names a module that its row does not allow, or anything that its row forbids.
+
+mod circles;
+mod source;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use self::source::{Source, rust_files, sources};
+
+const DOCUMENT: &str = include_str!("../../ARCHITECTURE.md");
+
+/// The head of the table, which is how it is found.
+const HEAD: &str = "| module | holds | may use | never |";
 
 /// A module of the library, what of the crate it may use, and what from outside it must not.
-struct Layer {
-    name: &'static str,
-    may_use: &'static [&'static str],
-    never: &'static [&'static str],
-}
-
-/// A machine that cannot wait, dial or look at a clock is tested with bytes alone.
-const PURE: &[&str] = &["tokio", "tokio_rustls", "tokio_util", "rustls", "std::net", "std::time"];
-
-const LAYERS: &[Layer] = &[
-    Layer { name: "words", may_use: &[], never: PURE },
-    Layer { name: "secret", may_use: &[], never: PURE },
-    Layer { name: "kim", may_use: &["words"], never: PURE },
-    Layer { name: "proto", may_use: &["secret", "words"], never: PURE },
-    // Addresses are what a policy is about, and the time of a refusal comes in as a value.
-    Layer {
-        name: "policy",
-        may_use: &["kim", "words"],
-        never: &["tokio", "tokio_rustls", "tokio_util", "rustls", "Instant::now", "SystemTime"],
-    },
-    Layer { name: "trust", may_use: &["secret", "words"], never: &[] },
-    Layer { name: "observe", may_use: &["kim", "proto", "policy", "trust", "words"], never: &[] },
-    Layer {
-        name: "gateway",
-        may_use: &["secret", "kim", "proto", "policy", "trust", "observe", "words"],
-        never: &[],
-    },
-    Layer { name: "admin", may_use: &["observe", "words"], never: &[] },
-    Layer { name: "service", may_use: &["gateway"], never: &["tokio", "rustls"] },
-    Layer { name: "sim", may_use: &["secret", "kim", "proto", "words"], never: &[] },
-];
-
-/// These put the rest together and may use all of it.
-const TOP: &[&str] = &["config", "app", "autoconfig", "cli", "lib", "main"];
-
-#[test]
-fn no_module_reaches_upwards_or_sideways() {
-    let mut faults = Vec::new();
-    for file in sources() {
-        let text = fs::read_to_string(&file).unwrap();
-        faults.extend(judge(&module_of(&file), &text).map(|f| format!("{}: {f}", file.display())));
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+struct Row {
+    name: String,
+    may_use: Vec<String>,
+    never: Vec<String>,
 }
 
 #[test]
-fn every_layer_of_the_table_has_files() {
-    let found: BTreeSet<String> = sources().iter().map(|file| module_of(file)).collect();
-    assert!(LAYERS.iter().all(|layer| found.contains(layer.name)), "{found:?}");
+fn every_module_keeps_to_its_row() {
+    let rows = table();
+    let faults: Vec<String> = sources().iter().flat_map(|source| judge(&rows, source)).collect();
+    assert!(faults.is_empty(), "against the map in ARCHITECTURE.md:\n{}", faults.join("\n"));
 }
 
 #[test]
-fn a_planted_import_is_found() {
-    let table = [
-        ("proto", "use crate::policy::Policy;", true),
-        ("proto", "use crate::{secret::Secret, gateway};", true),
-        (
-            "proto",
-            "use crate::{\n    secret::Secret,\n    words::{Reason, CloseReason},\n};",
-            false,
-        ),
-        ("proto", "fn f() -> crate::observe::Event { todo!() }", true),
-        ("proto", "use tokio::io::AsyncRead;", true),
-        ("proto", "use std::{fmt, net::IpAddr};", true),
-        ("proto", "let start = std::time::Instant::now();", true),
-        ("kim", "use super::super::gateway::Config;", true),
-        ("kim", "use std::fmt;", false),
-        ("kim", "// crate::gateway is out of reach here, and tokio:: too", false),
-        ("policy", "use std::net::IpAddr;", false),
-        ("policy", "tokio::spawn(async {});", true),
-        ("policy", "let now = Instant::now();", true),
-        ("gateway", "use crate::sim::Sim;", true),
-        ("admin", "pub(crate) use crate::observe::Observer;", false),
-        ("app", "use crate::{admin, gateway, sim};", false),
-        ("stranger", "", true),
-    ];
-    for (module, text, wrong) in table {
-        assert_eq!(judge(module, text).next().is_some(), wrong, "{module}: {text}");
+fn every_row_has_files_and_names_modules_that_have_rows() {
+    let rows = table();
+    let sources = sources();
+    let found: BTreeSet<&str> = sources.iter().map(Source::row).collect();
+    let named: BTreeSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!(named, found);
+    assert_eq!(rows.len(), found.len(), "a module has two rows");
+    for row in &rows {
+        for used in &row.may_use {
+            assert!(named.contains(used.as_str()), "{} may use {used}, which has no row", row.name);
+        }
     }
 }
 
-/// Every Rust file of the library; a walk that finds nothing proves nothing.
-fn sources() -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                files.push(path);
+/// Modules are layers: if the table lets one use another, there is no way back.
+#[test]
+fn the_table_itself_has_no_circle() {
+    let mut rows = table();
+    while !rows.is_empty() {
+        let left: BTreeSet<String> = rows.iter().map(|row| row.name.clone()).collect();
+        let before = rows.len();
+        rows.retain(|row| row.may_use.iter().any(|used| left.contains(used)));
+        assert!(rows.len() < before, "these use each other: {left:?}");
+    }
+}
+
+/// One fault of each kind in each row, as a file of that module.
+#[test]
+fn a_fault_planted_in_any_row_is_found() {
+    let rows = table();
+    for row in &rows {
+        let name = &row.name;
+        let is_fault = |file: &str, text: &str| {
+            let source = Source::new(&format!("{name}{file}"), text);
+            !judge(&rows, &source).is_empty()
+        };
+        let mut planted = 0;
+        for other in rows.iter().map(|row| &row.name).filter(|other| *other != name) {
+            let allowed = row.may_use.contains(other);
+            for (file, text) in [
+                (".rs", format!("use crate::{other}::X;")),
+                (".rs", format!("fn f() -> crate::{other}::X {{ todo!() }}")),
+                ("/deep.rs", format!("use crate::{{{name}::Y, {other}::{{X, Z}}}};")),
+                ("/deep.rs", format!("use super::super::{other}::X;")),
+                (".rs", format!("pub use super::{other}::X;")),
+            ] {
+                assert_eq!(is_fault(file, &text), !allowed, "{name}: {text}");
+                planted += usize::from(!allowed);
+            }
+            assert!(!is_fault(".rs", &format!("// crate::{other}::X")), "{name}: a comment");
+            let test = format!("#[cfg(test)]\nmod tests {{ use crate::{other}::X; }}");
+            assert!(!is_fault(".rs", &test), "{name}: a test");
+        }
+        for word in &row.never {
+            for text in [
+                format!("use {word}::x;"),
+                format!("use {{std::fmt, {word}::x}};"),
+                format!("fn f() {{ {word}::x() }}"),
+            ] {
+                assert!(is_fault("/deep.rs", &text), "{name}: {text}");
+                planted += 1;
+            }
+            if let Some((root, step)) = word.rsplit_once("::") {
+                let text = format!("use {root}::{{fmt, {step}}};");
+                assert!(is_fault(".rs", &text), "{name}: {text}");
+            } else {
+                let text = format!("use {word}_of_a_companion::X;");
+                assert!(is_fault(".rs", &text), "{name}: {text}");
             }
         }
+        assert!(planted > 0, "no fault is possible in the row of {name}");
     }
-    assert!(files.len() > 10, "only {files:?}");
-    files
+    assert!(!judge(&rows, &Source::new("stranger.rs", "")).is_empty());
 }
 
-/// The first step of a file's path below `src`.
-fn module_of(file: &Path) -> String {
-    let below = file.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
-    below.iter().next().unwrap().to_string_lossy().trim_end_matches(".rs").to_owned()
-}
-
-/// What in this text goes against the table.
-fn judge(module: &str, text: &str) -> impl Iterator<Item = String> {
-    let code = without_comments_and_tests(text);
-    let mut faults = Vec::new();
-    if let Some(layer) = LAYERS.iter().find(|layer| layer.name == module) {
-        for used in uses(&code, "crate") {
-            if used != module && !layer.may_use.contains(&used.as_str()) {
-                faults.push(format!("{module} must not use crate::{used}"));
-            }
-        }
-        if code.contains("super::super::super") || climbs_out(&code, module) {
-            faults.push(format!("{module} reaches out by super"));
-        }
-        for word in layer.never {
-            if mentions(&code, word) {
-                faults.push(format!("{module} must not use {word}"));
-            }
-        }
-    } else if !TOP.contains(&module) {
-        faults.push(format!("{module} is not in the table"));
-    }
-    faults.into_iter()
-}
-
-/// Comments may speak about anything, and a test may wait for anything.
-fn without_comments_and_tests(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
-    code.lines().map(|line| line.split("//").next().unwrap_or(line)).collect::<Vec<_>>().join("\n")
-}
-
-/// The first steps of all paths below `root`, `root::{a, b::{c, d}}` included.
-fn uses(code: &str, root: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for rest in code.split(&format!("{root}::")).skip(1) {
-        match rest.strip_prefix('{') {
-            Some(group) => found.extend(first_steps(group)),
-            None => found.extend([word(rest)]),
+/// A test that prints a line and passes is not required by `KIMGATE_REQUIRE_INTEROP=1`.
+#[test]
+fn no_test_skips_on_its_own() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let here = folder.join("it/architecture.rs");
+    let tools = folder.join("it/support/tools.rs");
+    for file in rust_files(&folder).iter().filter(|file| **file != here && **file != tools) {
+        let text = fs::read_to_string(file).unwrap();
+        for sign in ["\"skipped", "\"skipping", "var(\"KIMGATE_REQUIRE_INTEROP"] {
+            assert!(!text.contains(sign), "{}: {sign}; call tools::skip", file.display());
         }
     }
-    found.retain(|name| !name.is_empty() && name.starts_with(char::is_lowercase));
-    found
 }
 
-/// The words at the outermost level of a braced group, up to its closing brace.
-fn first_steps(group: &str) -> Vec<String> {
-    let mut depth = 0;
-    let mut steps = vec![String::new()];
-    for c in group.chars() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => steps.push(String::new()),
-            c if depth == 0 => steps.last_mut().unwrap().push(c),
-            _ => {}
-        }
-    }
-    steps.iter().map(|step| word(step.trim())).collect()
-}
-
-fn word(text: &str) -> String {
-    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-}
-
-/// `super::super::x` at the top of a module names the crate's root.
-fn climbs_out(code: &str, module: &str) -> bool {
-    uses(code, "super::super")
-        .iter()
-        .any(|name| name != module && LAYERS.iter().any(|layer| layer.name == name))
-}
-
-/// Whether the code names this path, as a whole or inside a braced `use std::{…}`.
-fn mentions(code: &str, path: &str) -> bool {
-    let whole = code.match_indices(path).any(|(at, _)| {
-        let joins = |c: char| c.is_alphanumeric() || c == '_';
-        !code[..at].ends_with(joins) && !code[at + path.len()..].starts_with(joins)
+/// The rows of the map. Backquoted words in the last two columns are what is held.
+fn table() -> Vec<Row> {
+    let (_, below) = DOCUMENT.split_once(HEAD).expect("ARCHITECTURE.md has the table");
+    let lines = below.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let rows = lines.flat_map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
+        let [modules, _, may_use, never] = cells[..] else { panic!("four columns: {line}") };
+        quoted(modules).into_iter().map(|name| Row {
+            name,
+            may_use: quoted(may_use),
+            never: quoted(never),
+        })
     });
-    let (root, step) = path.rsplit_once("::").unwrap_or((path, ""));
-    whole || root == "std" && uses(code, "std").contains(step)
+    rows.collect()
+}
+
+/// The words in backquotes.
+fn quoted(cell: &str) -> Vec<String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// What in this file goes against the table.
+fn judge(rows: &[Row], source: &Source) -> Vec<String> {
+    let (file, name) = (&source.name, source.row());
+    let Some(row) = rows.iter().find(|row| row.name == name) else {
+        return vec![format!("{file}: {name} is not in the table")];
+    };
+    let mut faults = Vec::new();
+    for path in source.code.all_paths() {
+        let Some(target) = source.resolve(path) else { continue };
+        let Some(used) = target.first() else { continue };
+        let is_module = rows.iter().any(|row| row.name == *used);
+        if is_module && used != name && !row.may_use.contains(used) {
+            faults.push(format!("{file}: {name} must not use {used} ({})", path.join("::")));
+        }
+    }
+    for word in row.never.iter().filter(|word| source.code.mentions(word)) {
+        faults.push(format!("{file}: {name} must not name {word}"));
+    }
+    faults
 }

@@ -65,19 +65,17 @@ fn steps(json: &Value, protocol: &str) -> Vec<String> {
 }
 
 fn logins(sim: &Sim) -> Vec<(Protocol, bool)> {
-    let login = |seen: &Seen| match seen {
-        Seen::Login { protocol, accepted, .. } => Some((*protocol, *accepted)),
-        _ => None,
+    let login = |seen: &Seen| {
+        let Seen::Login { protocol, accepted, .. } = seen else { return None };
+        Some((*protocol, *accepted))
     };
     sim.seen().iter().filter_map(login).collect()
 }
 
 fn commands(sim: &Sim) -> Vec<String> {
-    let line = |seen: &Seen| match seen {
-        Seen::Command { line, .. } => {
-            Some(line.split(' ').next().unwrap_or_default().to_ascii_uppercase())
-        }
-        _ => None,
+    let line = |seen: &Seen| {
+        let Seen::Command { line, .. } = seen else { return None };
+        Some(line.split(' ').next().unwrap_or_default().to_ascii_uppercase())
     };
     sim.seen().iter().filter_map(line).collect()
 }

@@ -5,11 +5,11 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Instant;
 
-use super::warnings::Spelling;
 use crate::gateway::client_module::{
     DialError, Dialled, LoggedIn, LoginAnswer, PermittedLogin, SentLogin, Upstream, dial,
 };
 use crate::gateway::config::ContextMode;
+use crate::gateway::login_warnings::Spelling;
 use crate::gateway::turns::{Attempt, ContextKey, ContextLease, LoginVerdict, MailboxLease, Whose};
 use crate::gateway::wire::Wire;
 use crate::gateway::workstation::Session;

@@ -2,7 +2,6 @@
 
 mod admit;
 mod front;
-pub(crate) mod warnings;
 
 pub(crate) use admit::Admitted;
 

@@ -43,7 +43,7 @@ pub(crate) fn skip(why: &str) -> bool {
 ///
 /// For a test that changes or measures its whole process. `test` is its full name.
 pub(crate) fn run_alone(test: &str) -> Option<String> {
-    const ALONE: &str = "KIMGATE_TEST_ALONE";
+    const ALONE: &str = "TEST_ALONE";
     if std::env::var_os(ALONE).is_some_and(|name| name == test) {
         return None;
     }
