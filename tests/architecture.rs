@@ -17,6 +17,7 @@ struct Layer {
 const PURE: &[&str] = &["tokio", "tokio_rustls", "tokio_util", "rustls", "std::net", "std::time"];
 
 const LAYERS: &[Layer] = &[
+    Layer { name: "printable", may_use: &[], never: PURE },
     Layer { name: "words", may_use: &[], never: PURE },
     Layer { name: "secret", may_use: &[], never: PURE },
     Layer { name: "kim", may_use: &["words"], never: PURE },
@@ -27,11 +28,15 @@ const LAYERS: &[Layer] = &[
         may_use: &["kim", "words"],
         never: &["tokio", "tokio_rustls", "tokio_util", "rustls", "Instant::now", "SystemTime"],
     },
-    Layer { name: "trust", may_use: &["secret", "words"], never: &[] },
-    Layer { name: "observe", may_use: &["kim", "proto", "policy", "trust", "words"], never: &[] },
+    Layer { name: "trust", may_use: &["printable", "secret", "words"], never: &[] },
+    Layer {
+        name: "observe",
+        may_use: &["kim", "proto", "policy", "printable", "trust", "words"],
+        never: &[],
+    },
     Layer {
         name: "gateway",
-        may_use: &["secret", "kim", "proto", "policy", "trust", "observe", "words"],
+        may_use: &["secret", "kim", "proto", "policy", "printable", "trust", "observe", "words"],
         never: &[],
     },
     Layer { name: "admin", may_use: &["observe", "words"], never: &[] },

@@ -9,9 +9,8 @@ use time::format_description::well_known::Rfc3339;
 use super::admin::{Admin, get, no_kimgate};
 use super::amounts::{duration, octets};
 use super::{Failure, Screen, table};
-use crate::observe::{
-    AnswerStatus, ClientModuleStatus, RefusalStatus, SessionStatus, Status, printable,
-};
+use crate::observe::{AnswerStatus, ClientModuleStatus, RefusalStatus, SessionStatus, Status};
+use crate::printable::printable;
 use crate::words::{Protocol, Security};
 
 /// Show a running gateway: sessions, contexts, client modules, certificates, latest refusals
@@ -36,7 +35,7 @@ impl StatusCommand {
         let status: Status = serde_json::from_slice(&body).map_err(|_| no_kimgate(address))?;
         if self.json {
             let json = serde_json::to_string_pretty(&status).map_err(Failure::error)?;
-            screen.say(&json);
+            screen.say_json(&json);
         } else {
             View { screen, status: &status, now: OffsetDateTime::now_utc() }.show(address);
         }

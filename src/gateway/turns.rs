@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use super::shared::Shared;
 use crate::kim::Account;
-use crate::observe::{ContextStatus, MailboxStatus, PauseStatus, Turns, printable};
+use crate::observe::{ContextStatus, MailboxStatus, PauseStatus, Turns};
+use crate::printable::printable;
 
 /// At this moment.
 pub(crate) fn now(shared: &Shared) -> Turns {

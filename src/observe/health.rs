@@ -14,7 +14,8 @@ use super::status::{
     AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ErrorStatus, ListenerStatus,
     Missing, RefusalStatus, Status, VerdictStatus,
 };
-use super::{ClientModuleState, Event, Readiness, printable};
+use super::{ClientModuleState, Event, Readiness};
+use crate::printable::printable;
 use crate::words::Protocol;
 
 /// Refusals that the console shows.

@@ -17,6 +17,7 @@ use tracing_subscriber::{Layer as _, Registry, reload};
 use super::record::Record;
 use super::{Event, LogConfig, LogFormat, LogLevel};
 use crate::kim::Doubt;
+use crate::printable::{escaped_beside_ascii, escaped_json};
 
 /// Starts logging for the whole process. The error says that it was started before.
 ///
@@ -25,7 +26,10 @@ use crate::kim::Doubt;
 pub fn init(config: LogConfig) -> io::Result<()> {
     let ansi = io::stderr().is_terminal();
     let journal = is_journal();
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(ansi);
+    let json = matches!(config.format, LogFormat::Json);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(move || EscapedLines { json, output: io::stderr() })
+        .with_ansi(ansi);
     let text = format::Format::default().with_target(false);
     let lines = match config.format {
         LogFormat::Text if journal => lines.event_format(Prioritised(text.without_time())).boxed(),
@@ -71,6 +75,31 @@ fn is_journal() -> bool {
     }
     #[cfg(not(unix))]
     false
+}
+
+/// A last look at each line of the log. It escapes what may stand in the error texts of other crates.
+///
+/// ASCII control characters in a text are escaped by `tracing_subscriber` itself; those that are
+/// left are its own colours and line ends.
+struct EscapedLines<W> {
+    json: bool,
+    output: W,
+}
+
+impl<W: io::Write> io::Write for EscapedLines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if line.is_ascii() {
+            return self.output.write(line);
+        }
+        let text = String::from_utf8_lossy(line);
+        let safe = if self.json { escaped_json(&text) } else { escaped_beside_ascii(&text) };
+        self.output.write_all(safe.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
 }
 
 /// Lines that begin with `<3>` for an error and so on.
@@ -284,7 +313,7 @@ pub(super) fn doubt(r: &Record<'_>, doubt: Doubt) {
 
 /// Says that a certificate ends soon, or is over.
 pub(super) fn ending(role: &str, days: i64) {
-    let role = &*super::printable(role);
+    let role = &*crate::printable::printable(role);
     match days {
         i64::MIN..0 => error!(role, "a certificate is over; renew it"),
         0..=3 => error!(role, days, "a certificate ends within days; renew it"),
@@ -303,6 +332,20 @@ mod tests {
         for other in ["mailin", "mailin::smtp", "rustls::conn", "hyper"] {
             assert!(!targets.would_enable(other, &Level::DEBUG), "{other}");
             assert!(targets.would_enable(other, &Level::INFO), "{other}");
+        }
+    }
+
+    #[test]
+    fn no_log_line_holds_what_reorders_or_hides_text() {
+        use std::io::Write as _;
+        let hostile = "\u{1b}[32mgr\u{fc}n\u{1b}[0m \u{202e}\u{200b}\u{feff}\u{e0041}\u{85}\n";
+        for (json, shown) in [
+            (false, "\u{1b}[32mgr\u{fc}n\u{1b}[0m \\u{202e}\\u{200b}\\u{feff}\\u{e0041}\\u{85}\n"),
+            (true, "\\u001b[32mgr\u{fc}n\\u001b[0m \\u202e\\u200b\\ufeff\\udb40\\udc41\\u0085\n"),
+        ] {
+            let mut lines = EscapedLines { json, output: Vec::new() };
+            lines.write_all(hostile.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(lines.output).unwrap(), shown);
         }
     }
 

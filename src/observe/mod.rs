@@ -11,7 +11,6 @@ mod labels;
 mod live;
 mod log;
 mod metrics;
-mod printable;
 mod pseudonym;
 mod record;
 mod sessions;
@@ -24,7 +23,6 @@ pub use config::{
 pub use event::{ClientModuleState, Direction, Event, Phase, SessionFacts, SessionId};
 pub use live::LiveSession;
 pub use log::{init as init_log, set_level as set_log_level};
-pub use printable::printable;
 pub use pseudonym::Pseudonyms;
 pub use status::{
     AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ContextStatus, Counts,

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use aws_lc_rs::hmac;
 
-use super::printable;
+use crate::printable::printable;
 
 const KEY_FILE: &str = "audit.key";
 const KEY_LENGTH: usize = 32;

@@ -8,10 +8,10 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use super::printable::printable_sentence;
 use super::pseudonym::Pseudonyms;
-use super::{Event, SessionFacts, labels, printable};
+use super::{Event, SessionFacts, labels};
 use crate::kim::Account;
+use crate::printable::{printable, printable_within};
 use crate::words::{Action, Reason};
 
 /// The fields of an audit line, in its order; what is absent is left out.
@@ -282,6 +282,15 @@ pub(super) fn milliseconds(seconds: f64) -> f64 {
     if seconds.is_finite() { (seconds * 1000.0).round() / 1000.0 } else { 0.0 }
 }
 
+/// Characters that are kept of a sentence of kimgate's own, which may quote several texts.
+const SENTENCE: usize = 1500;
+
+/// A sentence of kimgate's own, escaped and cut.
+fn printable_sentence(sentence: &str) -> Cow<'_, str> {
+    printable_within(SENTENCE, sentence)
+}
+
+/// The text escaped and cut, for a value that outlives the event.
 pub(super) fn shown(text: &str) -> String {
     printable(text).into_owned()
 }

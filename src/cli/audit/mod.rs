@@ -78,7 +78,7 @@ impl Audit {
             read(source, |text| match serde_json::from_str::<Line>(text) {
                 Ok(line) if filter.matches(&line) => {
                     if let Some(text) = found.keep(text, line) {
-                        screen.say(text);
+                        screen.say_json(text);
                     }
                 }
                 Ok(_) => {}
@@ -213,7 +213,7 @@ impl Found {
 
     fn show(&self, screen: &mut Screen, json: bool) {
         if json {
-            self.kept.iter().for_each(|(text, _)| screen.say(text));
+            self.kept.iter().for_each(|(text, _)| screen.say_json(text));
         } else if !self.kept.is_empty() {
             let rows: Vec<_> = std::iter::once(view::heads())
                 .chain(self.kept.iter().map(|(_, line)| view::row(line)))

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::filter::{Line, time_of};
 use super::when;
 use crate::cli::amounts::{duration, octets};
-use crate::observe::printable;
+use crate::printable::printable;
 
 pub(super) fn heads() -> Vec<String> {
     ["time", "event", "workstation", "account", "what"].map(String::from).to_vec()

@@ -15,7 +15,7 @@ use super::{Credential, Outcome, Step, capabilities};
 use crate::cli::Screen;
 use crate::cli::dial::{self, Dialogue, PATIENCE, Pause, Trouble};
 use crate::gateway::ClientModule;
-use crate::observe::printable;
+use crate::printable::printable;
 use crate::proto::ProtocolError;
 use crate::proto::back::Answer;
 use crate::proto::sasl::Credentials;

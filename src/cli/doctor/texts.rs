@@ -5,7 +5,7 @@ use std::io;
 use super::capabilities::Missing;
 use crate::gateway::ClientModule;
 use crate::kim::Account;
-use crate::observe::printable;
+use crate::printable::printable;
 use crate::proto::ProtocolError;
 use crate::trust::Verdict;
 use crate::words::{Language, Protocol, Security};

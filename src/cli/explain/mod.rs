@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::{ConfigFile, Failure, Screen, check};
 use crate::config::{Config, Loaded, load};
 use crate::kim::{Doubt, Login};
-use crate::observe::printable;
 use crate::policy::{Explanation, Mode, Outcome, Policy, Request, Rule, Station, Wish};
+use crate::printable::printable;
 use crate::trust::ClientCertificates;
 use crate::words::{Action, Protocol};
 
@@ -94,7 +94,7 @@ impl Explain {
         let case = self.judge(&loaded, &policy, from, login, (protocol, action));
         if self.json {
             let json = serde_json::to_string_pretty(&case.told()).map_err(Failure::error)?;
-            screen.say(&json);
+            screen.say_json(&json);
         } else {
             case.show(screen);
         }
@@ -295,24 +295,21 @@ impl Case<'_> {
         let explanation = &self.explanation;
         let place = self.place(&explanation.rule);
         let Some(denial) = &explanation.denial else {
-            let yes = screen.verdict(true, "allowed");
-            screen.say(&format!("{yes}  by {place}"));
+            screen.verdict(true, "allowed", &format!("  by {place}"));
             screen
                 .say(&format!("         and goes to client module {}", explanation.client_module));
             return;
         };
         match explanation.mode {
             Mode::Enforce => {
-                let no = screen.verdict(false, "denied");
-                screen.say(&format!("{no}   {}, by {place}", denial.reason));
+                screen.verdict(false, "denied", &format!("   {}, by {place}", denial.reason));
             }
             Mode::Observe => {
-                let yes = screen.verdict(true, "allowed");
-                screen.say(&format!(
-                    "{yes}  because policy.mode is \"observe\"; \"enforce\" would deny it: {}, by \
-                     {place}",
+                let rest = format!(
+                    "  because policy.mode is \"observe\"; \"enforce\" would deny it: {}, by {place}",
                     denial.reason
-                ));
+                );
+                screen.verdict(true, "allowed", &rest);
             }
         }
         screen.say(&format!("change   {}", self.remedy(denial)));

@@ -1,8 +1,8 @@
 //! What would have to change for a refusal to become a yes.
 
 use super::Case;
-use crate::observe::printable;
 use crate::policy::{AccessRules, Denial, Subject};
+use crate::printable::printable;
 use crate::words::{Action, Reason};
 
 impl Case<'_> {

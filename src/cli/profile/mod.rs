@@ -90,12 +90,12 @@ impl Profile {
         let account = self.account(screen, config, workstation)?;
         match self.format {
             Format::Text => text::show(screen, &account),
-            Format::Thunderbird => screen.say(&autoconfig::file(
+            Format::Thunderbird => screen.say_file(&autoconfig::file(
                 account.address,
                 &account.incoming,
                 account.outgoing()?,
             )),
-            Format::Apple => screen.say(&apple::config(&account)?),
+            Format::Apple => screen.say_file(&apple::config(&account)?),
         }
         Ok(())
     }

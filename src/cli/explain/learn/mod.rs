@@ -10,8 +10,8 @@ use toml_edit::DocumentMut;
 
 use super::super::{Failure, Screen, check};
 use crate::config::{Loaded, load, load_text};
-use crate::observe::printable;
 use crate::policy::{Denial, Mode, Policy, Request, Rules, Wish};
+use crate::printable::printable;
 use crate::words::{Action, Protocol};
 use proposal::Proposal;
 use seen::{Login, Seen};
@@ -32,7 +32,7 @@ pub(super) fn learn(screen: &mut Screen, config: &Path, audit: &[PathBuf]) -> Re
     let diff = TextDiff::from_lines(loaded.text(), proposed.as_str());
     let diff = diff.unified_diff().header(&name, &name).to_string();
     for line in diff.lines() {
-        screen.say(line);
+        screen.say_file(line);
     }
     conclude(screen, &seen, &changed, diff.is_empty());
     Ok(())

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::observe::printable;
 use crate::policy::WITHOUT_SERVICE;
+use crate::printable::printable;
 use crate::words::{Protocol, Reason};
 
 /// Octets of a line; kimgate's own are much shorter.
