@@ -95,7 +95,7 @@ impl App {
         let reloader = Reloader(Arc::new(Running {
             gateway: gateway.handle(),
             observer,
-            may_look: Arc::new(ArcSwap::from_pointee(allowed(&config))),
+            admin_allow: Arc::new(ArcSwap::from_pointee(allowed(&config))),
             autoconfig,
             source: config.source.clone(),
             tried: Mutex::new(tried),
@@ -131,10 +131,11 @@ impl App {
         // The admin pages stay until the last session is over: that is when people look.
         let drained = CancellationToken::new();
         let pages: Option<JoinHandle<io::Result<()>>> = admin.map(|listener| {
-            let may_look = reloader.0.may_look.clone();
+            let admin_allow = reloader.0.admin_allow.clone();
             let workstations = reloader.0.autoconfig.clone();
             let reload = Arc::new(move || reloader.answer());
-            let pages = admin::Pages { observer: observer.clone(), may_look, workstations, reload };
+            let pages =
+                admin::Pages { observer: observer.clone(), admin_allow, workstations, reload };
             tokio::spawn(admin::serve(listener, pages, drained.clone()))
         });
         gateway.serve(shutdown).await;
@@ -158,7 +159,7 @@ pub struct Reloader(Arc<Running>);
 struct Running {
     gateway: Handle,
     observer: Observer,
-    may_look: Arc<ArcSwap<Vec<IpNet>>>,
+    admin_allow: Arc<ArcSwap<Vec<IpNet>>>,
     autoconfig: Arc<autoconfig::InForce>,
     source: PathBuf,
     /// What was in the files when they were last tried. Locked for a whole reload: one comes after
@@ -237,7 +238,7 @@ impl Reloader {
     }
 
     fn put_in_force(&self, in_force: &mut Config, config: Config) -> Result<Vec<String>, String> {
-        let Running { gateway, observer, may_look, autoconfig, .. } = &*self.0;
+        let Running { gateway, observer, admin_allow, autoconfig, .. } = &*self.0;
         let (old, new) = (compile(in_force), compile(&config));
         let new = new.map_err(|error| error.to_string())?;
         let asked = autoconfig_of(&config).map_err(|error| error.to_string())?;
@@ -247,7 +248,7 @@ impl Reloader {
         );
         gateway.reload(config.gateway.clone(), new).map_err(|error| error.to_string())?;
         observer.rename(config.observe.names.clone());
-        may_look.store(Arc::new(allowed(&config)));
+        admin_allow.store(Arc::new(allowed(&config)));
         autoconfig.replace(asked);
         if in_force.log.level != config.log.level {
             observe::set_log_level(config.log.level);

@@ -57,7 +57,7 @@ pub struct Pages {
     /// What they show.
     pub observer: Observer,
     /// Who may look; a reload replaces it.
-    pub may_look: Arc<ArcSwap<Vec<IpNet>>>,
+    pub admin_allow: Arc<ArcSwap<Vec<IpNet>>>,
     /// Who else may ask, and what for.
     pub workstations: Arc<dyn Workstations>,
     /// Reads the configuration again; may block.
@@ -80,7 +80,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let loopback = listener.local_addr()?.ip().to_canonical().is_loopback();
-    let (may_look, workstations) = (pages.may_look.clone(), pages.workstations.clone());
+    let (admin_allow, workstations) = (pages.admin_allow.clone(), pages.workstations.clone());
     let theirs = workstation_routes(workstations.clone(), loopback);
     let all = routes(pages, loopback);
     let [guests, known, strangers] =
@@ -102,7 +102,7 @@ pub async fn serve(
             }
         };
         let ip = peer.ip().to_canonical();
-        let peer_may = may_look.load().iter().any(|net| net.contains(&ip));
+        let peer_may = admin_allow.load().iter().any(|net| net.contains(&ip));
         let (routes, place) = match (peer_may, workstations.knows(ip)) {
             (true, _) => (Some(&all), &guests),
             (false, true) => (Some(&theirs), &known),

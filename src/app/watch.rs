@@ -44,16 +44,16 @@ enum Look {
 
 /// Reloads whenever a file of the configuration has changed, for as long as the runtime runs.
 pub async fn follow(reloader: Reloader) {
-    let (tell, mut told) = channel(1);
-    let mut ear = Some(Ear::new(tell));
+    let (sender, mut changes) = channel(1);
+    let mut watch = Some(FileWatch::new(sender));
     let mut has_settled = false;
     loop {
-        let (reloader, mut listening) = (reloader.clone(), ear.take());
+        let (reloader, mut watched) = (reloader.clone(), watch.take());
         // Reading files is slow work for a thread that serves sessions.
         let looked = tokio::task::spawn_blocking(move || {
-            // First the ear, then the look: nothing can change unnoticed in between.
-            if let Some(ear) = &mut listening {
-                ear.turn_to(&reloader.files());
+            // First the watch, then the look: nothing can change unnoticed in between.
+            if let Some(watch) = &mut watched {
+                watch.watch(&reloader.files());
             }
             let look = match has_settled {
                 true => reloader
@@ -62,20 +62,20 @@ pub async fn follow(reloader: Reloader) {
                 false if reloader.has_changed() => Look::News,
                 false => Look::Nothing,
             };
-            (listening, look)
+            (watched, look)
         });
-        let Ok((listening, look)) = looked.await else { return };
-        ear = listening;
+        let Ok((watched, look)) = looked.await else { return };
+        watch = watched;
         has_settled = match look {
             Look::Nothing => tokio::select! {
-                Some(()) = told.recv() => {
-                    settle(&mut told).await;
+                Some(()) = changes.recv() => {
+                    settle(&mut changes).await;
                     true
                 }
                 () = sleep(PACE) => false,
             },
             Look::News => {
-                settle(&mut told).await;
+                settle(&mut changes).await;
                 true
             }
             // There may be other files to listen for now, so all of it begins anew.
@@ -92,9 +92,9 @@ pub async fn follow(reloader: Reloader) {
 }
 
 /// Waits until whoever writes has finished.
-async fn settle(told: &mut Receiver<()>) {
+async fn settle(changes: &mut Receiver<()>) {
     let latest = Instant::now() + LONGEST;
-    while let Ok(Ok(Some(()))) = timeout_at(latest, timeout(QUIET, told.recv())).await {}
+    while let Ok(Ok(Some(()))) = timeout_at(latest, timeout(QUIET, changes.recv())).await {}
 }
 
 /// What was in the files when somebody looked; nothing for a file that cannot be read.
@@ -125,7 +125,7 @@ fn content(file: &Path) -> Option<[u8; 32]> {
 }
 
 /// What the operating system tells of changes.
-struct Ear {
+struct FileWatch {
     /// `None`: it tells nothing.
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
@@ -133,18 +133,18 @@ struct Ear {
     names: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
-impl Ear {
-    fn new(tell: Sender<()>) -> Self {
+impl FileWatch {
+    fn new(sender: Sender<()>) -> Self {
         let names = Arc::new(Mutex::new(HashSet::new()));
         let known = names.clone();
-        let heard = move |event: notify::Result<Event>| {
+        let notice = move |event: notify::Result<Event>| {
             let known = known.lock().unwrap_or_else(PoisonError::into_inner);
             if event.map_or(true, |event| matters(&event, &known)) {
                 // A full channel has told already.
-                let _ = tell.try_send(());
+                let _ = sender.try_send(());
             }
         };
-        let watcher = notify::recommended_watcher(heard)
+        let watcher = notify::recommended_watcher(notice)
             .inspect_err(|error| tracing::warn!(%error, "changed files are noticed by looking"))
             .ok();
         Self { watcher, folders: BTreeSet::new(), names }
@@ -152,7 +152,7 @@ impl Ear {
 
     /// From now on listens for these files, in their folders: files are replaced by renaming
     /// another one over them, or by turning a link.
-    fn turn_to(&mut self, files: &[PathBuf]) {
+    fn watch(&mut self, files: &[PathBuf]) {
         let Some(watcher) = &mut self.watcher else { return };
         let trails: HashSet<PathBuf> = files.iter().flat_map(|file| trail(file)).collect();
         let folders: BTreeSet<PathBuf> =

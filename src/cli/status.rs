@@ -37,20 +37,20 @@ impl StatusCommand {
             let json = serde_json::to_string_pretty(&status).map_err(Failure::error)?;
             screen.say_json(&json);
         } else {
-            View { screen, status: &status, now: OffsetDateTime::now_utc() }.show(address);
+            StatusView { screen, status: &status, now: OffsetDateTime::now_utc() }.show(address);
         }
         if status.readiness.ready { Ok(()) } else { Err(Failure::no()) }
     }
 }
 
 /// A status on a screen. What it says comes from another process and is escaped again.
-struct View<'a> {
+struct StatusView<'a> {
     screen: &'a mut Screen,
     status: &'a Status,
     now: OffsetDateTime,
 }
 
-impl View<'_> {
+impl StatusView<'_> {
     fn show(mut self, address: SocketAddr) {
         let status = self.status;
         self.screen.headline(&format!(

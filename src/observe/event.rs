@@ -7,6 +7,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use crate::kim::{Account, Login};
 use crate::words::{Action, Close, Protocol, Reason};
 
@@ -159,21 +161,22 @@ pub enum Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The word in the audit line.
-    pub fn name(&self) -> &'static str {
+    /// Its kind in the audit line.
+    pub fn kind(&self) -> EventKind {
         match self {
-            Self::Connected(_) => "connected",
-            Self::Login { result: Ok(()) | Err(Reason::RejectedByClientModule), .. } => "login",
-            Self::Login { .. } => "denied",
-            Self::Denied { .. } => "denied",
-            Self::MessageSent { .. } => "message-sent",
-            Self::MessageReceived { .. } => "message-received",
-            Self::MessageDeleted { .. } => "message-deleted",
-            Self::DeleteHeld { .. } => "delete-held",
-            Self::ContextConflict { .. } => "context-conflict",
-            Self::Certificate { .. } => "certificate",
-            Self::ConfigLoaded { .. } => "config-loaded",
-            Self::Closed { .. } => "closed",
+            Self::Connected(_) => EventKind::Connected,
+            Self::Login { result: Ok(()) | Err(Reason::RejectedByClientModule), .. } => {
+                EventKind::Login
+            }
+            Self::Login { .. } | Self::Denied { .. } => EventKind::Denied,
+            Self::MessageSent { .. } => EventKind::MessageSent,
+            Self::MessageReceived { .. } => EventKind::MessageReceived,
+            Self::MessageDeleted { .. } => EventKind::MessageDeleted,
+            Self::DeleteHeld { .. } => EventKind::DeleteHeld,
+            Self::ContextConflict { .. } => EventKind::ContextConflict,
+            Self::Certificate { .. } => EventKind::Certificate,
+            Self::ConfigLoaded { .. } => EventKind::ConfigLoaded,
+            Self::Closed { .. } => EventKind::Closed,
         }
     }
 
@@ -191,6 +194,43 @@ impl<'a> Event<'a> {
             | Self::Closed { session, .. } => Some(session),
             Self::Certificate { .. } | Self::ConfigLoaded { .. } => None,
         }
+    }
+}
+
+/// The word `event` of an audit line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// A workstation connected.
+    Connected,
+    /// The client module answered a login.
+    Login,
+    /// kimgate refused a login, connection, sender, recipient, service or deletion, or would have.
+    Denied,
+    /// The client module answered the end of a message, or was lost before it did.
+    MessageSent,
+    /// A workstation got a whole message.
+    MessageReceived,
+    /// The client module accepted a DELE.
+    MessageDeleted,
+    /// A DELE was refused because the message came undecrypted.
+    DeleteHeld,
+    /// Two workstations want the same card context.
+    ContextConflict,
+    /// A client module's certificate was judged.
+    Certificate,
+    /// A configuration was read.
+    ConfigLoaded,
+    /// A session ended.
+    Closed,
+}
+
+impl EventKind {
+    /// The kind that an audit line calls by this word; `None` for a word that is none of ours, as a
+    /// newer kimgate may write.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(word))
+            .ok()
     }
 }
 

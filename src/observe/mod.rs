@@ -4,8 +4,8 @@ mod audit;
 mod audit_file;
 mod audit_parts;
 mod config;
-mod ending;
 mod event;
+mod expiry;
 mod health;
 mod labels;
 mod live;
@@ -20,7 +20,7 @@ pub use audit_parts::{AuditPart, rotated as rotated_audit};
 pub use config::{
     AuditConfig, KnownNames, LogConfig, LogFormat, LogLevel, LogWordError, ObserveConfig,
 };
-pub use event::{ClientModuleState, Direction, Event, Phase, SessionFacts, SessionId};
+pub use event::{ClientModuleState, Direction, Event, EventKind, Phase, SessionFacts, SessionId};
 pub use live::LiveSession;
 pub use log::{init as init_log, set_level as set_log_level};
 pub use pseudonym::Pseudonyms;
@@ -42,7 +42,7 @@ use audit::Audit;
 use health::Health;
 use labels::Labels;
 use metrics::Metrics;
-use record::Record;
+use record::{Record, SessionRecord};
 use sessions::Sessions;
 
 /// Where everything that happens is said. One per gateway; clones are the same observer.
@@ -115,28 +115,25 @@ impl Observer {
             | Event::ConfigLoaded { .. } => {}
         }
         metrics.count(&event, &labels.load(), unix_seconds(now));
-        let mut record = Record::new(&event, now, names);
-        if let Event::MessageSent { message_id: Some(id), .. } = event {
-            record.message_id = Some(message_ids.of(id));
-        }
+        let record = Record::new(&event, now, names, message_ids);
         if let Event::Certificate { client_module, not_after: Some(end), .. } = event
             && labels.load().has_client_module(client_module)
         {
             let role = labels::client_module_role(client_module);
             if let Some(days) = health.certificate_met(&role, end, now) {
-                log::ending(&role, days);
+                log::expiring(&role, days);
             }
         }
-        if health.note(&event, &record) {
+        if health.keep(&event, &record) {
             audit.write(&record);
-            log::say(&event, &record);
+            log::say(&record.what);
         }
     }
 
     /// Something looks wrong about a session's login, which goes on as it came. Only the log says it:
     /// nothing has happened that an audit would have to know.
     pub fn doubt(&self, session: &SessionFacts, doubt: Doubt) {
-        log::doubt(&Record::about(session, &self.inner.names), doubt);
+        log::doubt(&SessionRecord::of(session, &self.inner.names), doubt);
     }
 
     /// The session's place in the live table. It has one from [`Event::Connected`], or this, until
@@ -182,15 +179,15 @@ impl Observer {
         self.inner.metrics.not_after(&role, unix_seconds);
         let now = OffsetDateTime::now_utc();
         if let Some(days) = self.inner.health.certificate_met(&role, unix_seconds, now) {
-            log::ending(&role, days);
+            log::expiring(&role, days);
         }
     }
 
     /// Says in the log which certificates end within 30, 14 or 3 days, or are over: each once for
     /// each of these marks.
     pub fn warn_of_ends(&self, now: OffsetDateTime) {
-        for (role, days) in self.inner.health.ending(now) {
-            log::ending(&role, days);
+        for (role, days) in self.inner.health.expiring(now) {
+            log::expiring(&role, days);
         }
     }
 

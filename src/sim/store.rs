@@ -11,7 +11,7 @@ use super::message::Message;
 pub(crate) struct Store {
     state: Mutex<State>,
     maildrop_limit: usize,
-    budget: Arc<Budget>,
+    budget: Arc<StoreBudget>,
 }
 
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ pub(crate) struct Kept {
 
 impl Store {
     pub(crate) fn new(maildrop_limit: usize, total_limit: usize) -> Self {
-        let budget = Arc::new(Budget { left: AtomicUsize::new(total_limit) });
+        let budget = Arc::new(StoreBudget { left: AtomicUsize::new(total_limit) });
         Self { state: Mutex::default(), maildrop_limit, budget }
     }
 
@@ -105,14 +105,14 @@ impl Drop for Lock {
 }
 
 #[derive(Debug)]
-struct Budget {
+struct StoreBudget {
     left: AtomicUsize,
 }
 
 /// A part of the memory for messages, given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
-    budget: Arc<Budget>,
+    budget: Arc<StoreBudget>,
     bytes: usize,
 }
 

@@ -93,7 +93,7 @@ impl Explain {
         let login = Login::parse(login.as_bytes());
         let case = self.judge(&loaded, &policy, from, login, (protocol, action));
         if self.json {
-            let json = serde_json::to_string_pretty(&case.told()).map_err(Failure::error)?;
+            let json = serde_json::to_string_pretty(&case.as_json()).map_err(Failure::error)?;
             screen.say_json(&json);
         } else {
             case.show(screen);
@@ -202,7 +202,7 @@ struct Case<'a> {
 
 /// A case, for a program.
 #[derive(Serialize)]
-struct Told<'a> {
+struct ExplanationJson<'a> {
     allowed: bool,
     mode: Mode,
     protocol: Protocol,
@@ -212,27 +212,27 @@ struct Told<'a> {
     subjects: Vec<String>,
     client_module: &'a str,
     #[serde(flatten)]
-    rule: Place,
+    rule: RulePlace,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
-    steps: Vec<ToldStep>,
+    steps: Vec<StepJson>,
     notes: &'a [String],
 }
 
 #[derive(Serialize)]
-struct ToldStep {
+struct StepJson {
     step: &'static str,
     outcome: &'static str,
     text: String,
     #[serde(flatten)]
-    rule: Place,
+    rule: RulePlace,
 }
 
 /// A rule and where it stands; without a file it was left out, and its default holds.
 #[derive(Serialize)]
-struct Place {
+struct RulePlace {
     rule: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
@@ -240,7 +240,7 @@ struct Place {
     line: Option<usize>,
 }
 
-impl Place {
+impl RulePlace {
     /// File and line alone.
     fn spot(&self) -> String {
         match (&self.file, self.line) {
@@ -251,7 +251,7 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for RulePlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.spot().as_str() {
             "" if self.rule == "built-in" => f.write_str("what holds without any rule"),
@@ -315,10 +315,10 @@ impl Case<'_> {
         screen.say(&format!("change   {}", self.remedy(denial)));
     }
 
-    fn told(&self) -> Told<'_> {
+    fn as_json(&self) -> ExplanationJson<'_> {
         let explanation = &self.explanation;
         let denial = explanation.denial.as_ref();
-        Told {
+        ExplanationJson {
             allowed: explanation.allowed(),
             mode: explanation.mode,
             protocol: self.protocol,
@@ -333,7 +333,7 @@ impl Case<'_> {
             steps: explanation
                 .steps
                 .iter()
-                .map(|step| ToldStep {
+                .map(|step| StepJson {
                     step: step.name.as_str(),
                     outcome: match step.outcome {
                         Outcome::Pass => "pass",
@@ -348,10 +348,10 @@ impl Case<'_> {
         }
     }
 
-    fn place(&self, rule: &Rule) -> Place {
+    fn place(&self, rule: &Rule) -> RulePlace {
         let found = self.loaded.place_of(&rule.path());
         let (file, line) = found.unzip();
-        Place {
+        RulePlace {
             rule: rule.to_string(),
             file: file.map(|file| file.display().to_string()),
             line: line.flatten(),

@@ -17,9 +17,10 @@ use time::macros::format_description;
 
 use super::admin::{Admin, get};
 use super::amounts::octets;
+use super::audit::kind_of;
 use super::{Failure, Screen};
 use crate::config::{Finding, effective, load};
-use crate::observe::rotated_audit;
+use crate::observe::{EventKind, rotated_audit};
 use mask::Mask;
 
 /// Write an archive for whoever helps: configuration, state, metrics and latest faults, masked
@@ -147,18 +148,29 @@ fn faults(audit: &Path, mask: &mut Mask) -> io::Result<String> {
 
 fn is_fault(line: &Map<String, Value>) -> bool {
     let word = |name: &str| line.get(name).and_then(Value::as_str);
-    match word("event") {
-        Some("closed") => !matches!(word("reason"), Some("ok" | "client-left")),
-        Some("certificate" | "config-loaded") => true,
-        Some(_) => {
-            line.get("accepted").and_then(Value::as_bool) == Some(false)
+    match kind_of(line) {
+        Some(EventKind::Closed) => !matches!(word("reason"), Some("ok" | "client-left")),
+        Some(EventKind::Certificate | EventKind::ConfigLoaded) => true,
+        Some(
+            EventKind::Connected
+            | EventKind::Login
+            | EventKind::Denied
+            | EventKind::MessageSent
+            | EventKind::MessageReceived
+            | EventKind::MessageDeleted
+            | EventKind::DeleteHeld
+            | EventKind::ContextConflict,
+        )
+        | None => {
+            let is_faulty = line.get("accepted").and_then(Value::as_bool) == Some(false)
                 || word("would_deny").is_some()
                 || line
                     .get("decryption")
                     .and_then(Value::as_array)
-                    .is_some_and(|codes| codes.iter().any(|code| code.as_str() != Some("00")))
+                    .is_some_and(|codes| codes.iter().any(|code| code.as_str() != Some("00")));
+            // A newer kimgate may write kinds that are not known here; a line without any is none.
+            word("event").is_some() && is_faulty
         }
-        None => false,
     }
 }
 

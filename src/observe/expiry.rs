@@ -7,23 +7,23 @@ const MARKS: [i64; 4] = [0, 3, 14, 30];
 
 /// A certificate's end, and the mark that was last told of.
 #[derive(Clone, Debug)]
-pub(super) struct Ending {
+pub(super) struct Expiry {
     /// In Unix seconds.
     pub(super) not_after: i64,
     /// Shown by somebody, and in no file of kimgate's own.
     pub(super) met: bool,
-    told: Option<i64>,
+    reported: Option<i64>,
 }
 
-impl Ending {
+impl Expiry {
     pub(super) fn new(not_after: i64, met: bool) -> Self {
-        Self { not_after, met, told: None }
+        Self { not_after, met, reported: None }
     }
 
     /// Another certificate is told of anew.
     pub(super) fn replaced_by(&mut self, not_after: i64) {
         if self.not_after != not_after {
-            (self.not_after, self.told) = (not_after, None);
+            (self.not_after, self.reported) = (not_after, None);
         }
     }
 
@@ -32,8 +32,8 @@ impl Ending {
     pub(super) fn tell(&mut self, now: OffsetDateTime) -> Option<i64> {
         let left = Duration::seconds(self.not_after.saturating_sub(now.unix_timestamp()));
         let mark = MARKS.into_iter().find(|days| left <= Duration::days(*days))?;
-        let is_news = self.told.is_none_or(|told| mark < told);
-        self.told = Some(mark);
+        let is_news = self.reported.is_none_or(|reported| mark < reported);
+        self.reported = Some(mark);
         is_news.then(|| if left.is_negative() { -1 } else { left.whole_days() })
     }
 }
@@ -47,15 +47,15 @@ mod tests {
     #[test]
     fn each_mark_is_told_of_once() {
         let end = datetime!(2027-03-31 12:00 UTC);
-        let mut ending = Ending::new(end.unix_timestamp(), false);
+        let mut expiry = Expiry::new(end.unix_timestamp(), false);
         let mut told = vec![];
         for hour in (-24..=24 * 40).rev() {
-            told.extend(ending.tell(end - Duration::hours(hour)));
+            told.extend(expiry.tell(end - Duration::hours(hour)));
         }
         assert_eq!(told, [30, 14, 3, 0]);
-        ending.replaced_by((end + Duration::days(10)).unix_timestamp());
-        assert_eq!(ending.tell(end), Some(10), "another certificate begins anew");
-        assert_eq!(ending.tell(end + Duration::days(11)), Some(-1));
-        assert_eq!(ending.tell(end + Duration::days(12)), None);
+        expiry.replaced_by((end + Duration::days(10)).unix_timestamp());
+        assert_eq!(expiry.tell(end), Some(10), "another certificate begins anew");
+        assert_eq!(expiry.tell(end + Duration::days(11)), Some(-1));
+        assert_eq!(expiry.tell(end + Duration::days(12)), None);
     }
 }
