@@ -114,7 +114,7 @@ impl App {
         self.admin.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
-    /// What everything is told to.
+    /// Where every event goes.
     pub fn observer(&self) -> &Observer {
         &self.reloader.0.observer
     }
@@ -170,7 +170,7 @@ struct Running {
 
 impl Reloader {
     /// Reads the file again and says, in lines for people, what is different now and for whom. On
-    /// any error nothing changes and the errors say why; warnings are `check`'s to tell. All of it
+    /// any error nothing changes and the errors say why; warnings are shown by `kimgate check`. All of it
     /// is logged. Reads files, so it is slow; must be called within a tokio runtime.
     pub fn reload(&self) -> Result<Vec<String>, Vec<String>> {
         let mut tried = self.tried();
@@ -299,8 +299,9 @@ fn further_changes(old: &Config, new: &Config) -> Vec<String> {
     if allowed(old) != allowed(new) {
         lines.push("admin.allow: applied".into());
     }
-    let tells = |config: &Config| config.admin.as_ref().is_some_and(|admin| admin.autoconfig);
-    if tells(old) != tells(new) {
+    let has_autoconfig =
+        |config: &Config| config.admin.as_ref().is_some_and(|admin| admin.autoconfig);
+    if has_autoconfig(old) != has_autoconfig(new) {
         lines.push("admin.autoconfig: applied".into());
     }
     let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
@@ -319,7 +320,7 @@ fn further_changes(old: &Config, new: &Config) -> Vec<String> {
     lines
 }
 
-/// Who may see the admin pages.
+/// The networks that may see the admin pages.
 fn allowed(config: &Config) -> Vec<IpNet> {
     config.admin.as_ref().map(|admin| admin.allow.clone()).unwrap_or_default()
 }

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 /// Characters that [`printable`] keeps of one text.
 const SHOWN: usize = 256;
-/// The longest escape of [`escaped`] is `\u{10ffff}`.
-const ESCAPE: usize = 10;
+/// Bytes of the longest escape, `\u{e0fff}`.
+const ESCAPE: usize = 9;
 
 /// The text escaped as by [`escaped`] and cut after 256 characters. Three dots mark the cut.
 pub fn printable(text: &str) -> Cow<'_, str> {
@@ -115,7 +115,7 @@ fn is_unsafe_in_lines(c: char) -> bool {
 ///
 /// These are the control characters, the line and paragraph separators, everything that Unicode
 /// 17 lists as a format character (category Cf) or as `Default_Ignorable_Code_Point`, and the
-/// noncharacters.
+/// noncharacters of the first plane.
 pub fn is_unsafe(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
@@ -141,12 +141,13 @@ pub fn is_unsafe(c: char) -> bool {
         | '\u{feff}'                    // byte order mark
         | '\u{ffa0}'                    // half-width Hangul filler
         | '\u{fff0}'..='\u{fffb}'       // ignorable, interlinear annotation
+        | '\u{fffe}'..='\u{ffff}'       // noncharacters; the first is a byte order mark reversed
         | '\u{110bd}' | '\u{110cd}'     // Kaithi number signs
         | '\u{13430}'..='\u{1343f}'     // Egyptian hieroglyph format controls
         | '\u{1bca0}'..='\u{1bca3}'     // shorthand format controls
         | '\u{1d173}'..='\u{1d17a}'     // musical format controls
         | '\u{e0000}'..='\u{e0fff}'     // tags, variation selectors
-    ) || u32::from(c) & 0xfffe == 0xfffe // noncharacters at the end of every plane
+    )
 }
 
 #[cfg(test)]

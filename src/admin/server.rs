@@ -29,7 +29,8 @@ use crate::observe::Observer;
 const CONNECTIONS: usize = 64;
 /// Workstations that ask for their accounts.
 const WORKSTATIONS: usize = 16;
-/// Strangers who are being told so; they never take the place of somebody who may look.
+/// Answers to peers outside `admin.allow`. They have places of their own, so they never take those of
+/// peers that are allowed.
 const STRANGERS: usize = 8;
 /// For a request's header.
 const HEADER: Duration = Duration::from_secs(10);
@@ -45,20 +46,20 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 pub struct Config {
     /// Where it binds.
     pub address: SocketAddr,
-    /// Who may look.
+    /// The networks that may see the pages.
     pub allow: Vec<IpNet>,
     /// Workstations may ask for their own accounts.
     pub autoconfig: bool,
 }
 
-/// What the pages are made from, and who may see them.
+/// What the pages are made from, and the peers that may see them.
 #[derive(Clone)]
 pub struct Pages {
     /// What they show.
     pub observer: Observer,
-    /// Who may look; a reload replaces it.
+    /// The networks that may see the pages; a reload replaces them.
     pub admin_allow: Arc<ArcSwap<Vec<IpNet>>>,
-    /// Who else may ask, and what for.
+    /// The workstations, which may ask for their own accounts.
     pub workstations: Arc<dyn Workstations>,
     /// Reads the configuration again; may block.
     pub reload: Arc<dyn Fn() -> Reloaded + Send + Sync>,
@@ -128,7 +129,7 @@ async fn answer(stream: TcpStream, routes: Router, _place: OwnedSemaphorePermit)
         .keep_alive(false)
         .max_buf_size(16 << 10)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    // Whoever sends half a request, or does not read the answer, is not worth a log line.
+    // A peer that sends half a request, or does not read the answer, is not worth a log line.
     let _ = timeout(WHOLE, connection).await;
 }
 

@@ -1,8 +1,8 @@
-//! Files that change while kimgate runs: whoever renews a certificate at night sends no signal.
+//! Reloads when files change, since a job that renews a certificate at night sends no signal.
 //!
-//! The operating system tells of changes where it can. What it does not tell, as on network shares,
-//! a slow look finds. Either way the content decides: a file that was written as it was is no news,
-//! and one that could not be used is tried again when it is another one.
+//! The operating system reports changes where it can. Where it cannot, as on network shares, the
+//! files are read every 30 s. Only another content is a change: a file that was written again with
+//! the same content is not reloaded, and one that could not be used is tried again once it differs.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
@@ -22,12 +22,12 @@ use zeroize::Zeroizing;
 use super::Reloader;
 use crate::config;
 
-/// Between two looks where nobody tells of changes.
+/// Between two looks at the files where no change is reported.
 const PACE: Duration = Duration::from_secs(30);
-/// A certificate and its key are two files; nobody has looked between them if they are written
-/// within this time.
+/// A certificate and its key are two files. kimgate reads neither while less than this has passed
+/// since the last reported change.
 const QUIET: Duration = Duration::from_millis(500);
-/// Somebody who never stops writing does not put it off for longer.
+/// Changes that never stop put a reload off for no longer than this.
 const LONGEST: Duration = Duration::from_secs(5);
 /// Certificates are small; a device file has no end.
 const LARGEST: u64 = 4 << 20;
@@ -35,7 +35,7 @@ const LARGEST: u64 = 4 << 20;
 /// What a look at the files found.
 enum Look {
     Nothing,
-    /// Somebody has written, and may not have finished.
+    /// A file has changed, and the writer may not have finished.
     News,
     Reloaded {
         accepted: bool,
@@ -51,7 +51,7 @@ pub async fn follow(reloader: Reloader) {
         let (reloader, mut watched) = (reloader.clone(), watch.take());
         // Reading files is slow work for a thread that serves sessions.
         let looked = tokio::task::spawn_blocking(move || {
-            // First the watch, then the look: nothing can change unnoticed in between.
+            // First watch, then look: no change in between is missed.
             if let Some(watch) = &mut watched {
                 watch.watch(&reloader.files());
             }
@@ -84,20 +84,20 @@ pub async fn follow(reloader: Reloader) {
                 false
             }
             Look::Reloaded { accepted: false } => {
-                tracing::error!("changed files cannot be used, the old ones count on");
+                tracing::error!("changed files cannot be used, the old ones stay in use");
                 false
             }
         };
     }
 }
 
-/// Waits until whoever writes has finished.
+/// Waits until no change is reported for a while.
 async fn settle(changes: &mut Receiver<()>) {
     let latest = Instant::now() + LONGEST;
     while let Ok(Ok(Some(()))) = timeout_at(latest, timeout(QUIET, changes.recv())).await {}
 }
 
-/// What was in the files when somebody looked; nothing for a file that cannot be read.
+/// The hashes of the files at one moment; `None` for a file that could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Snapshot(BTreeMap<PathBuf, Option<[u8; 32]>>);
 
@@ -124,9 +124,9 @@ fn content(file: &Path) -> Option<[u8; 32]> {
     digest(&SHA256, &bytes).as_ref().try_into().ok()
 }
 
-/// What the operating system tells of changes.
+/// The changes that the operating system reports.
 struct FileWatch {
-    /// `None`: it tells nothing.
+    /// `None`: it reports nothing.
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
     /// Everything else that happens in those folders is of no interest, as the audit file's lines.
@@ -140,7 +140,7 @@ impl FileWatch {
         let notice = move |event: notify::Result<Event>| {
             let known = known.lock().unwrap_or_else(PoisonError::into_inner);
             if event.map_or(true, |event| matters(&event, &known)) {
-                // A full channel has told already.
+                // A full channel holds a notice already.
                 let _ = sender.try_send(());
             }
         };
@@ -194,7 +194,7 @@ fn trail(file: &Path) -> Vec<PathBuf> {
     trail
 }
 
-/// The first link of a path, what it says, and what comes behind it.
+/// The first link of a path, its target, and the rest of the path.
 fn first_link(path: &Path) -> Option<(PathBuf, PathBuf, PathBuf)> {
     let parts: Vec<&OsStr> = path.iter().collect();
     (1..=parts.len()).find_map(|length| {

@@ -42,7 +42,7 @@ impl Reload {
                 screen.say(&printable(line));
             }
             screen.complain(match (done.accepted, done.lines.is_empty()) {
-                (true, true) => "reloaded; nothing changes for anybody",
+                (true, true) => "reloaded; nothing changes for workstations",
                 (true, false) => "reloaded",
                 (false, _) => "not reloaded; the configuration before it stays in force",
             });

@@ -26,7 +26,7 @@ impl Screen {
         asked.or_else(|| found().map(|(width, _)| width.0.into()))
     }
 
-    /// One line of the answer, or several. A reader that has gone away, as `head` does, is no error.
+    /// One line of the answer, or several. A reader that has gone away, as `head` does, is not an error.
     pub(super) fn say(&mut self, line: &str) {
         put(&escaped_lines(line));
     }

@@ -1,5 +1,5 @@
-//! Audit lines on their way out: a bounded queue and a thread of its own, so that a slow disk, a
-//! full one or a reader who has stopped reading costs lines and never a session.
+//! Audit lines on their way out: a bounded queue and a thread of its own, so that a slow or full
+//! disk, or a reader that has stopped, costs lines and never a session.
 
 use std::io::{self, Write as _};
 use std::sync::Mutex;
@@ -17,7 +17,7 @@ use super::record::Record;
 
 /// Lines that wait for the disk. At a hundred events a second, forty seconds.
 const QUEUE: usize = 4096;
-/// Octets that a line seldom exceeds.
+/// Bytes that a line seldom exceeds.
 const LINE: usize = 512;
 /// How long lines gather before they are written in one go. A busy gateway says thousands of them
 /// in a second, and waking this thread for each one costs more than writing it.

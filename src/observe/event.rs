@@ -56,7 +56,7 @@ pub enum Event<'a> {
     MessageSent {
         /// Whose.
         session: &'a SessionFacts,
-        /// Octets of the message as they went over the wire, without the line that ends it.
+        /// Bytes of the message as they went over the wire, without the line that ends it.
         bytes: u64,
         /// From the last byte sent to the answer.
         seconds: f64,
@@ -66,7 +66,7 @@ pub enum Event<'a> {
         message_id: Option<&'a str>,
         /// How many.
         recipients: u32,
-        /// Whether the answer was a 2xx; `Err`: there was none, and nobody knows whether the message
+        /// Whether the answer was a 2xx; `Err`: there was none, so it is unknown whether the message
         /// went out.
         accepted: Result<bool, Reason>,
         /// After how many seconds of waiting the workstation left, where it left before the answer.
@@ -80,7 +80,7 @@ pub enum Event<'a> {
     MessageReceived {
         /// Whose.
         session: &'a SessionFacts,
-        /// Octets of the message as they went over the wire, without the line that ends it.
+        /// Bytes of the message as they went over the wire, without the line that ends it.
         bytes: u64,
         /// From RETR to the last byte.
         seconds: f64,
@@ -129,7 +129,7 @@ pub enum Event<'a> {
         sentence: &'a str,
         /// `sha256:` and the certificate's hash.
         fingerprint: Option<&'a str>,
-        /// When it ends, in Unix seconds.
+        /// When it expires, in Unix seconds.
         not_after: Option<i64>,
         /// The fingerprint of the one in the last good connection, where that was another.
         replaces: Option<&'a str>,
@@ -140,7 +140,7 @@ pub enum Event<'a> {
         reload: bool,
         /// Whether it is in force now; a bad one never replaces a good one.
         accepted: bool,
-        /// What tells two configurations apart.
+        /// A hash that differs between two configurations.
         hash: &'a str,
         /// How many errors it had.
         problems: u32,
@@ -151,9 +151,9 @@ pub enum Event<'a> {
         session: &'a SessionFacts,
         /// How.
         close: Close,
-        /// Octets to the workstation.
+        /// Bytes to the workstation.
         bytes_to_client: u64,
-        /// Octets to the client module.
+        /// Bytes to the client module.
         bytes_to_module: u64,
         /// From accept to close.
         seconds: f64,
@@ -161,25 +161,6 @@ pub enum Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Its kind in the audit line.
-    pub fn kind(&self) -> EventKind {
-        match self {
-            Self::Connected(_) => EventKind::Connected,
-            Self::Login { result: Ok(()) | Err(Reason::RejectedByClientModule), .. } => {
-                EventKind::Login
-            }
-            Self::Login { .. } | Self::Denied { .. } => EventKind::Denied,
-            Self::MessageSent { .. } => EventKind::MessageSent,
-            Self::MessageReceived { .. } => EventKind::MessageReceived,
-            Self::MessageDeleted { .. } => EventKind::MessageDeleted,
-            Self::DeleteHeld { .. } => EventKind::DeleteHeld,
-            Self::ContextConflict { .. } => EventKind::ContextConflict,
-            Self::Certificate { .. } => EventKind::Certificate,
-            Self::ConfigLoaded { .. } => EventKind::ConfigLoaded,
-            Self::Closed { .. } => EventKind::Closed,
-        }
-    }
-
     /// The session it is about.
     pub fn session(&self) -> Option<&'a SessionFacts> {
         match self {
@@ -297,7 +278,7 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// How a client module answered the last time that somebody asked.
+/// How a client module answered the last login or health probe.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ClientModuleState<'a> {
     /// It greeted us.
@@ -310,7 +291,7 @@ pub struct ClientModuleState<'a> {
     pub connect_seconds: Option<f64>,
 }
 
-/// Which way relayed octets go.
+/// Which way relayed bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From the workstation to the client module.

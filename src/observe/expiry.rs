@@ -1,16 +1,16 @@
-//! When certificates end, and who has been told.
+//! When certificates expire, and which warnings about that were logged.
 
 use time::{Duration, OffsetDateTime};
 
-/// Days before the end at which somebody is told, and the end itself.
+/// Days before the expiry at which a warning is logged, and the expiry itself.
 const MARKS: [i64; 4] = [0, 3, 14, 30];
 
-/// A certificate's end, and the mark that was last told of.
+/// When a certificate expires, and the mark of the last warning.
 #[derive(Clone, Debug)]
 pub(super) struct Expiry {
     /// In Unix seconds.
     pub(super) not_after: i64,
-    /// Shown by somebody, and in no file of kimgate's own.
+    /// Shown by a client module, and in no file of kimgate's own.
     pub(super) met: bool,
     reported: Option<i64>,
 }
@@ -20,15 +20,15 @@ impl Expiry {
         Self { not_after, met, reported: None }
     }
 
-    /// Another certificate is told of anew.
+    /// Another certificate begins again with the first mark.
     pub(super) fn replaced_by(&mut self, not_after: i64) {
         if self.not_after != not_after {
             (self.not_after, self.reported) = (not_after, None);
         }
     }
 
-    /// The days that are left, below zero where it is over, if a mark was passed that nobody was
-    /// told of.
+    /// The days that are left, if a mark was passed since the last call; below zero where it has
+    /// expired.
     pub(super) fn tell(&mut self, now: OffsetDateTime) -> Option<i64> {
         let left = Duration::seconds(self.not_after.saturating_sub(now.unix_timestamp()));
         let mark = MARKS.into_iter().find(|days| left <= Duration::days(*days))?;

@@ -25,7 +25,7 @@ const REFUSALS: usize = 50;
 /// Of what a client module announces; a hostile one may announce for ever.
 const CAPABILITIES: usize = 32;
 
-/// Behind one lock: everything in it changes seldom.
+/// One lock for all of it, since it changes seldom.
 pub(super) struct Health(Mutex<HealthState>);
 
 struct HealthState {
@@ -82,8 +82,8 @@ impl Health {
         gone
     }
 
-    /// Keeps when a certificate ends that somebody showed; gives the days that are left where
-    /// somebody should be told of this one.
+    /// Keeps when a certificate expires that a client module showed. Gives the days that are left
+    /// where this is to be logged now.
     pub(super) fn certificate_met(
         &self,
         role: &str,
@@ -106,7 +106,7 @@ impl Health {
         }
     }
 
-    /// The certificates whose end somebody should be told of now, with the days that are left.
+    /// The certificates whose expiry is to be logged now, with the days that are left.
     pub(super) fn expiring(&self, now: OffsetDateTime) -> Vec<(String, i64)> {
         let mut state = self.state();
         let each = state.certificates.iter_mut();
@@ -143,7 +143,7 @@ impl Health {
         true
     }
 
-    /// Keeps what an event tells. False for a certificate that was judged the same before.
+    /// Keeps what `/status` shows of an event. False for a certificate that was judged the same before.
     pub(super) fn keep(&self, event: &Event<'_>, record: &Record<'_>) -> bool {
         let mut state = self.state();
         if let Some(refusal) = record.refusal() {

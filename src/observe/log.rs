@@ -61,7 +61,7 @@ static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 /// Another level from now on, where [`init`] has started the log.
 pub fn set_level(level: LogLevel) {
     if let Some(filter) = FILTER.get() {
-        // It fails only where the subscriber is gone, and then nobody logs.
+        // It fails only where the subscriber is gone, and then there is no log.
         let _ = filter.reload(targets(level));
     }
 }
@@ -322,7 +322,7 @@ fn sent(r: &MessageSentRecord<'_>) {
         (None, _) => line!(
             warn,
             r.about,
-            "the client module was lost before it answered: nobody knows whether the message went out",
+            "the client module was lost before it answered: the message may or may not have gone out",
             message_id = r.message_id.as_deref(),
             reason = r.reason,
             seconds = r.seconds,

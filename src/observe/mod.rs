@@ -59,7 +59,7 @@ struct Inner {
     labels: ArcSwap<Labels>,
     audit: Audit,
     names: Pseudonyms,
-    /// Always on: a Message-ID may name its sender's machine, and need only be told from another.
+    /// Always on: a Message-ID may name its sender's machine, and its hash is enough to tell two apart.
     message_ids: Pseudonyms,
     sessions: Sessions,
     health: Health,
@@ -77,7 +77,7 @@ impl Observer {
         };
         let message_ids = match config.audit.off {
             true => Pseudonyms::passing(),
-            // Without its folder kimgate can do its work, as long as nobody asked for pseudonyms.
+            // Without its folder kimgate can do its work, as long as no pseudonyms are asked for.
             false => Pseudonyms::open(&config.audit.state_dir).unwrap_or_else(|error| {
                 tracing::warn!(%error, "hashes of Message-IDs will be others after a restart");
                 Pseudonyms::passing()
@@ -130,8 +130,7 @@ impl Observer {
         }
     }
 
-    /// Something looks wrong about a session's login, which goes on as it came. Only the log says it:
-    /// nothing has happened that an audit would have to know.
+    /// Logs that a session's login looks wrong. It goes on as it came, so the audit has no line for it.
     pub fn doubt(&self, session: &SessionFacts, doubt: Doubt) {
         log::doubt(&SessionRecord::of(session, &self.inner.names), doubt);
     }
@@ -161,7 +160,7 @@ impl Observer {
         self.inner.health.listeners(listeners);
     }
 
-    /// When each certificate ends that the configuration in force names, by its role and in Unix
+    /// When each certificate expires that the configuration in force names, by its role and in Unix
     /// seconds. Those of the configuration before it are forgotten.
     pub fn certificates_in_use(&self, ends: &[(String, i64)]) {
         for gone in self.inner.health.certificates_in_use(ends) {
@@ -173,7 +172,7 @@ impl Observer {
         self.warn_of_ends(OffsetDateTime::now_utc());
     }
 
-    /// When the certificate ends that a configured workstation has shown.
+    /// When the certificate expires that a configured workstation has shown.
     pub fn certificate_met(&self, workstation: &str, unix_seconds: i64) {
         let role = labels::workstation_role(workstation);
         self.inner.metrics.not_after(&role, unix_seconds);
@@ -183,7 +182,7 @@ impl Observer {
         }
     }
 
-    /// Says in the log which certificates end within 30, 14 or 3 days, or are over: each once for
+    /// Says in the log which certificates expire within 30, 14 or 3 days, or have expired: each once for
     /// each of these marks.
     pub fn warn_of_ends(&self, now: OffsetDateTime) {
         for (role, days) in self.inner.health.expiring(now) {
@@ -226,9 +225,9 @@ impl Observer {
         }
     }
 
-    /// Octets went through. [`LiveSession::relayed`] calls this.
-    pub fn relay_bytes(&self, protocol: Protocol, direction: Direction, octets: u64) {
-        self.inner.metrics.relayed(protocol, direction, octets);
+    /// Bytes were relayed. [`LiveSession::relayed`] calls this.
+    pub fn relay_bytes(&self, protocol: Protocol, direction: Direction, bytes: u64) {
+        self.inner.metrics.relayed(protocol, direction, bytes);
     }
 
     /// How long a POP3 login waited for its mailbox.

@@ -447,7 +447,7 @@ impl Judged {
 pub(super) const NOT_AN_ADDRESS: &str = "(not an address)";
 
 /// The account, if it may be shown. People type their password where the user name belongs; so an
-/// account that nobody configured is shown only where it has the form of a KIM address (gematik FAQ:
+/// account that is not configured is shown only where it has the form of a KIM address (gematik FAQ:
 /// `A-Z a-z 0-9 . - _` before the `@`).
 pub(super) fn showable(account: &Account, known: bool) -> Option<&str> {
     let address = account.as_str();
@@ -511,6 +511,75 @@ impl Pseudonyms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::Protocol;
+
+    #[test]
+    fn the_fields_of_a_line_keep_their_order() {
+        let mut facts =
+            SessionFacts::new(Protocol::Smtp, "smtps".into(), ([192, 0, 2, 1], 50_000).into());
+        facts.workstation = Some("PC1".into());
+        facts.users = vec!["anna".into()];
+        facts.client_module = Some("main".into());
+        let session = &facts;
+        let refused = Event::Login {
+            session,
+            action: Action::Send,
+            result: Err(Reason::NotAllowed),
+            seconds: 1.25,
+            rule: Some("policy.mode"),
+            reply: "550",
+            would_deny: None,
+        };
+        let sent = Event::MessageSent {
+            session,
+            bytes: 10,
+            seconds: 0.5,
+            service: Some("eAU;x"),
+            message_id: None,
+            recipients: 2,
+            accepted: Ok(true),
+            left_after: Some(0.25),
+            reply: "250",
+            added: &["X-KIM-Middleware"],
+        };
+        let loaded =
+            Event::ConfigLoaded { reload: true, accepted: false, hash: "abc", problems: 3 };
+        let about = format!(
+            "\"session\":\"{}\",\"protocol\":\"smtp\",\"listener\":\"smtps\",\
+             \"peer\":\"192.0.2.1:50000\",\"workstation\":\"PC1\",\"users\":[\"anna\"],\
+             \"client_module\":\"main\",",
+            facts.id
+        );
+        for (event, word, about, rest) in [
+            (
+                refused,
+                "denied",
+                about.as_str(),
+                r#""action":"send","accepted":false,"reason":"not-allowed","rule":"policy.mode","seconds":1.25,"reply":"550""#,
+            ),
+            (
+                sent,
+                "message-sent",
+                about.as_str(),
+                r#""action":"send","accepted":true,"service":"eAU;x","bytes":10,"seconds":0.5,"left_after":0.25,"reply":"250","recipients":2,"added":["X-KIM-Middleware"]"#,
+            ),
+            (
+                loaded,
+                "config-loaded",
+                "",
+                r#""accepted":false,"reload":true,"config":"abc","problems":3"#,
+            ),
+        ] {
+            let now = OffsetDateTime::UNIX_EPOCH;
+            let record = Record::new(&event, now, &Pseudonyms::Off, &Pseudonyms::Off);
+            assert_eq!(
+                serde_json::to_string(&record).unwrap(),
+                format!(
+                    "{{\"time\":\"1970-01-01T00:00:00.000Z\",\"event\":\"{word}\",{about}{rest}}}"
+                )
+            );
+        }
+    }
 
     #[test]
     fn no_rule_shows_an_address_that_has_a_pseudonym() {

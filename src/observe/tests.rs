@@ -249,6 +249,8 @@ fn an_audit_line_has_the_fields_of_the_contract() {
     say_everything(&observer, &facts, "eAU;Lieferung;V1.2");
     let (_, lines) = audited(&observer, dir.path());
     let words: Vec<_> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert!(words.iter().all(|word| EventKind::parse(word).is_some()), "{words:?}");
+    assert_eq!(EventKind::parse("message-lost"), None);
     assert_eq!(
         words,
         [

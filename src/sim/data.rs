@@ -8,7 +8,7 @@ use super::journal::Seen;
 use super::message::{self, Message};
 use super::session::{SimSession, World};
 use super::smtp::Envelope;
-use super::store::Held;
+use super::store::StoreShare;
 use super::wire::SimResult;
 
 /// Reads a message to its end, answers, and delivers it.
@@ -97,7 +97,7 @@ pub(crate) struct Body {
     digest: Digest,
     /// All its bytes, as long as there is room.
     kept: Option<Vec<u8>>,
-    held: Held,
+    held: StoreShare,
     limit: usize,
 }
 

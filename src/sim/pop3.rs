@@ -177,18 +177,18 @@ impl Pop3 {
     }
 
     async fn stat(&mut self) -> SimResult<()> {
-        let (count, octets) = self
+        let (count, bytes) = self
             .listed()
-            .fold((0, 0), |(count, sum), (_, kept)| (count + 1, sum + kept.message.octets()));
-        let octets = if self.has(Manner::OpenKim) { count } else { octets };
-        self.say(&format!("+OK {count} {octets}")).await
+            .fold((0, 0), |(count, sum), (_, kept)| (count + 1, sum + kept.message.size()));
+        let bytes = if self.has(Manner::OpenKim) { count } else { bytes };
+        self.say(&format!("+OK {count} {bytes}")).await
     }
 
     async fn list(&mut self, argument: &str) -> SimResult<()> {
         let openkim = self.has(Manner::OpenKim);
         self.table(argument, |number, kept| match openkim {
             true => format!("net.sberg.Message@{:x}", kept.id),
-            false => format!("{number} {}", kept.message.octets()),
+            false => format!("{number} {}", kept.message.size()),
         })
         .await
     }
@@ -231,7 +231,7 @@ impl Pop3 {
             return self.say(NO_SUCH_MESSAGE).await;
         };
         let message = kept.message.clone();
-        let reply = format!("+OK {} octets", message.octets());
+        let reply = format!("+OK {} octets", message.size());
         if self.session.answer(Point::Retr, &reply).await? {
             retrieve::send(&mut self.session, number, &message).await?;
             for effect in self.session.world.script.due(self.session.protocol, Point::AfterRetr) {

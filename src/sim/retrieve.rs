@@ -36,7 +36,7 @@ async fn send_pieces(
     message: &Message,
     digest: &mut Digest,
 ) -> SimResult<()> {
-    let effects = session.world.script.due_in_retr(session.protocol, message.octets());
+    let effects = session.world.script.due_in_retr(session.protocol, message.size());
     let mut effects = effects.into_iter().peekable();
     let mut stuffing = Stuffing::new();
     for mut piece in message.pieces() {

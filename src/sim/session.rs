@@ -220,9 +220,9 @@ impl SimSession {
                     }
                     return Ok(None);
                 }
-                Effect::LongLine(octets) => {
+                Effect::LongLine(bytes) => {
                     reply = code.clone();
-                    reply.resize(octets.max(code.len()), b'x');
+                    reply.resize(bytes.max(code.len()), b'x');
                 }
                 Effect::Garbage => reply = [&code[..], b"\0\x07\x1b[31m\xff\xfe\xc3"].concat(),
                 Effect::MultiLine => reply = self.multi_line(&reply),
@@ -265,7 +265,7 @@ impl SimSession {
                 let text = text.clone().unwrap_or_else(|| self.refusal().to_owned());
                 self.wire.reply(text.as_bytes()).await
             }
-            Effect::LongLine(octets) => self.wire.reply(&vec![b'x'; *octets]).await,
+            Effect::LongLine(bytes) => self.wire.reply(&vec![b'x'; *bytes]).await,
             Effect::Garbage => self.wire.reply(b"\0\x07\x1b[31m\xff\xfe\xc3").await,
             Effect::MultiLine | Effect::Double | Effect::Unasked => {
                 self.wire.reply(self.unasked().as_bytes()).await

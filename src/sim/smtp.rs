@@ -241,7 +241,7 @@ impl Smtp {
     }
 }
 
-/// The address between the brackets, and the parameters behind them.
+/// The address between the brackets, and the parameters after them.
 fn path<'a>(arguments: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
     let (start, rest) = arguments.split_at_checked(keyword.len())?;
     let (address, parameters) = rest.trim_start().strip_prefix('<')?.split_once('>')?;

@@ -77,7 +77,7 @@ impl SimWire {
         }
     }
 
-    /// What was read and not yet used; whoever uses it takes it out.
+    /// What was read and not yet used; the user takes it out.
     pub(crate) fn input(&mut self) -> &mut Vec<u8> {
         &mut self.input
     }

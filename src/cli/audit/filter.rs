@@ -10,7 +10,7 @@ use crate::observe::{EventKind, Pseudonyms};
 /// An audit line.
 pub(super) type AuditLine = Map<String, Value>;
 
-/// What a line has to be like; whatever is absent is no matter.
+/// What a line has to be like. What is absent does not matter.
 #[derive(Default)]
 pub(super) struct Filter {
     /// One of these fields is like one of these patterns.

@@ -64,7 +64,7 @@ pub(super) struct Audit {
     json: bool,
 }
 
-/// So many rows does a person read, and hardly that.
+/// Rows of the table; more would not be read.
 const ROWS: usize = 200;
 
 /// Longer than any audit line.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::filter::{AuditLine, kind_of, time_of};
 use super::when;
-use crate::cli::amounts::{duration, octets};
+use crate::cli::amounts::{bytes_text, duration};
 use crate::observe::EventKind;
 use crate::printable::printable;
 
@@ -12,7 +12,7 @@ pub(super) fn heads() -> Vec<String> {
     ["time", "event", "workstation", "account", "what"].map(String::from).to_vec()
 }
 
-/// The columns of [`heads`]. The file may have been written by anybody; its text is escaped again.
+/// The columns of [`heads`]. The file may come from elsewhere, so its text is escaped again.
 pub(super) fn row(line: &AuditLine) -> Vec<String> {
     let view = LineView(line);
     let time = time_of(line).map_or_else(|| view.text("time").unwrap_or_default(), when::shown);
@@ -162,7 +162,7 @@ impl LineView<'_> {
     }
 
     fn size(&self, name: &str) -> Option<String> {
-        self.0.get(name).and_then(Value::as_u64).map(octets)
+        self.0.get(name).and_then(Value::as_u64).map(bytes_text)
     }
 
     fn took(&self, frame: &str, name: &str) -> Option<String> {

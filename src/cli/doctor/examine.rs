@@ -23,7 +23,7 @@ use crate::secret::Secret;
 use crate::trust::{Class, KnownCertificates, UpstreamTls, Verdict, verdict_of};
 use crate::words::{Protocol, Security};
 
-/// A certificate that ends within so many days is worth a word.
+/// A certificate that expires within so many days is mentioned.
 const SOON: i64 = 30;
 
 /// The steps of one client module by one protocol.
@@ -44,7 +44,7 @@ pub(super) struct Examination<'a> {
     pub(super) password_is_wrong: bool,
 }
 
-/// The failed step has been written down, and there is no going on.
+/// A step failed. It is recorded, and the steps after it are left out.
 struct Stopped;
 
 impl Examination<'_> {

@@ -66,7 +66,7 @@ struct Step {
 #[serde(rename_all = "lowercase")]
 enum Outcome {
     Good,
-    /// It goes on, but somebody should know.
+    /// The steps go on, but the reader should know.
     Noted,
     Failed,
 }

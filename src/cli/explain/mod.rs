@@ -169,7 +169,7 @@ impl Explain {
         match (asked, self.certificates.is_empty()) {
             (ClientCertificates::Off, false) => {
                 notes.push(
-                    "tls.client_certificates is \"off\": nobody is asked for a certificate, and \
+                    "tls.client_certificates is \"off\": no client is asked for a certificate, and \
                      --certificate counts for nothing"
                         .into(),
                 );

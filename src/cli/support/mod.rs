@@ -1,5 +1,4 @@
-//! `kimgate support`: everything that somebody who helps wants to know, in one archive, without a
-//! secret.
+//! `kimgate support`: everything that support needs to know, in one archive, without a secret.
 
 mod mask;
 
@@ -16,14 +15,14 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 use super::admin::{Admin, get};
-use super::amounts::octets;
+use super::amounts::bytes_text;
 use super::audit::kind_of;
 use super::{Failure, Screen};
 use crate::config::{Finding, effective, load};
 use crate::observe::{EventKind, rotated_audit};
 use mask::Mask;
 
-/// Write an archive for whoever helps: configuration, state, metrics and latest faults, masked
+/// Write an archive for support: configuration, state, metrics and latest faults, masked
 ///
 /// Holds no password, no key, no login, and no mail address unless --with-addresses says so. Names of
 /// workstations, users and groups, and network addresses, are in it: look before you send it.
@@ -61,7 +60,7 @@ impl Support {
             .map_err(|error| Failure::error(format!("{}: {error}", path.display())))?;
         screen.headline(&path.display().to_string());
         for (name, text) in &parts {
-            screen.say(&format!("  {name:<20} {}", octets(text.len() as u64)));
+            screen.say(&format!("  {name:<20} {}", bytes_text(text.len() as u64)));
         }
         screen.say(match self.with_addresses {
             true => "Logins are masked. Mail addresses, names and network addresses are in it.",
@@ -202,7 +201,7 @@ fn stamp(at: OffsetDateTime) -> String {
     at.format(FORM).unwrap_or_default()
 }
 
-/// For its owner only: whoever made it decides who sees it.
+/// Readable by its owner only, who decides who else sees it.
 fn archive(path: &Path, parts: &[Part], now: OffsetDateTime) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

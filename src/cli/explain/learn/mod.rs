@@ -16,7 +16,7 @@ use crate::words::{Action, Protocol};
 use proposal::Proposal;
 use seen::{Seen, SeenLogin};
 
-/// Prints the diff, and beside it what it could not do.
+/// Prints the diff on standard output, and on standard error what it could not do.
 pub(super) fn learn(screen: &mut Screen, config: &Path, audit: &[PathBuf]) -> Result<(), Failure> {
     let loaded = load(config, std::env::vars()).map_err(|f| check::refuse(screen, &f))?;
     let mut seen = Seen::default();
@@ -43,7 +43,7 @@ fn usable(screen: &mut Screen, seen: &Seen) -> Result<(), Failure> {
     let counts = &seen.counts;
     if seen.logins.is_empty() && counts.pseudonyms > 0 {
         return Err(Failure::error(
-            "the audit is pseudonymized, and nobody can tell accounts from hashes: set \
+            "the audit is pseudonymized, and hashes do not say which account it was: set \
              audit.pseudonymize = false, let some days pass, and learn from the new file",
         ));
     }

@@ -127,7 +127,7 @@ impl<'a> Proposal<'a> {
             if rules.access.allow.is_empty() || !access.allow.is_empty() {
                 self.access(&[&key, action], access, used, Some(among));
             } else {
-                // Whoever the operator lists may go on as before; who joins may what it did.
+                // Listed subjects keep what they may do; a new one may do what it did.
                 let idle = |name: &&String| among.contains_key(*name) && !used.contains_key(*name);
                 let idle = newcomers.iter().filter(idle).cloned().map(workstation);
                 self.deny(&[&key, action], idle.collect());
@@ -159,7 +159,7 @@ impl<'a> Proposal<'a> {
             return; // the account's own list says as much
         }
         if used.is_empty() {
-            // Nobody did so. An empty list would admit everybody.
+            // It was never done. An empty list would admit everybody.
             if rules.allow.is_empty() && rules.deny.is_empty() {
                 self.deny(keys, vec![Subject::Any.to_string()]);
             }

@@ -1,5 +1,5 @@
-//! What audit lines tell of mail that went through. They are data, whoever wrote them: bounded, and
-//! nothing is taken over that does not look like what kimgate writes.
+//! What audit lines say about mail that went through. The file may come from elsewhere: what is
+//! kept is bounded, and what does not look like kimgate's own lines is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
