@@ -17,7 +17,7 @@ test *ARGS:
 
 # The dialogues at the wire alone.
 transcripts:
-    cargo test --locked --test transcripts
+    cargo test --locked --test it transcripts::
 
 # Every fault of a client module at every place of a session, with what became of it.
 fault-matrix:
@@ -25,7 +25,7 @@ fault-matrix:
 
 # What holds for any bytes, with so many random cases for each property.
 properties CASES="1000000":
-    PROPTEST_CASES={{CASES}} cargo test --locked --test properties -- --nocapture
+    PROPTEST_CASES={{CASES}} cargo test --locked --test it properties:: -- --nocapture
 
 # Cases that break one of these properties, sought by libFuzzer for so many seconds each.
 fuzz NAME="all" SECONDS="60":
@@ -42,7 +42,7 @@ hostile CONNECTIONS="2000":
 # What kimgate says to some ninety certificates under every policy, as a table to read.
 trust-matrix:
     @sed '/^$/q' tests/trust_matrix.txt
-    cargo test --locked --test trust_matrix -- --nocapture
+    cargo test --locked --test it trust_matrix:: -- --nocapture
 
 # A message of 1 GiB in each direction through the release build.
 large:

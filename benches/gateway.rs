@@ -1,14 +1,15 @@
-//! What kimgate costs from end to end: the binary beside the simulated client module, with TLS on
-//! both sides, rules and audit on. Prints CPU time of kimgate's process for each unit of work, and
-//! memory for each idle session.
+//! What kimgate costs from end to end. The binary runs with the simulated client module, with TLS on
+//! both sides, rules and audit on. The benchmark prints the CPU time of kimgate's process for each unit
+//! of work, and the memory for each idle session.
 //!
-//! `cargo bench --bench gateway`. CPU time is user and system of the process from `/proc`; it varies
-//! with the machine, so compare two builds on one machine, one after the other. `benches/lab` has
-//! the comparison with other proxies.
+//! `cargo bench --bench gateway`. CPU time is the user and system time of the process, from `/proc`. It
+//! depends on the machine, so compare two builds on one machine, one after the other. `benches/lab` is
+//! for the comparison with other proxies.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints what it measures")]
 
-#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, reason = "this program uses a part of it")]
+#[path = "../tests/it/support/mod.rs"]
 mod support;
 
 use std::fs;
@@ -25,7 +26,8 @@ const LOGINS: u32 = 1000;
 const IDLE: u32 = 500;
 const LARGE: u64 = 256 << 20;
 const SMALL: u64 = 10 << 10;
-/// Of `times` and `stat` in `/proc`, on every Linux that Rust runs on (`getconf CLK_TCK`).
+/// Ticks a second of the times in `/proc/PID/stat`, on every Linux that Rust runs on
+/// (`getconf CLK_TCK`).
 const TICKS: f64 = 100.0;
 
 #[tokio::main]
@@ -67,7 +69,7 @@ impl Bench {
                 smtp: ["SIZE 4294967296", "AUTH PLAIN LOGIN"].map(String::from).into(),
                 ..Capabilities::default()
             },
-            // Room for all the small messages; a large one leaves a short stand-in behind.
+            // Room for all the small messages. A large message is replaced by a short stand-in.
             maildrop_limit: 16 << 20,
             ..SimConfig::default()
         })
@@ -134,19 +136,19 @@ impl Bench {
             sessions.push(self.log_in(Protocol::Smtp).await);
         }
         let each = (self.memory() - before) / u64::from(IDLE);
-        println!("{:<32} {each:>8} octets", "idle session");
+        println!("{:<32} {each:>8} bytes", "idle session");
     }
 
-    /// User and system time of the process so far.
+    /// User and system time of the process so far, in seconds.
     fn cpu_seconds(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.kimgate.pid())).unwrap();
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
-        // Fields 14 and 15 of proc(5), counted from behind the name.
+        // Fields 14 and 15 of proc(5), counted from the field after the name.
         (ticks(11) + ticks(12)) / TICKS
     }
 
-    /// Its proportional set size in octets.
+    /// The proportional set size of the process, in bytes.
     fn memory(&self) -> u64 {
         let file = format!("/proc/{}/smaps_rollup", self.kimgate.pid());
         let text = fs::read_to_string(file).unwrap();
@@ -156,14 +158,14 @@ impl Bench {
 }
 
 impl Session {
-    async fn send(&mut self, octets: u64) {
+    async fn send(&mut self, bytes: u64) {
         let talk = &mut self.0;
         talk.ask(&format!("MAIL FROM:<{ADDRESS}>")).await.unwrap();
         talk.ask("RCPT TO:<arzt@praxis.tm.kim.telematik>").await.unwrap();
         talk.ask("DATA").await.unwrap();
         talk.send(b"Subject: bench\r\n\r\n").await.unwrap();
         let block = "Sehr geehrter Kollege, anbei der Befund, wie besprochen.\r\n".repeat(1100);
-        let mut left = octets as usize;
+        let mut left = bytes as usize;
         while left > block.len() {
             talk.send(block.as_bytes()).await.unwrap();
             left -= block.len();

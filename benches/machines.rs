@@ -1,4 +1,4 @@
-//! What the machines of `proto` and `kim` do in a second, in octets:
+//! How many bytes a second the machines of `proto` and `kim` handle:
 //! `cargo bench --bench machines -- --quick`.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use kimgate::kim::{Doubt, Login};
+use kimgate::kim::{Login, LoginWarning};
 use kimgate::proto::dot::DotScan;
 use kimgate::proto::header::HeaderReader;
 use kimgate::proto::line::{Framed, next_line};
@@ -18,19 +18,19 @@ use kimgate::words::Protocol;
 const LOGIN: &str =
     "prx@praxis.tm.kim.telematik#mail.tm.kim.telematik:995#Mandant1#ivorisortho#PC1#PRAXIS";
 const WANTED: &[&str] = &["X-KIM-Dienstkennung", "Disposition-Notification-To"];
-/// As much as a session reads at once.
+/// How many bytes a session reads at once.
 const PIECE: usize = 64 << 10;
 
 criterion_group!(machines, framers, header, logins);
 criterion_main!(machines);
 
-/// A message body as attachments have it: base64 in lines of 76.
-fn body(octets: usize) -> Vec<u8> {
+/// A message body like an attachment: base64 in lines of 76 characters.
+fn body(bytes: usize) -> Vec<u8> {
     b"TWFuIGlzIGRpc3Rpbmd1aXNoZWQsIG5vdCBvbmx5IGJ5IGhpcyByZWFzb24sIGJ1dCBieSB0aGlz\r\n"
         .iter()
         .copied()
         .cycle()
-        .take(octets)
+        .take(bytes)
         .collect()
 }
 
@@ -42,7 +42,7 @@ fn framers(bench: &mut Criterion) {
         b.iter(|| {
             let mut rest = commands.as_slice();
             while let Framed::Line(line) = next_line(black_box(rest), 4096) {
-                rest = &rest[line.len() + 2..];
+                rest = &rest[line.wire..];
             }
             assert!(rest.is_empty());
         });
@@ -90,8 +90,8 @@ fn logins(bench: &mut Criterion) {
     group.throughput(Throughput::Bytes(LOGIN.len() as u64));
     group.bench_function("parse", |b| b.iter(|| Login::parse(black_box(LOGIN.as_bytes()))));
     let login = Login::parse(LOGIN.as_bytes());
-    group.bench_function("doubts", |b| {
-        b.iter(|| Doubt::all(black_box(&login), Some(Protocol::Pop3), None));
+    group.bench_function("login-warnings", |b| {
+        b.iter(|| LoginWarning::all(black_box(&login), Some(Protocol::Pop3), None));
     });
     group.finish();
 }

@@ -1,5 +1,7 @@
-//! A decision in a hospital: 10,000 workstations, users and accounts, 1,000 groups nested five deep.
-//! `cargo bench --bench policy -- --quick`. It may take 5 us, and loading it a second.
+//! The time for a decision, and for loading the rules, in a hospital: 10,000 workstations, users and
+//! accounts, and 1,000 groups nested five deep. `cargo bench --bench policy -- --quick`.
+//!
+//! A decision may take 5 us, and loading a second.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
@@ -21,7 +23,7 @@ fn hospital(bench: &mut Criterion) {
     let rules = rules();
     let policy = Policy::compile(rules.clone()).unwrap();
     let mut group = bench.benchmark_group("policy");
-    // Somebody in the middle, and a workstation with the same account that no group lets in.
+    // A workstation in the middle of the list, and one with the same account that no group admits.
     for (name, peer) in [("admitted", 5_000), ("refused", 7_777)] {
         let login = Login::parse(b"a5000@praxis.kim.telematik#mail:995#M#C#W5000");
         let station = policy.station(address(peer), &[]);

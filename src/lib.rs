@@ -20,7 +20,7 @@
 //! ```
 //!
 //! `gateway::session` is the page to read first. What imports what is held by
-//! `tests/architecture.rs`.
+//! `tests/it/architecture.rs`.
 
 pub mod admin;
 pub mod app;

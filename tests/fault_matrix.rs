@@ -6,8 +6,16 @@
 //! turn are given back, the audit and the metrics name the same reason, and the next session is served
 //! as if nothing had been.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "helpers of tests"
+)]
 
+#[allow(dead_code, reason = "this program uses a part of it")]
+#[path = "it/support/mod.rs"]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +32,7 @@ use tokio::runtime::Runtime;
 
 use support::dialogue::{ADDRESS, End, PASSWORD, PATIENCE, auth_plain, within};
 use support::player::Stream;
+use support::tools;
 use support::transcript::Listener;
 use support::world::{PC1, World, count};
 
@@ -109,8 +118,14 @@ fn every_fault_ends_as_the_table_says_and_leaves_nothing_behind() {
     }
     println!("\n{cells} cells, {} without sense", rows.len() - cells);
     assert!(differences.is_empty(), "\n{differences}");
-    let after = sockets();
-    assert!(after <= before, "{before} sockets before and {after} after");
+    match (before, sockets()) {
+        (Some(before), Some(after)) => {
+            assert!(after <= before, "{before} sockets before and {after} after");
+        }
+        unknown => {
+            tools::skip(&format!("the system does not list open sockets: {unknown:?}"));
+        }
+    }
 }
 
 #[test]
@@ -480,11 +495,11 @@ fn unstuffed(message: &str) -> String {
     message.replace("\r\n..", "\r\n.")
 }
 
-/// Sockets of this process.
-fn sockets() -> usize {
-    let Ok(files) = std::fs::read_dir("/proc/self/fd") else { return 0 };
+/// Sockets of this process; `None` where the system does not list them.
+fn sockets() -> Option<usize> {
+    let files = std::fs::read_dir("/proc/self/fd").ok()?;
     let targets = files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
-    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    Some(targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count())
 }
 
 /// A workstation that notes what it is told, whatever that is.
@@ -495,13 +510,19 @@ struct Station {
     told: Vec<String>,
     /// The message that it sent was acknowledged.
     acknowledged: bool,
+    /// How a faultless answer begins.
+    good: &'static str,
 }
 
 impl Station {
     async fn new(world: &World, protocol: Protocol) -> Self {
         let tcp = world.tcp(protocol, Listener::Implicit, PC1).await;
         let stream = world.secure(Box::new(tcp)).await;
-        Self { stream, unread: Vec::new(), end: None, told: Vec::new(), acknowledged: false }
+        let good = match protocol {
+            Protocol::Pop3 => "+OK",
+            Protocol::Smtp => "2",
+        };
+        Self { stream, unread: Vec::new(), end: None, told: Vec::new(), acknowledged: false, good }
     }
 
     /// Sends a line and notes the answer; nothing is sent behind the end.
@@ -514,7 +535,7 @@ impl Station {
     async fn quietly(&mut self, line: &str) {
         let told = self.told.len();
         let answer = self.ask(line).await;
-        assert!(answer.starts_with("+OK") || answer.starts_with('2'), "{line}: {answer}");
+        assert!(answer.starts_with(self.good), "{line}: {answer}");
         self.told.truncate(told);
     }
 

@@ -3,8 +3,16 @@
 //! 256 MiB each, so that it takes seconds; `KIMGATE_LARGE=1` makes it 1 GiB, and `.ci/run` does that
 //! with the release build.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "helpers of tests"
+)]
 
+#[allow(dead_code, reason = "this program uses a part of it")]
+#[path = "it/support/mod.rs"]
 mod support;
 
 use std::fs;

@@ -1,8 +1,16 @@
 //! What is scarce or broken around kimgate: a bug in one session, a user without rights, too few file
 //! descriptors, a full disk, far too many connections.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "helpers of tests"
+)]
 
+#[allow(dead_code, reason = "this program uses a part of it")]
+#[path = "it/support/mod.rs"]
 mod support;
 
 use std::fs;
@@ -21,6 +29,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use support::daemon::{give_to, running_as_root};
 use support::dialogue::{Client, PATIENCE};
 use support::kimgate::{ADDRESS, Kimgate, client_module};
+use support::tools;
 use support::world::World;
 
 const SECRET: &str = "Befund Erika Mustermann";
@@ -96,7 +105,7 @@ async fn a_panic_ends_its_own_session_and_gives_back_what_it_held() {
 #[tokio::test]
 async fn it_runs_without_any_right_but_to_write_its_state_and_its_audit() {
     if !running_as_root() {
-        println!("skipped: only root can become somebody else");
+        tools::skip("only root can become another user");
         return;
     }
     let sim = Sim::start(SimConfig { record: true, ..SimConfig::default() }).await.unwrap();

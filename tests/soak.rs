@@ -5,8 +5,16 @@
 //! `KIMGATE_SOAK=SECONDS` says how long (ten by default), `KIMGATE_SOAK_SEED` repeats a run as far as
 //! chance comes from here. `just soak` takes twenty minutes.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "helpers of tests"
+)]
 
+#[allow(dead_code, reason = "this program uses a part of it")]
+#[path = "it/support/mod.rs"]
 mod support;
 
 use std::cell::RefCell;

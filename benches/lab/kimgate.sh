@@ -1,6 +1,7 @@
 #!/bin/bash
-# kimgate as a peer of the performance laboratory: put this file into its peers/ folder.
-# KIMGATE names the binary. A practice's configuration: rules and audit on, logging of errors only.
+# kimgate as a peer of the performance laboratory. Copy this file into the laboratory's peers/ folder.
+# KIMGATE is the path of the binary. The configuration is that of a practice: rules and audit are on,
+# and only errors are logged.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 NAME=kimgate
 KIMGATE=${KIMGATE:-kimgate}
@@ -46,7 +47,7 @@ CFG
         done
         for n in $(seq 0 17) 900 901; do
             printf '[accounts."praxis%d@bench.kim.telematik"]\nallow = ["workstation:PC1", "workstation:PC%d"]\n' "$n" "$((n % 50 + 2))"
-            # What the laboratory writes as MAIL FROM, whoever has logged in.
+            # The laboratory uses this MAIL FROM for every login.
             printf 'send.senders = ["sender@bench.kim.telematik"]\n'
         done
     } >"$RUN/kimgate.toml"

@@ -62,12 +62,12 @@ pub(super) fn refuse(screen: &mut Screen, findings: &[Finding]) -> Failure {
     Failure::error("the configuration cannot be used; nothing was started")
 }
 
-/// The findings with those of the certificates and keys, loaded as `run` would load them; and
-/// whether it could.
+/// All findings, with those of the certificates and keys, which are loaded as `run` would load them;
+/// and whether the configuration can be used.
 fn with_material(loaded: &Loaded) -> (bool, Vec<Finding>) {
     let mut findings = loaded.warnings.clone();
     for finding in exposed(loaded).into_iter().chain(material(loaded)) {
-        // The configuration's own look at a file has found the same, in its own words.
+        // `config` has already warned about this file in its own words.
         let is_known =
             |known: &Finding| (&known.key, known.severity) == (&finding.key, Severity::Warning);
         if finding.severity == Severity::Error || !findings.iter().any(is_known) {
@@ -121,11 +121,11 @@ fn material(loaded: &Loaded) -> Vec<Finding> {
         let key = |path: &Path| match keys.iter().find(|(_, file)| *file == Some(path)) {
             Some((key, _)) => vec!["tls", key],
             None if tls.client_crl.iter().any(|file| file == path) => vec!["tls", "client_crl"],
-            // No file of theirs: the name that a certificate is made for.
+            // Not a file: the name that a certificate is made for.
             None if identity.is_none() => vec!["gateway", "name"],
             None => vec!["tls"],
         };
-        told(loaded, key, ListenerTls::check(tls), &mut findings);
+        add_outcome(loaded, key, ListenerTls::check(tls), &mut findings);
     }
     for (name, module) in &config.client_modules {
         if module.security == Security::None {
@@ -149,13 +149,13 @@ fn material(loaded: &Loaded) -> Vec<Finding> {
             [&["client_modules", name.as_str()], below].concat()
         };
         let outcome = UpstreamTls::load(trust, &module.host);
-        told(loaded, key, outcome.map(|tls| tls.warnings().to_vec()), &mut findings);
+        add_outcome(loaded, key, outcome.map(|tls| tls.warnings().to_vec()), &mut findings);
     }
     findings
 }
 
-/// What loading said, as findings under the keys of the files.
-fn told<'a>(
+/// What loading found, as findings under the keys of the files.
+fn add_outcome<'a>(
     loaded: &Loaded,
     key: impl Fn(&Path) -> Vec<&'a str>,
     outcome: Result<Vec<MaterialWarning>, MaterialError>,
@@ -163,15 +163,13 @@ fn told<'a>(
 ) {
     match outcome {
         Err(error) => {
-            let text = error.problem.to_string();
-            let (problem, remedy) = text.split_once("; ").unwrap_or((&text, ""));
-            let problem = format!("{}: {problem}", error.path.display());
-            let key = key(&error.path);
+            let problem = format!("{}: {}", error.path.display(), error.problem);
+            let (key, remedy) = (key(&error.path), error.problem.remedy());
             findings.push(loaded.finding(Severity::Error, &key, problem, remedy));
         }
         Ok(warnings) => findings.extend(warnings.into_iter().map(|warning| {
             let key = key(&warning.path);
-            loaded.finding(Severity::Warning, &key, warning.text, "")
+            loaded.finding(Severity::Warning, &key, warning.problem, warning.remedy)
         })),
     }
 }

@@ -11,6 +11,7 @@ use rustls::ClientConnection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::proto::back::{Answer, BackStep};
@@ -81,7 +82,8 @@ pub(super) async fn handshake(
     tcp: TcpStream,
     tls: &UpstreamTls,
 ) -> io::Result<TlsStream<TcpStream>> {
-    timeout(PATIENCE, tls.connector().connect(tls.server_name(), tcp)).await?
+    timeout(PATIENCE, TlsConnector::from(tls.client_config()).connect(tls.server_name(), tcp))
+        .await?
 }
 
 /// Version and cipher suite.

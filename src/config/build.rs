@@ -1,8 +1,7 @@
-//! What was written becomes what the program needs: addresses, paths, rules.
+//! Turns what was written into what the program needs: addresses, paths, rules.
 //!
-//! Everything that was left out has its default here, and nothing is optional that the program
-//! cannot do without. What cannot be read, or is missing, is reported here; whether the rest is wise
-//! is `lint`'s business.
+//! Whatever was left out gets its default here, and nothing that the program needs stays optional.
+//! What cannot be read, or is missing, is reported here; `lint` judges the rest.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,6 +11,7 @@ use ipnet::IpNet;
 
 use super::finding::{Key, Report, quoted};
 use super::settings::{self, Settings};
+use super::values::ValueError;
 use super::{Config, rules};
 use crate::kim::Account;
 use crate::observe::{AuditConfig, KnownNames, LogConfig, LogFormat, LogLevel, ObserveConfig};
@@ -40,13 +40,13 @@ pub(super) fn config(
     })
 }
 
-/// What the file does not say by itself.
+/// What is known besides the text of the file.
 pub(super) struct Surroundings {
     /// The file.
     pub(super) source: PathBuf,
     /// The machine's name.
     pub(super) host_name: String,
-    /// Of what was written.
+    /// The hash of what was written.
     pub(super) hash: String,
 }
 
@@ -57,14 +57,14 @@ impl Surroundings {
     }
 }
 
-/// A network, or an address as the network of itself alone, without the detour that IPv4 takes
-/// through IPv6.
-pub(super) fn network(text: &str) -> Result<IpNet, (String, String)> {
+/// A network, or an address as the network of itself alone. An IPv4 address mapped into IPv6
+/// becomes the IPv4 address.
+pub(super) fn network(text: &str) -> Result<IpNet, ValueError> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address.to_canonical()));
     }
     text.parse::<IpNet>().map_err(|_| {
-        let remedy = match text.rsplit_once(':') {
+        let remedy: String = match text.rsplit_once(':') {
             Some((address, port))
                 if port.parse::<u16>().is_ok() && address.parse::<IpAddr>().is_ok() =>
             {
@@ -72,7 +72,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, (String, String)> {
             }
             _ => "write \"192.168.0.31\" or \"192.168.0.0/24\"; names are not looked up".into(),
         };
-        (format!("{} is neither an address nor a network", quoted(text)), remedy)
+        ValueError::new(format!("{} is neither an address nor a network", quoted(text)), remedy)
     })
 }
 
@@ -81,13 +81,13 @@ pub(super) fn each<T>(
     list: &[String],
     key: &Key,
     report: &mut Report<'_>,
-    read: impl Fn(&str) -> Result<T, (String, String)>,
+    read: impl Fn(&str) -> Result<T, ValueError>,
 ) -> Vec<T> {
     let mut good = Vec::with_capacity(list.len());
     for (index, text) in list.iter().enumerate() {
         match read(text) {
             Ok(value) => good.push(value),
-            Err((problem, remedy)) => report.error(&key.element(index), problem, remedy),
+            Err(error) => report.error(&key.element(index), error.problem, error.remedy),
         }
     }
     good
@@ -125,7 +125,7 @@ fn gateway(
         tls,
         client_modules,
         limits: limits(&settings.limits),
-        contexts: gateway::Contexts {
+        contexts: gateway::ContextRules {
             mode: match settings.contexts.mode {
                 settings::ContextMode::Off => gateway::ContextMode::Off,
                 settings::ContextMode::Observe => gateway::ContextMode::Observe,
@@ -192,18 +192,18 @@ fn client_module(
     language: Language,
     place: &Surroundings,
     report: &mut Report<'_>,
-) -> Option<gateway::ClientModule> {
+) -> Option<gateway::ClientModuleConfig> {
     let key = Key::of(&["client_modules", name]);
     let host = need(written.host.clone(), &key, "host", "host = \"192.168.0.22\"", report);
     let trust = &written.trust;
     let trust_key = key.join("trust");
     let pins = each(&trust.pins, &trust_key.join("pins"), report, |text| {
         text.parse().map_err(|error: trust::PinError| {
-            (format!("{} is no pin", quoted(text)), error.to_string())
+            ValueError::new(format!("{} is not a pin", quoted(text)), error.remedy())
         })
     });
     let ignore = each(&trust.ignore, &trust_key.join("ignore"), report, ignored);
-    Some(gateway::ClientModule {
+    Some(gateway::ClientModuleConfig {
         host: host?,
         pop3_port: written.pop3_port,
         smtp_port: written.smtp_port,
@@ -227,13 +227,13 @@ enum Ignored {
     NameMismatch,
 }
 
-fn ignored(text: &str) -> Result<Ignored, (String, String)> {
+fn ignored(text: &str) -> Result<Ignored, ValueError> {
     match text {
         "self-signed" => Ok(Ignored::SelfSigned),
         "name-mismatch" => Ok(Ignored::NameMismatch),
-        _ => Err((
-            format!("{} is nothing that can be ignored", quoted(text)),
-            "write \"self-signed\", \"name-mismatch\" or both; for anything else pin the certificate".into(),
+        _ => Err(ValueError::new(
+            format!("{} cannot be ignored", quoted(text)),
+            "write \"self-signed\", \"name-mismatch\" or both; for anything else pin the certificate",
         )),
     }
 }
@@ -252,14 +252,14 @@ fn identity(
 
 fn limits(written: &settings::Limits) -> gateway::Limits {
     // Sizes have passed their bounds, which are far below what a machine word holds.
-    let octets = |size: super::values::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+    let bytes = |size: super::values::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     gateway::Limits {
         connections: count(written.connections),
         connections_per_workstation: count(written.connections_per_workstation),
-        login_line: octets(written.login_line),
-        command_line: octets(written.command_line),
-        header: octets(written.header),
+        login_line: bytes(written.login_line),
+        command_line: bytes(written.command_line),
+        header: bytes(written.header),
         message: written.message.0,
         login_timeout: written.login_timeout.0,
         idle_timeout: written.idle_timeout.0,

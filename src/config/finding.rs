@@ -11,11 +11,11 @@ use crate::printable::{cut, escaped};
 /// One thing that `kimgate check` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Whether kimgate starts all the same.
+    /// Whether it keeps kimgate from starting.
     pub severity: Severity,
     /// The file, or the environment variable.
     pub file: PathBuf,
-    /// Line in the file, from 1; none for what is absent altogether.
+    /// Line in the file, from 1; none for what the file does not have at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
     /// Column in that line, in characters, from 1.
@@ -133,7 +133,7 @@ impl fmt::Display for Key {
             if !name.is_empty() && name.bytes().all(bare) {
                 write!(f, "{dot}{name}")?;
             } else if let Some((address, _)) = name.split_once('#') {
-                // A login in the place of an account; all of it is nobody's business.
+                // A login where an account belongs: only its address may be shown.
                 write!(f, "{dot}\"{}#…\"", printable(address))?;
             } else {
                 write!(f, "{dot}\"{}\"", printable(name))?;
@@ -147,20 +147,21 @@ impl fmt::Display for Key {
 pub(super) struct Report<'a> {
     source: &'a Source,
     findings: Vec<Finding>,
-    /// Keys that were put aside because they could not be read; what depends on them stays unsaid.
+    /// Keys that were left out because they could not be read; nothing is said about what depends
+    /// on them.
     unread: Vec<Key>,
 }
 
-/// More findings than anybody reads; a file that makes more is not a configuration.
+/// The most findings that are kept; a file with more is not a configuration.
 const MOST: usize = 200;
 
 impl<'a> Report<'a> {
-    /// So much is known already.
+    /// Starts with these findings.
     pub(super) fn new(source: &'a Source, findings: Vec<Finding>) -> Self {
         Self { source, findings, unread: Vec::new() }
     }
 
-    /// Something that keeps kimgate from starting.
+    /// Adds something that keeps kimgate from starting.
     pub(super) fn error(
         &mut self,
         key: &Key,
@@ -170,7 +171,7 @@ impl<'a> Report<'a> {
         self.add(Severity::Error, key, problem.into(), remedy.into());
     }
 
-    /// Something legal and unwise.
+    /// Adds something legal but unwise.
     pub(super) fn warning(
         &mut self,
         key: &Key,
@@ -180,13 +181,13 @@ impl<'a> Report<'a> {
         self.add(Severity::Warning, key, problem.into(), remedy.into());
     }
 
-    /// An error about a value that is now put aside.
+    /// Adds an error about a value that was left out.
     pub(super) fn unreadable(&mut self, key: Key, problem: String, remedy: String) {
         self.error(&key, problem, remedy);
         self.unread.push(key);
     }
 
-    /// Notes that `key` was meant by something that could not be read.
+    /// Remembers that something unreadable was meant for `key`.
     pub(super) fn stands_for(&mut self, key: Key) {
         self.unread.push(key);
     }
@@ -214,15 +215,15 @@ impl<'a> Report<'a> {
         });
         if self.is_full() {
             self.findings
-                .push(self.source.unreadable("there is more, but this fills a screen or four"));
+                .push(self.source.unreadable("there are more problems than are shown here"));
         }
         self.findings.dedup();
         self.findings
     }
 
     fn add(&mut self, severity: Severity, key: &Key, problem: String, remedy: String) {
-        // A list without its bad entry, or a table without it, gives rise to complaints that
-        // vanish with the entry's repair.
+        // The list or table around a bad entry is incomplete; what is said about it would vanish
+        // once the entry is corrected.
         let follows = self.unread.iter().any(|unread| unread.is_within(key));
         if follows || self.is_full() {
             return;

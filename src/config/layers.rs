@@ -15,9 +15,9 @@ const NOT_KEYS: [&str; 4] =
 pub(super) struct Layers {
     /// The file with the environment merged over it.
     pub(super) merged: Dict,
-    /// The environment's values as they stand there, by key.
+    /// The environment's values as text, by key.
     pub(super) raw: Vec<(Vec<String>, String)>,
-    /// What is to be said about variables.
+    /// What is wrong with variables.
     pub(super) findings: Vec<Finding>,
 }
 
@@ -67,8 +67,8 @@ fn key_of(rest: &str, file: &Dict) -> Vec<String> {
     key
 }
 
-/// A variable's value: figment's TOML-like reading for lists, numbers and truth values. Its parser
-/// recurses, and no key is a list of lists, so anything deep stays the text that it is.
+/// A variable's value: figment reads lists, numbers and truth values as TOML would. Its parser
+/// recurses and no key holds a list of lists, so a text with more brackets stays text.
 fn read(text: &str) -> Value {
     let brackets = text.bytes().filter(|b| matches!(b, b'[' | b'{')).count();
     if brackets > 1 { Value::from(text) } else { text.parse().unwrap_or_else(|_| text.into()) }

@@ -1,4 +1,4 @@
-//! What the operator wrote becomes what the program needs, or a list of everything that is wrong.
+//! Turns what the operator wrote into what the program needs, or into a list of all problems.
 //!
 //! [`load`] reads defaults, file and `KIMGATE_` variables into [`settings::Settings`], judges them
 //! and builds [`Config`]. Every finding has file, line, key, problem and remedy. Nothing is opened
@@ -19,7 +19,7 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 pub use finding::{Finding, Severity};
-pub use values::{Address, AdminAddress, Size, Time};
+pub use values::{Address, AdminAddress, Size, Time, ValueError};
 
 use crate::observe::{LogConfig, ObserveConfig};
 use crate::policy::Rules;
@@ -37,7 +37,7 @@ pub struct Config {
     pub rules: Rules,
     /// Audit and metrics.
     pub observe: ObserveConfig,
-    /// The admin pages; `None`: off.
+    /// The admin pages; `None` where they are off.
     pub admin: Option<admin::Config>,
     /// The log for people.
     pub log: LogConfig,
@@ -45,7 +45,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The file that this was read from.
     pub source: PathBuf,
-    /// Of the file's text and the variables: the same text gives the same hash. Not for secrecy.
+    /// 16 hexadecimal digits made of the file's text and the variables: the same text gives the
+    /// same hash. It is not a cryptographic one.
     pub hash: String,
 }
 
@@ -54,7 +55,7 @@ pub struct Config {
 pub struct Loaded {
     /// What the program needs.
     pub config: Config,
-    /// What is legal and unwise.
+    /// What is legal but unwise.
     pub warnings: Vec<Finding>,
     source: Source,
 }
@@ -68,12 +69,6 @@ impl Loaded {
     /// The line in which `key` stands, or else the table around it.
     pub fn line_of(&self, key: &[String]) -> Option<usize> {
         self.source.place(&Key::from(key.to_vec())).line
-    }
-
-    /// As [`Loaded::line_of`], for a key that is written with dots, as `policy::Rule` shows it.
-    pub fn line_of_rule(&self, rule: &str) -> Option<usize> {
-        let names = toml_edit::Key::parse(rule).ok()?;
-        self.line_of(&names.iter().map(|name| name.get().to_owned()).collect::<Vec<_>>())
     }
 
     /// Where `key` was written: the file, or the variable of the environment, and the line; `None`

@@ -1,13 +1,14 @@
-//! Values into settings, with every complaint instead of the first.
+//! Reads values into settings and reports every problem, not only the first.
 //!
-//! serde stops at the first thing it cannot read. So a value that cannot be read is reported, taken
-//! out, and the rest is read again, until all of it can be.
+//! serde stops at the first value that it cannot read. So such a value is reported and taken out,
+//! and the rest is read again, until all of it can be read.
 
 use figment::error::{Actual, Kind};
 use figment::value::{Dict, Value};
 
 use super::finding::{Key, Report, printable, quoted};
 use super::settings::{Settings, every_key};
+use super::values::ValueError;
 
 /// Reads the settings from the merged layers; `raw` holds the environment's values as text.
 pub(super) fn settings(
@@ -47,8 +48,8 @@ pub(super) fn settings(
 const NAMED: [&str; 7] =
     ["listeners", "client_modules", "workstations", "users", "groups", "departments", "accounts"];
 
-/// Takes out what is no table where a table belongs: serde would read a list as a table's values
-/// in their order.
+/// Takes out any value where a table belongs: serde would read a list as the values of a table in
+/// their order.
 fn check_shape(merged: &mut Dict, report: &mut Report<'_>) {
     let is_inner = |key: &str| ["trust", "receive", "delete", "send"].contains(&key);
     keep_tables(merged, &Key::root(), |_| true, report);
@@ -108,8 +109,9 @@ fn complain(kind: &Kind, path: &[String], report: &mut Report<'_>) {
             report.unreadable(key, problem, format!("write {}", wanted(expected, found)));
         }
         Kind::Message(message) => {
-            let (problem, remedy) = message.split_once(" — ").unwrap_or((message, ""));
-            report.unreadable(key, printable(problem), printable(remedy));
+            let error = ValueError::from_serde(message)
+                .unwrap_or_else(|| ValueError::new(message, "see config/full.toml"));
+            report.unreadable(key, printable(&error.problem), printable(&error.remedy));
         }
         Kind::InvalidLength(..)
         | Kind::MissingField(_)
@@ -137,7 +139,7 @@ fn unknown_key(name: &str, expected: &[&'static str], key: &Key, report: &mut Re
     }
 }
 
-/// Where a key would be right that is wrong where it stands; else, what to do with it.
+/// The remedy for a key in the wrong table: the table where it belongs, else to remove it.
 fn belonging(name: &str, here: &[String]) -> String {
     let keys = every_key();
     let tables = |key: &str| {
@@ -169,14 +171,14 @@ fn belonging(name: &str, here: &[String]) -> String {
     }
 }
 
-/// The likeliest word, where one is likely at all.
+/// The most similar word, if one is similar enough.
 pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Comparing costs the product of the lengths, and no name is that long.
+    // Comparing takes time in proportion to both lengths multiplied, and no name is that long.
     if word.chars().count() > 64 {
         return None;
     }
     let word = word.to_ascii_lowercase();
-    // Likeness from the start finds a wrong end; one slip is near in a short word too.
+    // Jaro-Winkler finds a wrong ending; a single slip counts as similar in a short word too.
     let likeness = |known: &str| match strsim::osa_distance(&word, known) {
         0 | 1 if known.len() > 2 => 1.0,
         _ => strsim::jaro_winkler(&word, known),
@@ -211,7 +213,7 @@ fn sections() -> Vec<&'static str> {
     NAMED.into_iter().chain(all).collect()
 }
 
-/// What was found, without its text: that may be a login.
+/// What kind of value was found. Its text is not shown, as it may be a login.
 fn shape(found: &Actual) -> String {
     match found {
         Actual::Bool(value) => format!("{value}"),
@@ -233,7 +235,7 @@ fn shape(found: &Actual) -> String {
     }
 }
 
-/// serde's words for what it expected, in the operator's.
+/// What serde expected, in words for the operator.
 fn wanted(expected: &str, found: &Actual) -> String {
     let is_number = matches!(found, Actual::Signed(_) | Actual::Unsigned(_) | Actual::Float(_));
     let number = is_number.then(|| shape(found).replace("the number ", ""));

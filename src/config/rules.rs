@@ -1,13 +1,14 @@
-//! The part of the settings that is about permissions, as `policy` wants it.
+//! Turns the settings about permissions into the rules of `policy`.
 
 use super::build::{each, network};
 use super::finding::{Key, Report};
 use super::settings::{self, Settings};
+use super::values::ValueError;
 use crate::policy::{
-    AccessRules, AccountRules, Policy, RuleError, Rules, Subject, User, Workstation,
+    AccessRules, AccountRules, Policy, RuleError, Rules, Subject, SubjectError, User, Workstation,
 };
 
-/// Builds the rules and lets `policy` check what holds between them.
+/// Builds the rules and reports what `policy` finds wrong with them as a whole.
 pub(super) fn rules(settings: &Settings, report: &mut Report<'_>) -> Rules {
     let rules = Rules {
         mode: settings.policy.mode,
@@ -80,14 +81,15 @@ fn access(allow: &[String], deny: &[String], key: &Key, report: &mut Report<'_>)
     }
 }
 
-/// An entry that cannot be read stands for nobody, and the configuration is refused for it.
+/// An entry that cannot be read is left out, and the configuration is refused because of it.
 fn subjects(list: &[String], key: &Key, report: &mut Report<'_>) -> Vec<Subject> {
     each(list, key, report, |text| {
-        text.parse().map_err(|error: crate::policy::SubjectError| halves(&error.to_string()))
+        text.parse()
+            .map_err(|error: SubjectError| ValueError::new(error.to_string(), error.remedy()))
     })
 }
 
-/// An empty list restricts nothing, as an absent one: the same as with `allow`.
+/// An empty list restricts nothing, like an absent one; `allow` works the same way.
 fn restriction(list: &[String]) -> Option<Vec<String>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
@@ -97,18 +99,5 @@ fn complain(error: RuleError, settings: &Settings, report: &mut Report<'_>) {
     {
         return; // lint says it
     }
-    let (problem, remedy) = halves(&error.problem.to_string());
-    report.error(&Key::from(error.key), problem, remedy);
-}
-
-/// The problem and the remedy of a message that holds both in one sentence.
-fn halves(message: &str) -> (String, String) {
-    let cuts = [("; ", ""), (": write ", "write "), (": take ", "take ")];
-    let cut = cuts.into_iter().filter_map(|(mark, verb)| Some((message.find(mark)?, mark, verb)));
-    match cut.min() {
-        Some((at, mark, verb)) => {
-            (message[..at].to_owned(), format!("{verb}{}", &message[at + mark.len()..]))
-        }
-        None => (message.to_owned(), "correct the name, or add a table with it".into()),
-    }
+    report.error(&Key::from(error.key), error.problem.to_string(), error.problem.remedy());
 }

@@ -1,8 +1,8 @@
 //! What the operator wrote: every key of the configuration, with its bounds and its default.
 //!
-//! Nothing here is resolved or compared; `lint` judges it and `build` makes of it what the program
-//! needs. Lists hold text, so that each entry can be judged by itself. What must be written and has
-//! no default is an `Option`, so that one missing key does not hide the next problem.
+//! Nothing here is resolved or compared: `build` turns it into what the program needs, and `lint`
+//! judges it. Lists hold text, so that each entry can be judged by itself. A key without a default
+//! is an `Option`, so that one missing key does not hide the next problem.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,11 +22,11 @@ pub type Named<T> = BTreeMap<String, T>;
 pub struct Settings {
     /// The gateway itself.
     pub gateway: Gateway,
-    /// Where workstations connect; any number, at least one.
+    /// Where workstations connect; 1–64.
     pub listeners: Named<Listener>,
-    /// What workstations see of kimgate's certificate.
+    /// kimgate's certificate, and whether workstations have to show theirs.
     pub tls: Tls,
-    /// The KIM client modules; at least one.
+    /// The KIM client modules; 1–64.
     pub client_modules: Named<ClientModule>,
     /// The PCs.
     pub workstations: Named<Workstation>,
@@ -38,7 +38,7 @@ pub struct Settings {
     pub departments: Named<Members>,
     /// The KIM mail addresses.
     pub accounts: Named<Account>,
-    /// What holds where no rule speaks.
+    /// Whether refusals are carried out, and what happens where there is no rule.
     pub policy: Policy,
     /// One card context at two workstations.
     pub contexts: Contexts,
@@ -64,14 +64,16 @@ pub struct Settings {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gateway {
-    /// In greetings, in EHLO and in the certificate that kimgate makes; default: the host name.
+    /// A host name, in greetings, in EHLO and in the certificate that kimgate makes; at most 253
+    /// characters; default: the machine's name.
     pub name: Option<String>,
-    /// `de` or `en`: texts that a mail client's user may see; default `de`.
+    /// `de` or `en`: the language of texts that the user of a mail client may see; default `de`.
     #[serde(deserialize_with = "word")]
     pub language: Language,
-    /// Folder for what must survive a restart, never mail; default `state`.
+    /// Folder for what must survive a restart, never mail; relative to the file's folder; default
+    /// `state`.
     pub state_dir: PathBuf,
-    /// Addresses that the internet reaches may be listened on; default false.
+    /// Whether kimgate may listen on an address that the internet can reach; default false.
     pub public: bool,
 }
 
@@ -124,19 +126,19 @@ pub struct Tls {
     pub client_certificates: ClientCertificates,
     /// PEM file with the authority that signs them; needed unless they are `off`.
     pub client_ca: Option<PathBuf>,
-    /// PEM or DER files with that authority's revocation lists; where there is one, certificates
-    /// that none speaks about are refused; default none.
+    /// PEM or DER files with that authority's revocation lists; as soon as there is one, a
+    /// certificate whose issuer has no list is refused; default none.
     pub client_crl: Vec<PathBuf>,
 }
 
 /// `tls.min_version`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MinVersion {
-    /// With forward secrecy.
+    /// TLS 1.2 with forward secrecy, or TLS 1.3.
     #[default]
     #[serde(rename = "1.2")]
     Tls12,
-    /// Nothing older.
+    /// TLS 1.3 only.
     #[serde(rename = "1.3")]
     Tls13,
 }
@@ -148,9 +150,9 @@ pub enum ClientCertificates {
     /// Not asked for.
     #[default]
     Off,
-    /// Asked for; who has none is found by address.
+    /// Asked for; a workstation that shows none is found by its address.
     Optional,
-    /// No session without one.
+    /// Asked for; a workstation that shows none is refused.
     Required,
 }
 
@@ -160,18 +162,20 @@ pub enum ClientCertificates {
 pub struct ClientModule {
     /// Name or IP address of the machine that the client module runs on; must be written.
     pub host: Option<String>,
-    /// 1–65535; default 995.
+    /// TCP port for POP3; 1–65535; default 995.
     pub pop3_port: u16,
-    /// 1–65535; default 465.
+    /// TCP port for SMTP; 1–65535; default 465.
     pub smtp_port: u16,
     /// `implicit`, `starttls`, or `none` on loopback; default `implicit`.
     #[serde(deserialize_with = "word")]
     pub tls: Security,
-    /// PEM file that is shown where the client module asks for a certificate; default none.
+    /// PEM file with the chain that kimgate shows where the client module asks for one; default
+    /// none.
     pub client_certificate: Option<PathBuf>,
     /// PEM file with its key; together with `client_certificate`.
     pub client_key: Option<PathBuf>,
-    /// Dialled when this one does not answer, before any login is sent; default none.
+    /// Name of the client module that is dialled when this one does not answer; no login has been
+    /// sent by then; default none.
     pub standby: Option<String>,
     /// How its certificate is judged.
     pub trust: Trust,
@@ -196,11 +200,12 @@ impl Default for ClientModule {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Trust {
-    /// PEM files; these and nothing else are roots, unless `system_roots`; default none.
+    /// PEM files with the authorities that are trusted; default none.
     pub ca: Vec<String>,
-    /// The system's roots as well; default false.
+    /// Whether the authorities that the system trusts are trusted as well; default false.
     pub system_roots: bool,
-    /// `sha256:<hex>` of certificates that are accepted; several: old and new; default none.
+    /// `sha256:` and 64 hexadecimal digits: fingerprints of certificates that are accepted, such as the
+    /// old and the new one; default none.
     pub pins: Vec<String>,
     /// Any of `self-signed`, `name-mismatch`; default none.
     pub ignore: Vec<String>,
@@ -210,9 +215,10 @@ pub struct Trust {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Workstation {
-    /// Addresses or networks; the most specific one of all workstations wins; default none.
+    /// IP addresses or networks; the most specific one of all workstations wins; default none.
     pub addresses: Vec<String>,
-    /// Common names or DNS names of its client certificate, which beats the address; default none.
+    /// Common names or DNS names of its client certificate, compared without case; a certificate
+    /// decides before an address does; default none.
     pub certificates: Vec<String>,
     /// WorkplaceIds that it may put into a login; default: any.
     pub workplaces: Vec<String>,
@@ -244,13 +250,15 @@ pub struct Members {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Account {
-    /// Where its mail is; default: the only client module, else `main`, else the first by name.
+    /// Name of the client module that serves it; default: the only one, else `main`, else the first
+    /// by name.
     pub client_module: Option<String>,
-    /// "Nicht mehr zur Auswahl anbieten"; default false.
+    /// Whether it is no longer in use and every login is refused ("Nicht mehr zur Auswahl
+    /// anbieten"); default false.
     pub retired: bool,
-    /// Who may use it; default: everyone known.
+    /// Subjects that may use it; default: every known workstation.
     pub allow: Vec<String>,
-    /// Who may not; beats `allow`; default nobody.
+    /// Subjects that may not; beats `allow`; default none.
     pub deny: Vec<String>,
     /// Narrower rules for fetching.
     pub receive: Access,
@@ -264,9 +272,9 @@ pub struct Account {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Access {
-    /// Who may; default: everyone whom the account admits.
+    /// Subjects that may; default: all that the account admits.
     pub allow: Vec<String>,
-    /// Who may not; default nobody.
+    /// Subjects that may not; default none.
     pub deny: Vec<String>,
 }
 
@@ -274,15 +282,17 @@ pub struct Access {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Send {
-    /// Who may; default: everyone whom the account admits.
+    /// Subjects that may; default: all that the account admits.
     pub allow: Vec<String>,
-    /// Who may not; default nobody.
+    /// Subjects that may not; default none.
     pub deny: Vec<String>,
-    /// Patterns of X-KIM-Dienstkennung; default: any, with or without the header.
+    /// Patterns for X-KIM-Dienstkennung, with `*` and `?`; default: any, with or without the
+    /// header.
     pub services: Vec<String>,
-    /// Patterns of recipients' addresses; default: any.
+    /// Patterns for whole recipient addresses, with `*` and `?`; default: any.
     pub recipients: Vec<String>,
-    /// Further addresses for MAIL FROM; `<>` for the empty sender; default: the account alone.
+    /// Patterns for further addresses in MAIL FROM, with `*` and `?`; `<>` is the empty sender;
+    /// default: the account alone.
     pub senders: Vec<String>,
 }
 
@@ -290,7 +300,7 @@ pub struct Send {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// `enforce`, or `observe`: decide and report, let pass; default `enforce`.
+    /// `enforce`, or `observe`: report refusals and let the session pass; default `enforce`.
     #[serde(deserialize_with = "word")]
     pub mode: Mode,
     /// `deny` or `allow`; default `deny`.
@@ -322,7 +332,7 @@ pub struct Contexts {
     /// `off`, `observe` or `enforce`; default `observe`.
     #[serde(deserialize_with = "word")]
     pub mode: ContextMode,
-    /// How long a second workstation waits; 0s–10m; default 10s.
+    /// How long a second workstation waits for a context; 0s–10m; default 10s.
     pub wait: Time,
     /// How long a context stays taken after its last session; 0s–10m; default 5s.
     pub linger: Time,
@@ -338,11 +348,11 @@ impl Default for Contexts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContextMode {
-    /// Not looked at.
+    /// Contexts are not counted.
     Off,
     /// Counted and reported.
     Observe,
-    /// The second one waits, then is refused.
+    /// The second workstation waits, then is refused.
     Enforce,
 }
 
@@ -366,9 +376,9 @@ impl Default for Mailboxes {
 pub struct Protection {
     /// DELE of a message that came undecrypted in this session is refused; default true.
     pub hold_delete_on_failed_decryption: bool,
-    /// Refusals by the client module after which a login is paused; 0 (never)–100; default 3.
+    /// How many refusals by the client module pause a login; 0 (never) to 100; default 3.
     pub login_failures: u32,
-    /// How long; 1s–1d; default 5m.
+    /// How long a login is paused; 1s–1d; default 5m.
     pub login_pause: Time,
 }
 
@@ -386,25 +396,26 @@ impl Default for Protection {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Connections of all workstations; 1–100000; default 2000.
+    /// The most connections of all workstations together; 1–100000; default 2000.
     pub connections: u32,
-    /// Connections of one workstation; 1–100000; default 50.
+    /// The most connections of one workstation; 1–100000; default 50.
     pub connections_per_workstation: u32,
-    /// A line with a login; 1KiB–1MiB; default 16KiB.
+    /// The longest line with a login; 1KiB–1MiB; default 16KiB.
     pub login_line: Size,
-    /// Any other command line; 512B–1MiB; default 4KiB.
+    /// The longest other command line; 512B–1MiB; default 4KiB.
     pub command_line: Size,
-    /// A message's headers; 4KiB–16MiB; default 256KiB.
+    /// The longest header block of a message; 4KiB–16MiB; default 256KiB.
     pub header: Size,
-    /// A sent message; 0: what the client module announces; default 0.
+    /// The largest message that may be sent; 0: what the client module announces; default 0.
     pub message: Size,
-    /// From connect to login, and from login to its answer; 5s–1h; default 3m.
+    /// The longest time from connect to login, and again from login to its answer; 5s–1h; default
+    /// 3m.
     pub login_timeout: Time,
-    /// Without a command; 30s–1d; default 15m.
+    /// The longest time without a command; 30s–1d; default 15m.
     pub idle_timeout: Time,
-    /// Without a byte in either direction; 30s–1d; default 15m.
+    /// The longest time without a byte in either direction during a message; 30s–1d; default 15m.
     pub transfer_stall_timeout: Time,
-    /// For messages under way when kimgate stops; 0s–1h; default 60s.
+    /// How long messages under way may take when kimgate stops; 0s–1h; default 60s.
     pub drain: Time,
 }
 
@@ -472,9 +483,9 @@ impl Default for Receipts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Receipt {
-    /// As the sender wanted it.
+    /// Only where the sender asked.
     AsSent,
-    /// Asked for where the sender did not.
+    /// Also where the sender did not ask.
     Always,
 }
 
@@ -484,10 +495,10 @@ pub enum Receipt {
 pub struct Admin {
     /// IP address and port, or `off`; default `127.0.0.1:9465`.
     pub address: AdminAddress,
-    /// Addresses or networks that may ask; default loopback.
+    /// IP addresses or networks that may open the pages; default loopback.
     pub allow: Vec<String>,
-    /// Workstations may ask for their own accounts' autoconfig file, and for nothing else; default
-    /// false.
+    /// Whether workstations may ask for their own accounts' autoconfig file, and nothing else;
+    /// default false.
     pub autoconfig: bool,
 }
 
@@ -506,11 +517,11 @@ impl Default for Admin {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
-    /// One JSON line per event; rotated daily and by size; default: standard output.
+    /// File with one JSON line per event, rotated daily and by size; default: standard output.
     pub file: Option<PathBuf>,
     /// How long rotated files are kept; 1d–3650d; default 30d.
     pub keep: Time,
-    /// Addresses as keyed hashes; default false.
+    /// Whether addresses are written as keyed hashes; default false.
     pub pseudonymize: bool,
 }
 
@@ -552,13 +563,13 @@ pub enum LogFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// What somebody must do something about.
+    /// What needs action.
     Error,
-    /// What somebody should look at.
+    /// Also what should be looked at.
     Warn,
-    /// Logins and messages.
+    /// Also logins and messages.
     Info,
-    /// Connections as well.
+    /// Also connections.
     Debug,
     /// Everything.
     Trace,

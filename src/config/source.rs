@@ -1,4 +1,4 @@
-//! The file as it was written: bounded, parsed once, with a line for every key.
+//! The file as it was written: of limited size, parsed once, with a line for every key.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -10,7 +10,7 @@ use toml_edit::{ImDocument, Item, TableLike, Value};
 
 use super::finding::{Finding, Key, Severity};
 
-/// Ten thousand workstations and accounts fit; a log file taken for a configuration does not.
+/// The largest file, in bytes: ten thousand workstations and accounts fit, a log file does not.
 const LARGEST: u64 = 4 << 20;
 
 /// The file's text, and where each key stands.
@@ -40,7 +40,7 @@ impl Source {
         Self::parse(path, text)
     }
 
-    /// Parses the text that stands at `path`, or is to stand there.
+    /// Parses a text that is at `path` or will be written there.
     pub(super) fn parse(path: &Path, text: String) -> Result<Self, Box<Finding>> {
         let mut source = Self::empty(path);
         source.text = text;
@@ -79,12 +79,12 @@ impl Source {
         &self.text
     }
 
-    /// What to say where the text is TOML and can still not be read.
+    /// The finding for a text that is TOML and still cannot be read.
     pub(super) fn unreadable(&self, problem: &str) -> Finding {
         *self.refuse(None, super::finding::printable(problem), "compare it with config/full.toml")
     }
 
-    /// Notes that `variable` set `key`.
+    /// Records that `variable` set `key`.
     pub(super) fn set_by(&mut self, key: Vec<String>, variable: String) {
         self.variables.insert(key, variable);
     }
@@ -101,7 +101,7 @@ impl Source {
         self.variable(key).is_some() || self.spans.contains_key(key.names())
     }
 
-    /// Where `key` was written, or else what is around it.
+    /// Where `key` was written, else the place of the table around it.
     pub(super) fn place(&self, key: &Key) -> Place {
         if let Some(variable) = self.variable(key) {
             return Place { file: variable.into(), line: None, column: None };
@@ -182,7 +182,7 @@ fn collect_table(
     for (name, item) in table.iter() {
         path.push(name.to_owned());
         let key = table.get_key_value(name).and_then(|(key, _)| key.span());
-        // A header's own span is better than its key's, which a deeper header may have brought.
+        // The span of a header comes first: that of its key may belong to a deeper header.
         let header = item.as_table().and_then(|table| table.span());
         if let Some(span) = header.or(key).or_else(|| item.span()) {
             spans.insert(path.clone(), span);

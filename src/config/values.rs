@@ -1,6 +1,4 @@
-//! Durations, sizes and closed lists of words as an operator writes them.
-//!
-//! Messages have the form `problem — remedy`; [`super::read`] takes them apart.
+//! Durations, sizes, addresses and closed lists of words as an operator writes them.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,21 +9,47 @@ use std::time::Duration;
 use serde::de::{DeserializeOwned, Error, IntoDeserializer, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// A value that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{problem}; {remedy}")]
+pub struct ValueError {
+    /// What is wrong with it.
+    pub problem: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+impl ValueError {
+    pub(super) fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// Carries the error through serde, whose errors are text, as JSON.
+    fn through_serde<E: Error>(&self) -> E {
+        E::custom(serde_json::to_string(self).unwrap_or_else(|_| self.to_string()))
+    }
+
+    /// The error that a serde message carries; `None` for a message of serde's own.
+    pub(super) fn from_serde(message: &str) -> Option<Self> {
+        serde_json::from_str(message).ok()
+    }
+}
+
 /// A duration: `"30s"`, `"5m"`, `"1h30m"`, `"250ms"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Duration);
 
 impl Time {
-    /// So many seconds.
+    /// This many seconds.
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 }
 
 impl FromStr for Time {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let mut total = Duration::ZERO;
         let mut rest = text;
         while !rest.is_empty() {
@@ -39,7 +63,9 @@ impl FromStr for Time {
             total = count
                 .checked_mul(millis)
                 .and_then(|millis| total.checked_add(Duration::from_millis(millis)))
-                .ok_or_else(|| format!("{text:?} is too long — write at most \"3650d\""))?;
+                .ok_or_else(|| {
+                    ValueError::new(format!("{text:?} is too long"), "write at most \"3650d\"")
+                })?;
             rest = &after[unit.len()..];
         }
         if text.is_empty() { Err(not_a_time(text)) } else { Ok(Self(total)) }
@@ -47,7 +73,7 @@ impl FromStr for Time {
 }
 
 impl fmt::Display for Time {
-    /// The largest unit that needs no fraction; what is shown can be written.
+    /// In the largest unit that needs no fraction, so that what is shown can be written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
         match millis {
@@ -61,14 +87,14 @@ impl fmt::Display for Time {
     }
 }
 
-/// A number of octets: `"64MiB"`, `"16KiB"`, `"512B"`, `"0"`; a bare number is octets.
+/// A number of bytes: `"64MiB"`, `"16KiB"`, `"512B"`, `"0"`; a bare number is bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
 impl FromStr for Size {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let (count, unit) = leading_number(text).ok_or_else(|| not_a_size(text))?;
         let shift = match unit {
             "" | "B" => 0,
@@ -77,10 +103,9 @@ impl FromStr for Size {
             "GiB" => 30,
             _ => return Err(not_a_size(text)),
         };
-        count
-            .checked_mul(1 << shift)
-            .map(Self)
-            .ok_or_else(|| format!("{text:?} is too large — write at most \"1024GiB\""))
+        count.checked_mul(1 << shift).map(Self).ok_or_else(|| {
+            ValueError::new(format!("{text:?} is too large"), "write at most \"1024GiB\"")
+        })
     }
 }
 
@@ -101,18 +126,18 @@ impl fmt::Display for Size {
 pub struct Address(pub SocketAddr);
 
 impl FromStr for Address {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         text.parse().map(Self).map_err(|_| {
-            let remedy = match text.rsplit_once(':') {
+            let remedy: String = match text.rsplit_once(':') {
                 Some(("localhost", port)) => format!("write \"127.0.0.1:{port}\""),
                 Some(("" | "*", port)) => format!("write \"0.0.0.0:{port}\" for all addresses"),
                 _ => {
                     "write an IP address and a port, as in \"0.0.0.0:995\" or \"[::1]:995\"".into()
                 }
             };
-            format!("{text:?} is not an address with a port — {remedy}")
+            ValueError::new(format!("{text:?} is not an address with a port"), remedy)
         })
     }
 }
@@ -128,9 +153,9 @@ impl fmt::Display for Address {
 pub struct AdminAddress(pub Option<Address>);
 
 impl FromStr for AdminAddress {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         if text == "off" { Ok(Self(None)) } else { text.parse().map(|a| Self(Some(a))) }
     }
 }
@@ -144,7 +169,8 @@ impl fmt::Display for AdminAddress {
     }
 }
 
-/// Reads an enum from its word. The derived way would also take a number, as the word's position.
+/// Reads an enum from its word. The derived code would also take a number, as the position of the
+/// word.
 pub(super) fn word<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -163,14 +189,14 @@ where
     word(deserializer).map(Some)
 }
 
-/// Text that is read by `FromStr`, with a word of its own for a bare number.
+/// Reads text by `FromStr`; `number` says what a bare number means, if anything.
 struct Written<T> {
     what: &'static str,
     number: fn(u64) -> Option<T>,
     read: PhantomData<T>,
 }
 
-impl<T: FromStr<Err = String>> Visitor<'_> for Written<T> {
+impl<T: FromStr<Err = ValueError>> Visitor<'_> for Written<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,7 +204,7 @@ impl<T: FromStr<Err = String>> Visitor<'_> for Written<T> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        text.parse().map_err(E::custom)
+        text.parse().map_err(|error: ValueError| error.through_serde())
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
@@ -191,7 +217,7 @@ impl<T: FromStr<Err = String>> Visitor<'_> for Written<T> {
     }
 }
 
-/// Serde by way of `FromStr` and `Display`.
+/// Serde through `FromStr` and `Display`.
 macro_rules! written {
     ($type:ty, $what:literal, $number:expr) => {
         impl<'de> Deserialize<'de> for $type {
@@ -210,7 +236,7 @@ macro_rules! written {
 }
 
 written!(Time, "a duration with a unit, as in \"30s\" or \"5m\"", |_| None);
-written!(Size, "a size, as in \"64MiB\"", |octets| Some(Size(octets)));
+written!(Size, "a size, as in \"64MiB\"", |bytes| Some(Size(bytes)));
 written!(Address, "an address with a port, as in \"0.0.0.0:995\"", |_| None);
 written!(AdminAddress, "an address with a port, as in \"127.0.0.1:9465\", or \"off\"", |_| None);
 
@@ -220,20 +246,24 @@ fn leading_number(text: &str) -> Option<(u64, &str)> {
     Some((text[..end].parse().ok()?, &text[end..]))
 }
 
-fn not_a_time(text: &str) -> String {
-    let shown: String = text.chars().take(40).collect();
+fn not_a_time(text: &str) -> ValueError {
     let remedy = match text.parse::<u64>() {
         Ok(number) => format!("write \"{number}s\" if seconds are meant"),
         Err(_) => "write a number with ms, s, m, h or d, as in \"30s\" or \"1h30m\"".into(),
     };
-    format!("{shown:?} is not a duration — {remedy}")
+    ValueError::new(format!("{:?} is not a duration", shortened(text)), remedy)
 }
 
-fn not_a_size(text: &str) -> String {
-    let shown: String = text.chars().take(40).collect();
-    format!(
-        "{shown:?} is not a size — write a whole number with B, KiB, MiB or GiB, as in \"64MiB\""
+fn not_a_size(text: &str) -> ValueError {
+    ValueError::new(
+        format!("{:?} is not a size", shortened(text)),
+        "write a whole number with B, KiB, MiB or GiB, as in \"64MiB\"",
     )
+}
+
+/// The first 40 characters.
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
 }
 
 #[cfg(test)]
@@ -257,16 +287,16 @@ mod tests {
         let too_long = format!("{}d", u64::MAX);
         for bad in ["", "30", "s", "5 m", "5x", "-5s", "1.5h", "5m ", "٣s", &too_long] {
             let error = bad.parse::<Time>().unwrap_err();
-            assert!(error.contains(" — "), "{bad}: {error}");
+            assert!(!error.problem.is_empty() && !error.remedy.is_empty(), "{bad}: {error}");
         }
-        assert!("30".parse::<Time>().unwrap_err().contains("write \"30s\""));
+        assert!("30".parse::<Time>().unwrap_err().remedy.contains("write \"30s\""));
     }
 
     #[test]
     fn sizes_are_whole_numbers_with_binary_units() {
         let table = [("0", 0), ("17", 17), ("512B", 512), ("16KiB", 16_384), ("1GiB", 1 << 30)];
-        for (text, octets) in table {
-            assert_eq!(text.parse(), Ok(Size(octets)), "{text}");
+        for (text, bytes) in table {
+            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
         for bad in ["", "MiB", "64MB", "64 MiB", "1.5MiB", "-1", "18446744073709551615GiB"] {
             assert!(bad.parse::<Size>().is_err(), "{bad}");
@@ -279,8 +309,8 @@ mod tests {
             let time = Time(Duration::from_millis(millis));
             assert_eq!(time.to_string().parse(), Ok(time));
         }
-        for octets in [0, 1, 1023, 1024, 3 << 20, 5 << 30] {
-            assert_eq!(Size(octets).to_string().parse(), Ok(Size(octets)));
+        for bytes in [0, 1, 1023, 1024, 3 << 20, 5 << 30] {
+            assert_eq!(Size(bytes).to_string().parse(), Ok(Size(bytes)));
         }
     }
 
@@ -288,7 +318,7 @@ mod tests {
     fn addresses_need_a_number_and_a_port() {
         assert!("[::1]:0".parse::<Address>().is_ok());
         let localhost = "localhost:995".parse::<Address>().unwrap_err();
-        assert!(localhost.contains("127.0.0.1:995"), "{localhost}");
+        assert!(localhost.remedy.contains("127.0.0.1:995"), "{localhost}");
         for bad in ["", "995", ":995", "0.0.0.0", "1.2.3.4:99999", "*:995"] {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }

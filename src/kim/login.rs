@@ -1,4 +1,5 @@
-//! The login string: `address#host:port#MandantId#ClientsystemId#WorkplaceId[#UserId][#KonnektorId]`.
+//! The login string:
+//! `address#host:port#MandantId#ClientsystemId#WorkplaceId[#UserId][#KonnektorId]`.
 //!
 //! Form and field names: gemSpec_CM_KOMLE 3.3.2.2 and 3.4.2.2, gematik/api-kim
 //! `docs/Primaersystem.adoc`. Client modules differ in the tail, and the practice must type the
@@ -11,7 +12,7 @@ use std::ops::Range;
 use super::Account;
 use crate::words::Protocol;
 
-/// A login as it came from a workstation. Any bytes are a login; policy decides about the odd ones.
+/// A login as it came from a workstation. Any bytes are a login; policy refuses malformed ones.
 ///
 /// `Debug` shows the account only: the whole string is a key to the mailbox's card context.
 #[derive(Clone, PartialEq, Eq)]
@@ -88,9 +89,9 @@ impl Login {
         ends_in_port(self.server())
     }
 
-    /// Which protocol it is for, by the port in it: 995, 10995 and 110, or 465, 8465, 587 and 25. The
-    /// names for the two differ in that (gematik `docs/Primaersystem.adoc`), and the wrong one would
-    /// count as a failed login at the KIM mail service. `None` for other ports and for none.
+    /// Which protocol it is for, by the port in it: 995, 10995 and 110, or 465, 8465, 587 and 25.
+    /// The names for the two differ in that (gematik `docs/Primaersystem.adoc`), and the wrong one
+    /// would count as a failed login at the KIM mail service. `None` for other ports and for none.
     pub fn protocol(&self) -> Option<Protocol> {
         let (_, port) = self.server().rsplit_once(':')?;
         match port {
@@ -102,7 +103,7 @@ impl Login {
         }
     }
 
-    /// Whether it may be used for this protocol: it says so, or it says nothing of any server.
+    /// Whether it may be used for this protocol: its port is for it, or it names no server.
     pub fn serves(&self, protocol: Protocol) -> bool {
         self.server().is_empty() || self.protocol() == Some(protocol)
     }
@@ -132,8 +133,8 @@ impl Login {
         &self.text[self.fields[5].clone()]
     }
 
-    /// The fields after host:port as they were sent. A login without host:port, or with nothing behind
-    /// it, gives what stands after its first `#`; an address alone gives nothing.
+    /// The fields after host:port as they were sent. Where there is no host:port, or nothing after
+    /// it, this is the text after the first `#`; empty for an address alone.
     pub fn context(&self) -> &str {
         &self.text[self.context.clone()]
     }

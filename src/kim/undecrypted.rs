@@ -1,13 +1,14 @@
-//! Whether a message came undecrypted: its only readable copy is then the one on the server.
+//! Whether a message came undecrypted. The only readable copy is then the one on the server.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// Error mails about a message that could not be opened: version not supported (4008), not decrypted
-/// (4007, 4009 to 4011), not fetched whole from the store for large mail (4006, 4012, 4013, 4018).
-/// What 4019 says is not public; to keep one message too many for a session harms nobody.
-/// gemSpec_CM_KOMLE, Tab_Fehlertext_Entschl. Not among them: signatures (4014, 4015), which are counted
-/// and do not keep a message from being read, and mails about sending or the client module itself.
+/// Error mails about a message that could not be opened: version not supported (4008), not
+/// decrypted (4007, 4009 to 4011), not fetched whole from the store for large mail (4006, 4012,
+/// 4013, 4018). The meaning of 4019 is not public; keeping one message too many for a session does
+/// no harm. gemSpec_CM_KOMLE, Tab_Fehlertext_Entschl. Not among them: signatures (4014, 4015),
+/// which are counted and do not keep a message from being read, and mails about sending or the
+/// client module itself.
 const NOT_OPENED: [u16; 10] = [4006, 4007, 4008, 4009, 4010, 4011, 4012, 4013, 4018, 4019];
 
 /// The subject that the client module gives to such a mail (KOM-LE-A_2046), letter by letter.
@@ -26,7 +27,8 @@ pub struct Evidence<'a> {
 
 impl Evidence<'_> {
     /// Whether the client module says that it could not open the message. Other messages than KIM's
-    /// have none of these fields but a subject, and a subject alone says nothing: anybody writes one.
+    /// have none of these fields but a subject, and a subject alone proves nothing: any sender can
+    /// write it.
     pub fn is_undecrypted(&self) -> bool {
         let failed = self.decryption.iter().any(|code| !code.is_empty() && *code != "00");
         let reported = self.errors.iter().any(|text| codes(text).any(|c| NOT_OPENED.contains(&c)));
@@ -124,7 +126,7 @@ mod tests {
             (&[], &[""], &[RIGHT], true),
             (&[""], &[], &[RIGHT], true),
             (&[], &[""], &["Befund"], false),
-            // A subject alone is anybody's.
+            // A subject alone proves nothing.
             (&[], &[], &[RIGHT], false),
             (&["00"], &["4017"], &[RIGHT], false),
         ];

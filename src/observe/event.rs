@@ -259,6 +259,14 @@ impl SessionFacts {
             tls_fault: None,
         }
     }
+
+    /// The workstation's name, or its address where it has none.
+    pub fn workstation_or_address(&self) -> Arc<str> {
+        match &self.workstation {
+            Some(name) => name.clone(),
+            None => self.peer.ip().to_canonical().to_string().into(),
+        }
+    }
 }
 
 /// A random number that tells sessions apart, also across restarts.

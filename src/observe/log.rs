@@ -19,7 +19,7 @@ use super::record::{
     MessageSentRecord, RecordedEvent, SessionRecord,
 };
 use super::{LogConfig, LogFormat, LogLevel};
-use crate::kim::Doubt;
+use crate::kim::LoginWarning;
 use crate::printable::{escaped_beside_ascii, escaped_json};
 
 /// Starts logging for the whole process. The error says that it was started before.
@@ -347,8 +347,8 @@ fn certificate(r: &CertificateRecord<'_>) {
 }
 
 /// Says what looks wrong about a login.
-pub(super) fn doubt(about: &SessionRecord<'_>, doubt: Doubt) {
-    let (problem, remedy) = (doubt.problem(), doubt.remedy());
+pub(super) fn login_warning(about: &SessionRecord<'_>, warning: LoginWarning) {
+    let (problem, remedy) = (warning.problem(), warning.remedy());
     line!(
         warn,
         about,

@@ -1,4 +1,4 @@
-//! One account's rules, ready to be asked.
+//! One account's rules, compiled for fast answers.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use super::{Outcome, Rule};
 use crate::kim::Account;
 use crate::words::{Action, Reason};
 
-/// An account of the configuration, or what stands for all others.
+/// The rules of one account, or those for all accounts without an entry.
 #[derive(Debug, Default)]
 pub(super) struct AccountTable {
-    /// The key as it was written; `None` for what stands for accounts without an entry.
+    /// The key as it was written; `None` for the accounts without an entry.
     pub(super) written: Option<String>,
     pub(super) client_module: Arc<str>,
     pub(super) retired: bool,
@@ -34,7 +34,7 @@ pub(super) struct Access {
 }
 
 impl AccountTable {
-    /// What stands for accounts without an entry: everybody known may everything.
+    /// The rules for accounts without an entry: every known workstation may do everything.
     pub(super) fn of_unknown(client_module: Arc<str>) -> Self {
         Self { client_module, ..Self::default() }
     }
@@ -84,15 +84,15 @@ impl AccountTable {
 }
 
 impl Access {
-    /// Whether `deny` keeps out whoever is `who`, or `maybe`.
+    /// Whether `deny` refuses a session that is one of `who`, or may be one of `maybe`.
     ///
-    /// `maybe` is every mandant where the login names none: a rule that needs a field which the
-    /// login lacks refuses, so that leaving the MandantId out does not help past a `deny`.
+    /// `maybe` is every mandant where the login names none. A rule about a field that the login
+    /// lacks refuses it, so that leaving the MandantId out does not get past a `deny`.
     pub(super) fn denies(&self, who: &[Id], maybe: &[Id]) -> bool {
         self.deny.names_one_of(who) || self.deny.names_one_of(maybe)
     }
 
-    /// Whether `allow` admits whoever is `who`.
+    /// Whether `allow` admits a session that is one of `who`.
     pub(super) fn allows(&self, who: &[Id]) -> bool {
         self.allow.is_empty() || self.allow.names_one_of(who)
     }

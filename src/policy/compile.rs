@@ -1,4 +1,4 @@
-//! From rules as written to tables that answer fast, or to every problem at once.
+//! Turns rules as written into tables that answer fast, or into a list of every problem.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,11 @@ use crate::kim::Account;
 const NULL_SENDER: &str = "<>";
 
 impl Policy {
-    /// Makes tables of the rules, or names every problem at once.
+    /// Turns the rules into tables.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the rules, each with its key.
     pub fn compile(rules: Rules) -> Result<Policy, Vec<RuleError>> {
         let mut compiler = Compiler { problems: Problems::default(), rules: &rules };
         let mut membership = compiler.membership();
@@ -102,7 +106,7 @@ impl<'a> Compiler<'a> {
                 self.problems.add(&key("addresses"), Problem::SameNetwork { network, other });
             }
         }
-        for certificate in self.entries(&key("certificates"), &workstation.certificates, "") {
+        for certificate in self.entries(&key("certificates"), &workstation.certificates, None) {
             let holder = policy.stations_by_certificate.entry(certificate.to_lowercase());
             let holder = holder.or_insert_with(|| Arc::clone(&name));
             if *holder != name {
@@ -110,9 +114,9 @@ impl<'a> Compiler<'a> {
                 self.problems.add(&key("certificates"), Problem::SameCertificate { name, other });
             }
         }
-        let hint = "; to admit logins without a WorkplaceId, leave the list out";
-        let workplaces = self.narrow(&key("workplaces"), &workstation.workplaces, hint);
-        let logins = self.narrow(&key("logins"), &workstation.logins, "");
+        let meant = Some("to admit logins without a WorkplaceId, leave the list out");
+        let workplaces = self.narrow(&key("workplaces"), &workstation.workplaces, meant);
+        let logins = self.narrow(&key("logins"), &workstation.logins, None);
         let table = WorkstationTable {
             id,
             workplaces: workplaces.map(|list| list.iter().map(|text| text[..].into()).collect()),
@@ -126,7 +130,7 @@ impl<'a> Compiler<'a> {
         let key = |list| ["users", name, list];
         let id = membership.id(&Subject::User(name.to_owned())).unwrap_or_default();
         policy.user_names.insert(id, name.into());
-        for certificate in self.entries(&key("certificates"), &user.certificates, "") {
+        for certificate in self.entries(&key("certificates"), &user.certificates, None) {
             policy.users_by_certificate.entry(certificate.to_lowercase()).or_default().push(id);
         }
         for workstation in &user.workstations {
@@ -138,12 +142,12 @@ impl<'a> Compiler<'a> {
                 }
             }
         }
-        for user_id in self.entries(&key("user_ids"), &user.user_ids, "") {
+        for user_id in self.entries(&key("user_ids"), &user.user_ids, None) {
             policy.users_by_user_id.entry(user_id.clone()).or_default().push(id);
         }
     }
 
-    /// The account's name; `spellings` holds the ones before it as they were written.
+    /// The account's name; `spellings` has the earlier accounts as they were written.
     fn account_key(
         &mut self,
         written: &'a str,
@@ -179,10 +183,10 @@ impl<'a> Compiler<'a> {
             None => default_client_module,
         };
         let key = |list| ["accounts", written, "send", list];
-        let null_hint = "; the null sender is written \"<>\"";
-        let senders = self.entries(&key("senders"), &rules.senders, null_hint);
-        let services = self.narrow(&key("services"), &rules.services, "");
-        let recipients = self.narrow(&key("recipients"), &rules.recipients, "");
+        let meant = Some("the null sender is written \"<>\"");
+        let senders = self.entries(&key("senders"), &rules.senders, meant);
+        let services = self.narrow(&key("services"), &rules.services, None);
+        let recipients = self.narrow(&key("recipients"), &rules.recipients, None);
         let mut access = |action: &[&str], rules: &AccessRules| {
             let key = |list| [&["accounts", written], action, &[list]].concat();
             Access {
@@ -221,26 +225,26 @@ impl<'a> Compiler<'a> {
         Membership::list(ids)
     }
 
-    /// A list that narrows something down; an empty one does not.
+    /// A list that restricts something; `None` where it is empty or absent and restricts nothing.
     fn narrow<'b>(
         &mut self,
         key: &[&str],
         list: &'b Option<Vec<String>>,
-        hint: &'static str,
+        meant: Option<&'static str>,
     ) -> Option<&'b [String]> {
         let list = list.as_ref().filter(|list| !list.is_empty())?;
-        Some(self.entries(key, list, hint))
+        Some(self.entries(key, list, meant))
     }
 
-    /// The list, once it is known to have no empty entry.
+    /// The list; an empty entry in it is a problem.
     fn entries<'b>(
         &mut self,
         key: &[&str],
         list: &'b [String],
-        hint: &'static str,
+        meant: Option<&'static str>,
     ) -> &'b [String] {
         if list.iter().any(String::is_empty) {
-            self.problems.add(key, Problem::EmptyEntry { hint });
+            self.problems.add(key, Problem::EmptyEntry { meant });
         }
         list
     }
@@ -260,7 +264,7 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Where the members of a group or department stand.
+/// The key of the members of a group or department.
 fn members_key(container: &Subject) -> Vec<&str> {
     match container {
         Subject::Group(name) => vec!["groups", name, "members"],
@@ -269,7 +273,7 @@ fn members_key(container: &Subject) -> Vec<&str> {
     }
 }
 
-/// The name that is most like this one, if one is like it at all.
+/// The most similar name, if one is similar enough.
 fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a String>) -> Option<String> {
     let name = name.to_lowercase();
     let likeness = |other: &String| strsim::jaro_winkler(&name, &other.to_lowercase());

@@ -1,4 +1,4 @@
-//! The decision: one walk through the questions, first refusal wins.
+//! The decision: the questions are asked in order, and the first refusal decides.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use super::facts::Facts;
 use super::membership::{Id, Membership};
 use super::networks::Networks;
 use super::rules::{Mode, Otherwise};
-use super::trace::{Trace, Untold};
+use super::trace::{NoTrace, Trace};
 use super::{Denial, Permit, Rule};
 use crate::kim::{Account, Login};
 use crate::words::{Action, Protocol, Reason};
@@ -34,11 +34,11 @@ pub struct Policy {
     pub(super) membership: Membership,
     /// By address in lower case.
     pub(super) accounts: HashMap<Box<str>, Arc<AccountTable>>,
-    /// What stands for all other accounts.
+    /// The rules for all other accounts.
     pub(super) unknown_account: Arc<AccountTable>,
 }
 
-/// What one workstation may put into a login, and who sits there.
+/// What one workstation may put into a login, and which users it stands for.
 #[derive(Debug)]
 pub(super) struct WorkstationTable {
     pub(super) id: Id,
@@ -47,7 +47,7 @@ pub(super) struct WorkstationTable {
     pub(super) users: Vec<Id>,
 }
 
-/// Who is at the other end of a connection, as far as address and certificate say.
+/// The other end of a connection, as far as address and certificate identify it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Station {
     pub(super) name: Option<Arc<str>>,
@@ -69,9 +69,9 @@ impl Station {
 /// A login that asks to go upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// Where it comes from.
+    /// The workstation, as [`Policy::station`] found it.
     pub station: &'a Station,
-    /// What was sent as user name.
+    /// What was sent as the user name.
     pub login: &'a Login,
     /// POP3 asks to receive, SMTP asks to send.
     pub protocol: Protocol,
@@ -93,15 +93,20 @@ impl Policy {
         self.accounts.get(account.as_str())?.written.as_deref()
     }
 
-    /// Whether somebody at a workstation that no entry describes gets past that question.
+    /// Whether a workstation that no entry describes can get a permit.
     pub fn lets_strangers_in(&self) -> bool {
         self.unknown_workstations == Otherwise::Allow || self.mode == Mode::Observe
     }
 
-    /// Decides about a login. While refusals are only recorded the answer is always a permit.
+    /// Decides about a login. In [`Mode::Observe`] the answer is always a permit, and
+    /// [`Permit::would_deny`] has the refusal.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that refuses the login.
     pub fn decide(&self, request: &Request<'_>) -> Result<Permit, Denial> {
         let facts = self.facts(request);
-        match (self.judge_login(&facts, &mut Untold), self.mode) {
+        match (self.judge_login(&facts, &mut NoTrace), self.mode) {
             (Ok(rule), _) => Ok(self.permit(facts, rule, None)),
             (Err(denial), Mode::Enforce) => Err(denial),
             (Err(denial), Mode::Observe) => {
@@ -118,11 +123,11 @@ impl Policy {
             users: self.names(&facts.users),
             rule,
             would_deny,
-            delete: judge_delete(&facts, &mut Untold).err(),
+            delete: judge_delete(&facts, &mut NoTrace).err(),
         }
     }
 
-    /// The questions about a login, in the order of the contract. Gives the rule that admits it.
+    /// Asks the questions about a login in their order. Returns the rule that admits it.
     pub(super) fn judge_login(
         &self,
         facts: &Facts<'_>,
@@ -223,8 +228,8 @@ fn judge_access(facts: &Facts<'_>, action: Action, trace: &mut impl Trace) -> Re
     trace.answer(allow_step, allow, action, || account.access_rule(action, "allow"))
 }
 
-/// Whether the login has nothing after host:port. More than
-/// [`Login::is_only_an_address`]: appending `#` to an address must not help past the rule.
+/// Whether the login has nothing after host:port. This asks more than
+/// [`Login::is_only_an_address`], so that `#` after an address does not get past the rule.
 fn lacks_context(login: &Login) -> bool {
     let fields = [login.mandant_id(), login.clientsystem_id(), login.workplace_id()];
     let further = [login.user_id(), login.konnektor_id()];

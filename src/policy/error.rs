@@ -1,4 +1,4 @@
-//! What can be wrong with rules, each problem with the key under which it stands.
+//! What can be wrong with rules: each problem with its key and its remedy.
 
 use ipnet::IpNet;
 
@@ -6,19 +6,23 @@ use super::{Rule, Subject};
 
 /// One problem in the configuration's permissions.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {problem}", Rule::under(&key.iter().map(String::as_str).collect::<Vec<_>>()))]
+#[error(
+    "{}: {problem}; {}",
+    Rule::under(&key.iter().map(String::as_str).collect::<Vec<_>>()),
+    problem.remedy()
+)]
 pub struct RuleError {
     /// The way through the TOML document, outermost key first.
     pub key: Vec<String>,
-    /// What is wrong there, and what to write instead.
+    /// What is wrong there.
     pub problem: Problem,
 }
 
-/// What is wrong.
+/// What is wrong; [`Problem::remedy`] says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// A list names somebody whom no section describes.
-    #[error("nobody is called \"{subject}\"{}", suggestion(nearest))]
+    /// A list names a subject that no section describes.
+    #[error("\"{subject}\" does not exist")]
     UnknownSubject {
         /// As it was written.
         subject: Subject,
@@ -26,7 +30,7 @@ pub enum Problem {
         nearest: Option<String>,
     },
     /// An account names a client module that no section describes.
-    #[error("there is no client module {name:?}{}", suggestion(nearest))]
+    #[error("there is no client module {name:?}")]
     UnknownClientModule {
         /// As it was written.
         name: String,
@@ -34,16 +38,16 @@ pub enum Problem {
         nearest: Option<String>,
     },
     /// There is no client module at all.
-    #[error("there is no client module: write [client_modules.main] with a host")]
+    #[error("there is no client module")]
     NoClientModule,
     /// A group or department contains itself.
-    #[error("its members lead back to itself: {}; take one of these steps out", path(steps))]
+    #[error("its members lead back to itself: {}", path(steps))]
     Cycle {
         /// From the group to itself, both ends included.
         steps: Vec<Subject>,
     },
     /// Two workstations have the same network.
-    #[error("{network} belongs to workstation {other:?} already; one of the two must change")]
+    #[error("{network} belongs to workstation {other:?} already")]
     SameNetwork {
         /// The network, host bits cleared.
         network: IpNet,
@@ -51,7 +55,7 @@ pub enum Problem {
         other: String,
     },
     /// Two workstations have a certificate of the same name.
-    #[error("certificate {name:?} belongs to workstation {other:?} already; one must change")]
+    #[error("certificate {name:?} belongs to workstation {other:?} already")]
     SameCertificate {
         /// As it was written.
         name: String,
@@ -59,34 +63,51 @@ pub enum Problem {
         other: String,
     },
     /// Two accounts differ only in case.
-    #[error("this is the same account as {other:?}: case does not count; merge the two")]
+    #[error("this is the same account as {other:?}: case does not count")]
     SameAccount {
         /// The other one, as it was written.
         other: String,
     },
     /// An account that no login can name.
-    #[error(
-        "no login can name this account: write the mail address alone, without \"#\", blanks \
-         around it or control characters"
-    )]
+    #[error("no login can name this account")]
     NotAnAccount,
     /// A list holds an empty string, which would match nothing.
-    #[error("an empty entry matches nothing: take it out{hint}")]
+    #[error("an empty entry matches nothing")]
     EmptyEntry {
-        /// What else might have been meant.
-        hint: &'static str,
+        /// What else the entry might have been meant to say.
+        meant: Option<&'static str>,
     },
 }
 
-fn suggestion(nearest: &Option<String>) -> String {
-    nearest.as_ref().map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
+impl Problem {
+    /// What to write instead, as one sentence without a full stop.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::UnknownSubject { nearest, .. } | Self::UnknownClientModule { nearest, .. } => {
+                match nearest {
+                    Some(name) => format!("did you mean {name:?}?"),
+                    None => "correct the name, or add a table with it".into(),
+                }
+            }
+            Self::NoClientModule => "write [client_modules.main] with a host".into(),
+            Self::Cycle { .. } => "take one of these steps out".into(),
+            Self::SameNetwork { .. } => "one of the two must change".into(),
+            Self::SameCertificate { .. } => "one must change".into(),
+            Self::SameAccount { .. } => "merge the two".into(),
+            Self::NotAnAccount => "write the mail address alone, without \"#\", blanks around it \
+                                   or control characters"
+                .into(),
+            Self::EmptyEntry { meant: Some(meant) } => format!("take it out; {meant}"),
+            Self::EmptyEntry { meant: None } => "take it out".into(),
+        }
+    }
 }
 
 fn path(steps: &[Subject]) -> String {
     steps.iter().map(Subject::to_string).collect::<Vec<_>>().join(" > ")
 }
 
-/// Problems as they are found.
+/// The problems found so far.
 #[derive(Debug, Default)]
 pub(super) struct Problems(Vec<RuleError>);
 
@@ -95,11 +116,13 @@ impl Problems {
         self.0.push(RuleError { key: key.iter().map(|key| (*key).to_owned()).collect(), problem });
     }
 
-    /// So many that looking for similar names, which takes its time, helps nobody any more.
+    /// Whether there are so many that similar names are no longer looked for: that takes time, and
+    /// a list this long is not read name by name.
     pub(super) fn are_many(&self) -> bool {
         self.0.len() >= 100
     }
 
+    /// `value` if there was no problem.
     pub(super) fn none_or<T>(self, value: T) -> Result<T, Vec<RuleError>> {
         if self.0.is_empty() { Ok(value) } else { Err(self.0) }
     }

@@ -1,4 +1,4 @@
-//! The same walk as a decision, with every step written down.
+//! The same questions as a decision, with every step kept.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::words::{Action, Protocol, Reason};
 /// What else is asked about, besides the login.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wish<'a> {
-    /// `Send` asks about an SMTP session and `Receive` and `Delete` about a POP3 session, whatever
-    /// the request says; `Login`, as nothing, leaves the request's protocol.
+    /// `Send` asks about an SMTP session, `Receive` and `Delete` about a POP3 session, whatever the
+    /// request says. `Login` and `None` keep the request's protocol.
     pub action: Option<Action>,
     /// A MAIL FROM; empty is the null sender.
     pub sender: Option<&'a str>,
@@ -23,10 +23,10 @@ pub struct Wish<'a> {
     pub service: Option<&'a str>,
 }
 
-/// A decision and the way to it.
+/// A decision and its steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// Every step up to and with the first refusal.
+    /// Every step up to and including the first refusal.
     pub steps: Vec<Step>,
     /// The first refusal, also where it is only recorded.
     pub denial: Option<Denial>,
@@ -134,7 +134,7 @@ impl StepName {
 }
 
 impl Policy {
-    /// Takes the walk of [`decide`](Self::decide), then asks what the wish adds.
+    /// Asks the questions of [`decide`](Self::decide), then those that `wish` adds.
     pub fn explain(&self, request: &Request<'_>, wish: &Wish<'_>) -> Explanation {
         let protocol = match wish.action {
             Some(Action::Send) => Protocol::Smtp,

@@ -1,4 +1,4 @@
-//! What a request comes to in the tables, before any question is asked.
+//! What the tables know about a request, before any question is asked.
 
 use std::sync::Arc;
 
@@ -9,25 +9,25 @@ use super::membership::{EVERYBODY, Id};
 use crate::kim::Login;
 use crate::words::{Action, Protocol};
 
-/// What a request comes to in the tables.
+/// What the tables know about a request.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     pub(super) login: &'a Login,
     /// Receive or send.
     pub(super) action: Action,
     pub(super) workstation: Option<(&'a Arc<str>, &'a WorkstationTable)>,
-    /// What stands for unknown accounts, where the login is malformed or names none.
+    /// The account's rules; those for unknown accounts where the login is malformed.
     pub(super) account: &'a Arc<AccountTable>,
     /// Sorted.
     pub(super) users: Vec<Id>,
-    /// Everybody, workstation, mandant and users, with all that they are part of; sorted.
+    /// `*`, workstation, mandant and users, and all groups that they are part of; sorted.
     pub(super) who: Vec<Id>,
     /// Every mandant, where the login names none; sorted.
     pub(super) maybe: &'a [Id],
 }
 
 impl Facts<'_> {
-    /// The name as the rules have it: a station may come from rules that were replaced since.
+    /// The name as these rules have it; the station may have been found by older rules.
     pub(super) fn workstation_name(&self) -> Option<Arc<str>> {
         self.workstation.map(|(name, _)| Arc::clone(name))
     }

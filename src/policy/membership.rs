@@ -1,7 +1,7 @@
 //! Who belongs to which group.
 //!
-//! Everybody that a rule can name has a number. What a subject is part of, through any depth of
-//! groups and departments, is worked out once; a decision then only compares sorted numbers.
+//! Every subject that a rule can name has a number. What a subject is part of, through any depth of
+//! groups and departments, is worked out once. A decision then compares sorted numbers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::Subject;
 /// The number of a subject.
 pub(super) type Id = u32;
 
-/// The number of `*`, which everybody has besides their own.
+/// The number of `*`, which every session has besides its own numbers.
 pub(super) const EVERYBODY: Id = 0;
 
 /// A list of subjects, as sorted numbers.
@@ -88,14 +88,14 @@ impl Membership {
         SubjectList(ids.into())
     }
 
-    /// Ends the numbering: from here on it is only asked.
+    /// Ends the numbering; from now on it is only read.
     pub(super) fn finish(mut self) -> Self {
         self.any_mandant = self.circle(self.mandants.values().copied());
         self.ids = HashMap::new();
         self
     }
 
-    /// Who these numbers stand for, everybody's own left out.
+    /// The subjects with these numbers, without `*`.
     pub(super) fn subjects(&self, ids: &[Id]) -> Vec<Subject> {
         ids.iter().filter(|id| **id != EVERYBODY).map(|&id| self.subject(id)).collect()
     }
@@ -170,7 +170,7 @@ impl Membership {
         self.cycles(&containers, &open)
     }
 
-    /// Whoever is still open has an open container, so going outwards ends in a cycle.
+    /// A subject that is still open has an open container, so going outwards leads into a cycle.
     fn cycles(&self, containers: &[Vec<Id>], open: &[usize]) -> Vec<Vec<Subject>> {
         let mut cycles = Vec::new();
         let mut walked_in: Vec<Option<usize>> = vec![None; open.len()];

@@ -1,9 +1,9 @@
 //! Who may do what: pure decisions, without sockets and without a clock.
 //!
 //! [`Rules`] is what the configuration says; [`Policy::compile`] turns it into tables or into every
-//! [`RuleError`] at once. [`Policy::decide`] answers a login with a [`Permit`] or a [`Denial`]; only
-//! a permit can be shown to whoever dials the client module. [`Policy::explain`] takes the same walk
-//! and writes each step down.
+//! [`RuleError`] at once. [`Policy::decide`] answers a login with a [`Permit`] or a [`Denial`]; a
+//! client module is dialled only with a permit. [`Policy::explain`] asks the same questions and
+//! returns each step.
 
 mod account;
 mod changes;
@@ -12,7 +12,6 @@ mod decide;
 mod error;
 mod explain;
 mod facts;
-pub mod limits;
 mod membership;
 mod networks;
 mod pattern;
@@ -23,9 +22,9 @@ mod subject;
 mod trace;
 
 #[cfg(test)]
-mod table;
+mod tests;
 
-pub use changes::Changes;
+pub use changes::{AccessChange, AccountAspect, AccountChange, Changes, Effect};
 pub use decide::{Policy, Request, Station};
 pub use error::{Problem, RuleError};
 pub use explain::{Explanation, Outcome, Step, StepName, Wish};

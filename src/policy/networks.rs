@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// Networks and their workstations. A lookup asks one hash table once per length of prefix in use.
+/// Networks and their workstations. A lookup asks one hash table once for each prefix length in
+/// use.
 #[derive(Debug, Default)]
 pub(super) struct Networks {
     owners: HashMap<IpNet, Arc<str>>,
@@ -16,7 +17,8 @@ pub(super) struct Networks {
 }
 
 impl Networks {
-    /// Gives the network, in its canonical form, to this workstation, unless another one has it.
+    /// Gives the network, in its canonical form, to this workstation. `Err` is the workstation that
+    /// has it already.
     pub(super) fn add(&mut self, network: IpNet, owner: &Arc<str>) -> Result<(), Arc<str>> {
         let holder = self.owners.entry(network).or_insert_with(|| Arc::clone(owner));
         if holder != owner {

@@ -2,8 +2,9 @@
 
 use wildmatch::WildMatch;
 
-/// Beyond this nothing matches. An address has at most 256 octets (RFC 5321 4.5.3.1.3) and a header
-/// line 998 (RFC 5322 2.1.1), and matching takes time in proportion to length times pattern.
+/// A longer text matches nothing, in bytes. An address has at most 256 octets (RFC 5321 4.5.3.1.3)
+/// and a header line 998 (RFC 5322 2.1.1); matching takes time in proportion to the lengths of text
+/// and pattern multiplied.
 const LONGEST: usize = 998;
 
 /// Patterns with `*` and `?`, compared without case with a whole text.

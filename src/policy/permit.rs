@@ -9,7 +9,7 @@ use crate::words::{Action, Reason};
 
 /// Proof that a login may go upstream; only [`Policy::decide`](super::Policy::decide) makes one.
 ///
-/// It goes on to judge what the session does: senders, recipients, services, deletions.
+/// It also judges what the session does: senders, recipients, services, deletions.
 #[derive(Debug)]
 pub struct Permit {
     pub(super) account: Account,
@@ -26,20 +26,20 @@ pub struct Permit {
 pub enum Judgement {
     /// It passes.
     Pass,
-    /// It passes because refusals are only recorded; this one would have been one.
+    /// It passes because refusals are only recorded; this is the refusal.
     Observe(Denial),
     /// It is refused.
     Refuse(Denial),
 }
 
-/// A refusal, the rule behind it and what it kept somebody from doing.
+/// A refusal: its reason, its rule and what was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
     /// Why, for reply, audit line and metric label.
     pub reason: Reason,
-    /// Which key of the configuration decided.
+    /// The key of the configuration that decided.
     pub rule: Rule,
-    /// What was wanted.
+    /// What was asked for.
     pub action: Action,
 }
 

@@ -1,4 +1,4 @@
-//! The name of a rule: the TOML key under which it stands.
+//! The name of a rule: its TOML key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl Rule {
         Self { key: text.into() }
     }
 
-    /// What holds without any configuration.
+    /// The rule that needs no configuration.
     pub(super) fn built_in() -> Self {
         Self { key: "built-in".into() }
     }

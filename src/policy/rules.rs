@@ -37,7 +37,7 @@ pub struct Rules {
 }
 
 impl Default for Rules {
-    /// Nobody and nothing is known; the switches stand as the configuration's defaults do.
+    /// No workstation and no account is known; the switches have the configuration's defaults.
     fn default() -> Self {
         Self {
             mode: Mode::Enforce,
@@ -55,7 +55,7 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// Whether somebody at a workstation that no entry describes gets past that question.
+    /// Whether a workstation that no entry describes can get a permit.
     pub fn lets_strangers_in(&self) -> bool {
         self.unknown_workstations == Otherwise::Allow || self.mode == Mode::Observe
     }
@@ -68,7 +68,7 @@ pub enum Mode {
     /// They are.
     #[default]
     Enforce,
-    /// They are recorded, and everybody passes.
+    /// They are recorded, and every login passes.
     Observe,
 }
 
@@ -105,16 +105,16 @@ pub struct User {
     pub certificates: Vec<String>,
     /// Names of workstations.
     pub workstations: Vec<String>,
-    /// UserIds that the login claims: a claim, not a proof.
+    /// UserIds in the login; the login only claims them and proves nothing.
     pub user_ids: Vec<String>,
 }
 
-/// Who may and who may not; `deny` beats `allow`, and an empty `allow` admits everyone known.
+/// Which sessions may; `deny` beats `allow`, and an empty `allow` admits everyone known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessRules {
-    /// Whoever one of these is.
+    /// Sessions that are one of these may.
     pub allow: Vec<Subject>,
-    /// Nobody who is one of these.
+    /// Sessions that are one of these may not.
     pub deny: Vec<Subject>,
 }
 

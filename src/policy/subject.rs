@@ -1,4 +1,4 @@
-//! Who a rule speaks of, as it is written in lists.
+//! The subjects of rules, as they are written in lists.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// One entry of an `allow`, `deny` or `members` list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
-    /// `*`: everybody.
+    /// `*`: every session.
     Any,
     /// `workstation:NAME`.
     Workstation(String),
@@ -20,23 +20,17 @@ pub enum Subject {
     Mandant(String),
 }
 
-/// What is wrong with a subject's text, and what to write instead.
+/// What is wrong with a subject's text; [`SubjectError::remedy`] says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubjectError {
     /// There is no kind before the name.
-    #[error(
-        "{text:?} says not what it names: write \"workstation:{text}\", \"user:{text}\", \
-         \"group:{text}\", \"department:{text}\", \"mandant:{text}\", or \"*\" for everybody"
-    )]
+    #[error("{text:?} does not say what it names")]
     WithoutKind {
         /// What was written.
         text: String,
     },
     /// The kind is none of the five.
-    #[error(
-        "{kind:?} is no kind of subject: write \"workstation:\", \"user:\", \"group:\", \
-         \"department:\" or \"mandant:\" before {name:?}, or \"*\" for everybody"
-    )]
+    #[error("{kind:?} is not a kind of subject")]
     UnknownKind {
         /// What stands before the colon.
         kind: String,
@@ -49,6 +43,23 @@ pub enum SubjectError {
         /// What stands before the colon.
         kind: &'static str,
     },
+}
+
+impl SubjectError {
+    /// What to write instead.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::WithoutKind { text } => format!(
+                "write \"workstation:{text}\", \"user:{text}\", \"group:{text}\", \
+                 \"department:{text}\", \"mandant:{text}\", or \"*\" for everybody"
+            ),
+            Self::UnknownKind { name, .. } => format!(
+                "write \"workstation:\", \"user:\", \"group:\", \"department:\" or \
+                 \"mandant:\" before {name:?}, or \"*\" for everybody"
+            ),
+            Self::WithoutName { kind } => format!("write the name after \"{kind}:\""),
+        }
+    }
 }
 
 impl FromStr for Subject {
@@ -111,11 +122,12 @@ mod tests {
             ("PC1", "\"workstation:PC1\""),
             ("", "or \"*\" for everybody"),
             ("gruppe:rezeption", "\"group:\""),
-            ("Group:rezeption", "\"Group\" is no kind"),
+            ("Group:rezeption", "\"Group\" is not a kind"),
             ("user:", "\"user:\" lacks a name"),
         ];
         for (text, expected) in table {
-            let error = text.parse::<Subject>().unwrap_err().to_string();
+            let error = text.parse::<Subject>().unwrap_err();
+            let error = format!("{error}; {}", error.remedy());
             assert!(error.contains(expected), "{text}: {error}");
         }
     }

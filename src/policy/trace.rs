@@ -1,15 +1,16 @@
-//! Who hears of the steps that a decision takes.
+//! The record of the steps that a decision takes: kept for `explain`, dropped for `decide`.
 
 use super::explain::{Outcome, Step, StepName};
 use super::{Denial, Rule};
 use crate::words::Action;
 
-/// Who is told the steps of a walk.
+/// Takes the steps of a decision.
 pub(super) trait Trace {
-    /// Takes the answer to a question. The rule's name is only made where somebody wants it.
-    fn tell(&mut self, name: StepName, outcome: Outcome, rule: &dyn Fn() -> Rule);
+    /// Records the answer to a question. `rule` makes the rule's name and is called only where the
+    /// name is kept.
+    fn record(&mut self, name: StepName, outcome: Outcome, rule: &dyn Fn() -> Rule);
 
-    /// Tells the answer and turns a refusal into a denial.
+    /// Records the answer and turns a refusal into a denial.
     fn answer(
         &mut self,
         name: StepName,
@@ -17,7 +18,7 @@ pub(super) trait Trace {
         action: Action,
         rule: impl Fn() -> Rule,
     ) -> Result<(), Denial> {
-        self.tell(name, outcome, &rule);
+        self.record(name, outcome, &rule);
         match outcome {
             Outcome::Pass | Outcome::NoRule => Ok(()),
             Outcome::Refuse(reason) => Err(Denial { reason, rule: rule(), action }),
@@ -25,15 +26,15 @@ pub(super) trait Trace {
     }
 }
 
-/// Nobody is told.
-pub(super) struct Untold;
+/// Keeps no steps, as a login needs none.
+pub(super) struct NoTrace;
 
-impl Trace for Untold {
-    fn tell(&mut self, _: StepName, _: Outcome, _: &dyn Fn() -> Rule) {}
+impl Trace for NoTrace {
+    fn record(&mut self, _: StepName, _: Outcome, _: &dyn Fn() -> Rule) {}
 }
 
 impl Trace for Vec<Step> {
-    fn tell(&mut self, name: StepName, outcome: Outcome, rule: &dyn Fn() -> Rule) {
+    fn record(&mut self, name: StepName, outcome: Outcome, rule: &dyn Fn() -> Rule) {
         self.push(Step { name, outcome, rule: rule() });
     }
 }

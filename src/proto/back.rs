@@ -1,4 +1,4 @@
-//! What both client sides towards the client module have in common.
+//! What the client sides of both protocols have in common, up to the login at the client module.
 
 use std::collections::VecDeque;
 
@@ -14,19 +14,19 @@ pub enum BackStep {
     NeedInput,
     /// Write this; it may hold the password.
     Send(Secret<Vec<u8>>),
-    /// Shake hands now, and then call `secured`.
+    /// Do the TLS handshake, and then call `secured`.
     StartTls,
     /// The client module waits for a login.
     Ready,
-    /// The login was accepted with these words.
+    /// The login was accepted with this answer.
     LoggedIn(Answer),
-    /// The connection, or the login, was refused with these words.
+    /// The connection or the login was refused with this answer.
     Refused(Answer),
     /// QUIT was answered.
     Done,
 }
 
-/// An answer of the client module, byte for byte.
+/// An answer of the client module, as it came.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// All its lines, each with its CRLF.
@@ -34,7 +34,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The first line without its CRLF, as far as it is UTF-8.
+    /// The first line without its CRLF, up to the first byte that is not UTF-8.
     pub fn first_line(&self) -> &str {
         let line = self.bytes.split(|&b| b == b'\n').next().unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -48,32 +48,34 @@ impl Answer {
 }
 
 impl std::fmt::Debug for Answer {
-    /// Nothing of the text: a client module may repeat the login in it.
+    /// Shows the length and no text, because a client module may repeat the login in its text.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer").field("octets", &self.bytes.len()).finish()
+        f.debug_struct("Answer").field("bytes", &self.bytes.len()).finish()
     }
 }
 
-/// What goes out and what came, for either protocol. One question is open at a time: KIM client
-/// modules refuse pipelined commands, and an answer must belong to one question.
+/// The answers that come in and the steps that are due, for either protocol.
+///
+/// One command is open at a time: KIM client modules refuse pipelined commands, and each answer must
+/// belong to one command.
 #[derive(Default)]
-pub(super) struct Talk {
+pub(super) struct BackLines {
     inbox: Inbox,
     due: VecDeque<BackStep>,
     error: Option<ProtocolError>,
-    /// From here on the peer knows the password, and its words may hold it.
+    /// The client module knows the password from here on, and its answers may repeat it.
     is_secret: bool,
 }
 
-impl Talk {
+impl BackLines {
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         self.inbox.push(bytes);
     }
 
-    /// The step that is due before anything else is read.
+    /// The step that is due before more is read.
     pub(super) fn due(&mut self) -> Result<Option<BackStep>, ProtocolError> {
         match self.error.take() {
-            Some(error) => Err(self.told(error)),
+            Some(error) => Err(self.without_secrets(error)),
             None => Ok(self.due.pop_front()),
         }
     }
@@ -82,7 +84,7 @@ impl Talk {
         self.inbox.bytes()
     }
 
-    /// The answer to the open question; it must be all that came.
+    /// Takes the answer to the open command, `len` bytes. An error where more than that came.
     pub(super) fn take_answer(&mut self, len: usize) -> Result<Answer, ProtocolError> {
         let bytes = self.inbox.bytes()[..len].to_vec();
         self.inbox.consume(len);
@@ -90,7 +92,7 @@ impl Talk {
         Ok(Answer { bytes })
     }
 
-    /// No question is open.
+    /// An error where anything came, because no command is open.
     pub(super) fn expect_silence(&self) -> Result<(), ProtocolError> {
         match self.inbox.bytes() {
             [] => Ok(()),
@@ -114,13 +116,14 @@ impl Talk {
         self.is_secret = true;
     }
 
-    /// The error as it may be told.
-    pub(super) fn told(&self, error: ProtocolError) -> ProtocolError {
+    /// The error as it may be logged.
+    pub(super) fn without_secrets(&self, error: ProtocolError) -> ProtocolError {
         if self.is_secret { error.without_excerpt() } else { error }
     }
 }
 
-/// A line of these parts with its CRLF, made in one piece: a buffer that grows leaves copies.
+/// A line of these parts with its CRLF. Its buffer has its final size from the start: one that grows
+/// would leave copies of a password in memory.
 pub(super) fn line(parts: &[&[u8]]) -> Secret<Vec<u8>> {
     let mut line = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 2);
     for part in parts {
@@ -130,8 +133,8 @@ pub(super) fn line(parts: &[&[u8]]) -> Secret<Vec<u8>> {
     Secret::new(line)
 }
 
-/// The lines of AUTH in their order: the command, with the first response where the workstation
-/// sent it so, and the responses that wait for a challenge.
+/// The lines of AUTH in their order. First comes the command, with the first response in it if the
+/// workstation sent it that way (`initial`). Then come the responses, one for each challenge.
 pub(super) fn auth_lines(
     mechanism: &[u8],
     initial: bool,
@@ -147,7 +150,7 @@ pub(super) fn auth_lines(
     std::iter::once(command).chain(responses).collect()
 }
 
-/// Plays a client module to a back and writes down what it does.
+/// Feeds a client module's answers to a back and writes down its steps.
 #[cfg(test)]
 pub(super) mod testing {
     use super::{BackStep, ProtocolError};
@@ -161,8 +164,8 @@ pub(super) mod testing {
         fn quit(&mut self);
     }
 
-    /// What it sends, and in angle brackets what it tells its owner, which logs in as soon as it
-    /// may, and says goodbye where it may not.
+    /// What it sends, and in angle brackets what it tells its owner. The owner logs in as soon as the
+    /// back is ready, or quits if there are no credentials.
     fn play<'a>(
         machine: &mut impl Machine,
         credentials: Option<&Credentials>,
@@ -205,7 +208,7 @@ pub(super) mod testing {
         }
     }
 
-    /// One answer after the other, whole and octet by octet and cut in two everywhere.
+    /// Feeds the answers one after the other: whole, byte by byte, and cut in two at every place.
     pub(in crate::proto) fn play_however_cut<M: Machine>(
         machine: impl Fn() -> M,
         credentials: Option<&Credentials>,
@@ -225,7 +228,7 @@ pub(super) mod testing {
         seen
     }
 
-    /// The same without the cuts, where the answer is wrong because of how it is packed.
+    /// The same without the cuts, for answers that are wrong because they come in one piece.
     pub(in crate::proto) fn play_once(
         machine: &mut impl Machine,
         credentials: Option<&Credentials>,

@@ -1,12 +1,12 @@
-//! What a client module offers and kimgate can carry, by list and not by exception.
+//! What a client module offers and kimgate can forward.
 //!
-//! A capability that kimgate does not know may change what later bytes mean (CHUNKING moves
-//! messages out of DATA, STARTTLS starts anew), so an unknown one is not announced.
+//! Only capabilities on a list are announced. An unknown one may change what later bytes mean, as
+//! CHUNKING does (messages outside DATA) or STARTTLS (a new beginning).
 
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
-/// `ENCHANCEDSTATUSCODES` is how the client module specification spells it (gemSpec_CM_KOMLE).
+/// `ENCHANCEDSTATUSCODES` is the spelling of the client module specification (gemSpec_CM_KOMLE).
 const SMTP: [&str; 10] = [
     "SIZE",
     "8BITMIME",
@@ -34,26 +34,26 @@ const POP3: [&str; 9] = [
 ];
 const POP3_MECHANISMS: [&str; 1] = ["PLAIN"];
 
-/// Of an SMTP server, without the line of its name. A clone is the same list.
+/// What an SMTP server offers, without the line of its name. Clones share one list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmtpCapabilities {
     lines: Arc<[String]>,
 }
 
 impl SmtpCapabilities {
-    /// What can be promised before any client module has been asked.
+    /// What is announced before a client module has been asked.
     pub fn conservative() -> Self {
         static KNOWN: LazyLock<SmtpCapabilities> =
             LazyLock::new(|| SmtpCapabilities::from_lines(["8BITMIME", "AUTH PLAIN LOGIN"]));
         KNOWN.clone()
     }
 
-    /// Of the lines of an EHLO reply, without code and without the first one.
+    /// From the lines of an EHLO reply, without their code and without the first line.
     pub fn from_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         Self { lines: known(lines, &SMTP, "AUTH", &SMTP_MECHANISMS) }
     }
 
-    /// Of a whole EHLO reply.
+    /// From a whole EHLO reply.
     pub fn from_reply(reply: &[u8]) -> Self {
         let text = String::from_utf8_lossy(reply);
         Self::from_lines(text.lines().skip(1).filter_map(|line| line.get(4..)))
@@ -64,18 +64,18 @@ impl SmtpCapabilities {
         find(&self.lines, word).is_some()
     }
 
-    /// The largest message in octets, where a limit is named.
+    /// How many bytes a message may have (RFC 1870); `None` where no limit is named.
     pub fn size(&self) -> Option<u64> {
         let size = find(&self.lines, "SIZE")?.split_ascii_whitespace().nth(1)?.parse().ok()?;
         (size > 0).then_some(size)
     }
 
-    /// For an EHLO reply, in the order of the client module.
+    /// The lines for an EHLO reply, in the order of the client module.
     pub fn lines(&self) -> &[String] {
         &self.lines
     }
 
-    /// What both offer; of two sizes the smaller.
+    /// What both offer, with the smaller SIZE.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
         let size = self.size().into_iter().chain(other.size()).min();
@@ -94,21 +94,21 @@ impl SmtpCapabilities {
     }
 }
 
-/// Of a POP3 server. A clone is the same list.
+/// What a POP3 server offers. Clones share one list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pop3Capabilities {
     lines: Arc<[String]>,
 }
 
 impl Pop3Capabilities {
-    /// What every client module has (KOM-LE-A_2031) before it has been asked.
+    /// What is announced before a client module has been asked: every one has it (KOM-LE-A_2031).
     pub fn conservative() -> Self {
         static KNOWN: LazyLock<Pop3Capabilities> =
             LazyLock::new(|| Pop3Capabilities::from_lines(["TOP", "USER", "UIDL", "SASL PLAIN"]));
         KNOWN.clone()
     }
 
-    /// Of the lines of a CAPA answer, without status and without the final dot.
+    /// From the lines of a CAPA answer, without its status and its final dot.
     pub fn from_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         Self { lines: known(lines, &POP3, "SASL", &POP3_MECHANISMS) }
     }
@@ -118,13 +118,12 @@ impl Pop3Capabilities {
         find(&self.lines, word).is_some()
     }
 
-    /// For a CAPA answer, in the order of the client module.
+    /// The lines for a CAPA answer, in the order of the client module.
     pub fn lines(&self) -> &[String] {
         &self.lines
     }
 
-    /// What both offer. A line that says something of one server (its name, its delay) stays only
-    /// where both say the same.
+    /// What both offer. A line with a parameter (a name, a delay) stays only if both say the same.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
         let lines = self.lines.iter().filter_map(|line| {
@@ -138,7 +137,8 @@ impl Pop3Capabilities {
     }
 }
 
-/// The lines on the list, each keyword once; `auth` cut down to the mechanisms that kimgate reads.
+/// The lines whose keyword is on the list, each keyword once. Of `auth` only the mechanisms stay that
+/// kimgate can read.
 fn known<'a>(
     lines: impl IntoIterator<Item = &'a str>,
     words: &[&str],

@@ -1,29 +1,30 @@
-//! Where a dot-ended message ends; changes no byte.
+//! Finds the end of a message that ends with a dot. It changes no byte.
 //!
 //! A message ends with a dot that stands alone on a line: CRLF `.` CRLF (RFC 5321 section 4.1.1.4,
 //! RFC 1939 section 3). Servers differ in what else they take for it: LF `.` LF, LF `.` CRLF,
-//! CR `.` CR, CRCRLF `.` CRLF and so on. A sender who knows such a difference between two servers
-//! in a row smuggles a second message, with an envelope that the first server never judged, into
-//! the first one. So a strict scan reports every dot that any server could take for a line of its
-//! own while another does not, and holds it back until that is known.
+//! CR `.` CR, CRCRLF `.` CRLF and so on. If two servers in a row differ, a sender can hide a second
+//! message inside the first one, and the first server does not judge its envelope (SMTP smuggling). So
+//! a strict scan reports every dot that one server could take for a line of its own and another could
+//! not. It holds such a dot back until it is known what follows.
 //!
-//! Three octets count as edges of a line here: CR, LF, and NUL, where a reader in C may stop. A dot
-//! between two edges is *lone*. A lone dot between CRLF and CRLF is the end. Every lone dot is
-//! ambiguous, but for the end whose first CRLF follows neither CR nor NUL.
+//! Three bytes count as edges of a line here: CR, LF, and NUL, where a reader in C may stop. A dot
+//! between two edges is *lone*. A lone dot between CRLF and CRLF is the end. The end is clear if
+//! neither CR nor NUL stands before its first CRLF. Every other lone dot is ambiguous.
 
 use memchr::memchr_iter;
 
-/// The line that ends a message. A strict scan never lets it through: whoever decides that the
-/// message may be completed writes it.
+/// The line that ends a message. A strict scan never forwards it: its owner writes it after deciding
+/// that the message may be completed.
 pub const END: &[u8] = b".\r\n";
 
-/// Reads along; keeps no more of the message than its last three octets.
+/// Reads a message in pieces. It keeps no more than the last three bytes.
 #[derive(Clone, Debug)]
 pub struct DotScan {
     mode: Mode,
-    /// What came last, to know what stands before a dot. A message begins as if behind CRLF.
+    /// The last three bytes, to know what stands before a dot. A message begins as if a CRLF stood
+    /// before it.
     last: [u8; 3],
-    /// The dot at the end of what was scanned, which the next octets decide about.
+    /// A dot at the end of what was scanned. The next bytes decide what it is.
     pending: Option<Pending>,
     is_ambiguous: bool,
 }
@@ -31,17 +32,16 @@ pub struct DotScan {
 /// What one scan found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scanned {
-    /// Octets that an earlier scan held back and that proved harmless: forward them first. At most
-    /// two.
+    /// At most two bytes that an earlier scan held back and that are harmless. Forward them first.
     pub release: &'static [u8],
-    /// Then forward so many of these octets. What is between `safe` and the end of the slice, or
-    /// `end`, is held back: do not offer it again, it comes as `release` or never.
+    /// Then forward so many bytes of the slice. The bytes between `safe` and `end` (or the end of the
+    /// slice) are held back. Do not offer them again: they come as `release`, or not at all.
     pub safe: usize,
-    /// The message, with its final line, ends after so many of these octets. In a strict scan the
-    /// final line is not among the safe ones; write [`END`] to complete the message.
+    /// The message and its final line end after so many bytes of the slice. In a strict scan the final
+    /// line is not `safe`; write [`END`] to complete the message.
     pub end: Option<usize>,
-    /// A lone dot was seen, now or before, that two servers could read differently. From its dot on
-    /// nothing is safe any more; the scan still finds the end.
+    /// There was a lone dot, now or before, that two servers could read differently. From that dot on
+    /// nothing is `safe`, but the scan still finds the end.
     pub ambiguous: bool,
 }
 
@@ -54,9 +54,9 @@ enum Mode {
 /// What stands before a dot at the edge of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Before {
-    /// CRLF, and nothing that a reader could draw into it.
+    /// CRLF, and neither CR nor NUL before it.
     Clean,
-    /// CRLF behind CR or NUL.
+    /// CRLF after CR or NUL.
     Doubtful,
     /// CR, LF or NUL alone.
     Bare,
@@ -65,7 +65,7 @@ enum Before {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pending {
     before: Before,
-    /// A CR came behind the dot.
+    /// A CR came after the dot.
     has_return: bool,
 }
 
@@ -77,14 +77,14 @@ enum Verdict {
 }
 
 impl DotScan {
-    /// From a workstation to a client module (DATA): ambiguous sequences are reported, and neither
-    /// they nor the final line are ever safe to forward.
+    /// For a message from a workstation to a client module (DATA). Ambiguous dots are reported. Neither
+    /// they nor the final line are `safe`.
     pub fn strict() -> Self {
         Self::new(Mode::Strict)
     }
 
-    /// From a client module to a workstation (RETR, TOP, lists): CRLF `.` CRLF ends, everything
-    /// else passes, and everything up to the end is safe at once.
+    /// For an answer from a client module to a workstation (RETR, TOP, lists). Only CRLF `.` CRLF ends
+    /// it. Everything up to its end is `safe` at once.
     pub fn lenient() -> Self {
         Self::new(Mode::Lenient)
     }
@@ -93,7 +93,7 @@ impl DotScan {
         Self { mode, last: *b" \r\n", pending: None, is_ambiguous: false }
     }
 
-    /// Reads on. After the end, nothing more is to be offered.
+    /// Reads the next piece. Do not call it after the end was found.
     pub fn scan(&mut self, bytes: &[u8]) -> Scanned {
         let scanned = self.search(bytes);
         for &byte in &bytes[bytes.len().saturating_sub(3)..] {
@@ -130,7 +130,7 @@ impl DotScan {
         self.scanned(release, safe, end, bytes)
     }
 
-    /// What became of the dot at the end of the last slice. `Err`: nothing else is to be searched.
+    /// Decides about the dot at the end of the last slice. `Err`: this slice needs no search.
     fn settle_pending(&mut self, bytes: &[u8]) -> Result<&'static [u8], Scanned> {
         let Some(pending) = self.pending else { return Ok(b"") };
         let held: &[u8] = if pending.has_return { b".\r" } else { b"." };
@@ -173,7 +173,7 @@ impl DotScan {
         }
     }
 
-    /// What stands before the dot, where that is an edge; most dots end a sentence.
+    /// The edge before the dot; `None` where there is none, as for a dot that ends a sentence.
     fn before(&self, bytes: &[u8], dot: usize) -> Option<Before> {
         let back = |n: usize| match dot.checked_sub(n) {
             Some(at) => bytes[at],
@@ -191,7 +191,7 @@ impl DotScan {
         }
     }
 
-    /// Of a dot at the edge of a line, with what is known to follow it.
+    /// Judges a dot after an edge by the bytes after it, as far as they are known.
     fn judge(&self, before: Before, after: &[u8]) -> Verdict {
         match (before, after) {
             (_, []) => Verdict::Undecided { has_return: false },

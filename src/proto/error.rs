@@ -1,56 +1,58 @@
-//! What a client module may say wrong.
+//! How a client module can break the protocol.
 
 use std::fmt;
 
 use super::line::Fault;
 
-/// The client module said something that the protocol does not allow at that point.
+/// The client module sent something that the protocol does not allow at that point. The texts are for
+/// log, audit and the reply to the workstation; the client module is "it".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// Longer than any server has reason to write.
-    #[error("a line of its answer is longer than {0} octets")]
+    /// A line is longer than this many bytes, which is more than a server needs.
+    #[error("a line of its answer is longer than {0} bytes")]
     LineTooLong(usize),
-    /// More lines, or more octets in all, than any server has reason to write.
+    /// The answer has more lines or more bytes than a server needs.
     #[error("its answer does not end")]
     AnswerTooLong,
-    /// Line ends or NUL where none belongs.
+    /// A line has a NUL inside, or CR and LF that are not a line end together.
     #[error("a line of its answer holds {0}")]
     Faulty(Fault),
-    /// No reply code, no `+OK` or `-ERR`.
-    #[error("its answer is none of this protocol: {0}")]
+    /// The answer begins neither with a reply code nor with `+OK` or `-ERR`, or this answer does not
+    /// fit the command.
+    #[error("its answer does not follow the protocol: {0}")]
     NotAnAnswer(Excerpt),
     /// A multi-line reply whose lines carry different codes.
     #[error("the lines of its reply carry different codes")]
     CodesDiffer,
-    /// Bytes behind a complete answer, or before any question. Two replies in one packet are the
-    /// mark of response injection, on STARTTLS above all.
-    #[error("it sent what nobody asked for: {0}")]
+    /// Bytes came after a complete answer, or while no command was open. Two replies in one packet are
+    /// the mark of response injection, above all after STARTTLS.
+    #[error("it sent something unasked: {0}")]
     Unasked(Excerpt),
-    /// TLS is configured, and the client module does not announce it.
+    /// TLS is configured, but the client module does not announce it.
     #[error("it does not offer {0}")]
     NotOffered(&'static str),
-    /// TLS is configured, and the client module does not want it.
+    /// TLS is configured, but the client module refused to start it.
     #[error("it refused {command}: {answer}")]
     TlsRefused {
         /// `STARTTLS` or `STLS`.
         command: &'static str,
-        /// Its words.
+        /// Its answer.
         answer: Excerpt,
     },
-    /// A success that cannot be one.
+    /// It accepted the login too early to know all of it.
     #[error("it accepted the login before it had all credentials")]
     AcceptedTooEarly,
-    /// A challenge after everything was sent.
+    /// It sent a challenge after all credentials were sent.
     #[error("it asked for more than the credentials")]
     AskedForMore,
-    /// A method of this crate was called in the wrong state; a bug here, not there.
+    /// A method was called in the wrong state. This is a bug of kimgate, not of the client module.
     #[error("{0} out of order")]
     OutOfOrder(&'static str),
 }
 
 impl ProtocolError {
-    /// The same error without the peer's words: a peer may echo what it got, and while a login is
-    /// under way that is the password.
+    /// The same error without the excerpt: a peer may echo what it got, and during a login that is the
+    /// password.
     #[must_use]
     pub fn without_excerpt(self) -> Self {
         match self {
@@ -71,14 +73,14 @@ impl ProtocolError {
     }
 }
 
-/// A few bytes of the peer in a form that no log can misread: escaped and cut.
+/// The beginning of what the peer sent, escaped so that a log stays one line of ASCII.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt(String);
 
 impl Excerpt {
     const BYTES: usize = 40;
 
-    /// The first bytes, escaped.
+    /// The first line, at most 40 bytes of it.
     pub fn of(bytes: &[u8]) -> Self {
         let line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -87,7 +89,7 @@ impl Excerpt {
         Self(format!("\"{}{dots}\"", shown.escape_ascii()))
     }
 
-    /// In place of words that may be secret.
+    /// A placeholder for text that may be secret.
     pub fn hidden() -> Self {
         Self(String::from("[not shown]"))
     }
@@ -117,8 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn an_error_can_be_told_without_the_words_of_the_peer() {
+    fn an_error_can_be_shown_without_the_excerpt() {
         let error = ProtocolError::Unasked(Excerpt::of(b"geheim")).without_excerpt();
-        assert_eq!(error.to_string(), "it sent what nobody asked for: [not shown]");
+        assert_eq!(error.to_string(), "it sent something unasked: [not shown]");
     }
 }

@@ -1,18 +1,18 @@
-//! What both server sides up to the login have in common.
+//! What the server sides of both protocols have in common, up to the login.
 
 use std::collections::VecDeque;
 
 use zeroize::Zeroizing;
 
 use super::inbox::Inbox;
-use super::line::{Fault, Framed, next_line};
+use super::line::{Fault, Framed, Line, next_line};
+use super::refusal::Hint;
 use super::sasl::Credentials;
-use crate::words::Reason;
 
-/// Bad commands that are answered; the next one ends the connection. A mail program has no reason
-/// for so many, a scanner and a web page that posts to a mail port have.
+/// How many bad commands are answered; the next one ends the connection. A mail program does not
+/// send so many. A scanner does, and so does a web page that posts to a mail port.
 const BAD_COMMANDS: u32 = 10;
-/// The words that begin a line with credentials in it.
+/// The beginnings of lines with credentials.
 const LOGIN_VERBS: [&[u8]; 3] = [b"AUTH ", b"USER ", b"PASS "];
 const HTTP_VERBS: [&[u8]; 9] =
     [b"GET", b"POST", b"HEAD", b"PUT", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"TRACE"];
@@ -20,15 +20,15 @@ const HTTP_VERBS: [&[u8]; 9] =
 /// What a front needs to know.
 #[derive(Clone, Debug)]
 pub struct Setup<C> {
-    /// Of the gateway, for greetings.
+    /// The gateway's name, for greetings.
     pub name: String,
-    /// Whether a login may be sent.
+    /// Whether a login is accepted yet.
     pub stage: Stage,
     /// What is announced.
     pub capabilities: C,
-    /// Octets of a line with credentials, CRLF included.
+    /// How many bytes a line with credentials may have, its CRLF included.
     pub login_line: usize,
-    /// Octets of any other line, CRLF included.
+    /// How many bytes any other line may have, its CRLF included.
     pub command_line: usize,
 }
 
@@ -37,53 +37,55 @@ pub struct Setup<C> {
 pub enum Stage {
     /// TLS is up, or the listener is a plain one on loopback.
     Open,
-    /// Before the handshake of a STARTTLS or STLS listener: no login here, and none announced.
+    /// Before the handshake on a STARTTLS or STLS listener. A login is not announced and refused.
     BeforeTls,
 }
 
 /// What the owner of a front has to do next.
 #[derive(Debug)]
-pub enum Step {
+pub enum FrontStep {
     /// Read, and feed what came.
     NeedInput,
     /// Write this.
     Send(Vec<u8>),
-    /// Shake hands now; the positive answer was sent.
+    /// Write the refusal that this hint stands for. The dialogue goes on.
+    Refuse(Hint),
+    /// Write the refusal that this hint stands for, and end the connection.
+    Close(Hint),
+    /// Do the TLS handshake. The positive answer was sent before.
     StartTls,
-    /// Decide, and then `refuse` or `accept`.
+    /// Decide about the login, and then call `refuse` or `accept`.
     Login(Credentials),
-    /// The workstation said goodbye, and so did the front.
+    /// End the connection. QUIT was answered before.
     Quit,
-    /// End the connection; the reply, if there is one, was sent.
-    Close(Reason),
 }
 
-/// The lines that come and the steps that are due, for either protocol.
-pub(super) struct Talk {
+/// The lines that come in and the steps that are due, for either protocol.
+pub(super) struct FrontLines {
     inbox: Inbox,
-    due: VecDeque<Step>,
+    due: VecDeque<FrontStep>,
     login_line: usize,
     command_line: usize,
-    /// Nothing was read yet, so this may still be another protocol altogether.
+    /// Nothing was read yet, so the bytes may be of another protocol.
     is_first: bool,
-    /// A verdict, a handshake or the end is due, and no line is read before.
+    /// A verdict, a handshake or the end comes next. Until `resume` no line is read.
     is_halted: bool,
     bad_commands: u32,
 }
 
-/// What came.
+/// What came in.
 pub(super) enum Incoming {
-    /// Without its CRLF; perhaps with a password in it.
+    /// A line without its CRLF. It may hold a password.
     Line(Zeroizing<Vec<u8>>),
-    /// A line that is not to be executed.
+    /// A line that must not be executed.
     Faulty(Fault),
-    /// The limit is passed, so nobody knows where the next line begins.
+    /// The limit has passed without a line end, so it is not known where the next line begins.
     TooLong,
     /// The workstation begins with TLS.
     ClientHello,
 }
 
-impl Talk {
+impl FrontLines {
     pub(super) fn new<C>(setup: &Setup<C>) -> Self {
         Self {
             inbox: Inbox::default(),
@@ -100,15 +102,16 @@ impl Talk {
         self.inbox.push(bytes);
     }
 
-    /// The step that is due before anything else is read.
-    pub(super) fn due(&mut self) -> Option<Step> {
-        self.due.pop_front().or(self.is_halted.then_some(Step::NeedInput))
+    /// The step that is due before the next line is read.
+    pub(super) fn due(&mut self) -> Option<FrontStep> {
+        self.due.pop_front().or(self.is_halted.then_some(FrontStep::NeedInput))
     }
 
-    /// The next line; `expects_credentials` where a challenge is open.
+    /// The next line. `expects_credentials`: it answers a challenge, so it may be as long as a
+    /// line with credentials.
     pub(super) fn next(&mut self, expects_credentials: bool) -> Option<Incoming> {
         let bytes = self.inbox.bytes();
-        // A TLS record of type handshake (RFC 8446 section 5.1); no command begins so.
+        // A TLS record of type handshake (RFC 8446 section 5.1); no command begins like this.
         if self.is_first && bytes.starts_with(&[0x16, 0x03]) {
             return Some(Incoming::ClientHello);
         }
@@ -118,39 +121,45 @@ impl Talk {
             Framed::Incomplete => return None,
             Framed::TooLong => return Some(Incoming::TooLong),
             Framed::Faulty { consumed, fault } => (consumed, Incoming::Faulty(fault)),
-            Framed::Line(line) => (line.len() + 2, Incoming::Line(Zeroizing::new(line.to_vec()))),
+            Framed::Line(Line { text, wire }) => {
+                (wire, Incoming::Line(Zeroizing::new(text.to_vec())))
+            }
         };
         self.inbox.consume(consumed);
         self.is_first = false;
         Some(incoming)
     }
 
-    /// Whether bytes are waiting that came with the last line.
+    /// Whether bytes are waiting that came in after the last line.
     pub(super) fn has_more(&self) -> bool {
         !self.inbox.bytes().is_empty()
     }
 
     pub(super) fn say(&mut self, reply: impl Into<Vec<u8>>) {
-        self.due.push_back(Step::Send(reply.into()));
+        self.due.push_back(FrontStep::Send(reply.into()));
     }
 
-    /// Says this once more, or `last` and ends the connection.
-    pub(super) fn complain(&mut self, reply: &str, last: &str) {
+    /// Refuses something that is not a bad command and is not counted as one.
+    pub(super) fn refuse(&mut self, hint: Hint) {
+        self.due.push_back(FrontStep::Refuse(hint));
+    }
+
+    /// Refuses a bad command. After too many of them the connection ends.
+    pub(super) fn refuse_bad_command(&mut self, hint: Hint) {
         self.bad_commands += 1;
         if self.bad_commands > BAD_COMMANDS {
-            self.close(last, Reason::BadCommand);
+            self.close(Hint::TooManyBadCommands);
         } else {
-            self.say(reply);
+            self.refuse(hint);
         }
     }
 
-    pub(super) fn close(&mut self, reply: &str, reason: Reason) {
-        self.say(reply);
-        self.halt(Step::Close(reason));
+    pub(super) fn close(&mut self, hint: Hint) {
+        self.halt(FrontStep::Close(hint));
     }
 
-    /// After this step, nothing is read until `resume`.
-    pub(super) fn halt(&mut self, step: Step) {
+    /// After this step no line is read until `resume`.
+    pub(super) fn halt(&mut self, step: FrontStep) {
         self.due.push_back(step);
         self.is_halted = true;
     }
@@ -164,7 +173,7 @@ impl Talk {
     }
 }
 
-/// The first word in capitals, and what follows its blank.
+/// The first word in capitals, and what follows the first blank.
 pub(super) fn split_verb(line: &[u8]) -> (Vec<u8>, Option<&[u8]>) {
     match memchr::memchr(b' ', line) {
         Some(at) => (line[..at].to_ascii_uppercase(), Some(&line[at + 1..])),
@@ -172,7 +181,8 @@ pub(super) fn split_verb(line: &[u8]) -> (Vec<u8>, Option<&[u8]>) {
     }
 }
 
-/// A web page can make a browser send its bytes to any port; they must not be tried as commands.
+/// Whether this is a verb of HTTP. A web page can make a browser send text to any port, and its
+/// lines must not be executed as commands.
 pub(super) fn is_http(verb: &[u8]) -> bool {
     HTTP_VERBS.contains(&verb)
 }
@@ -181,18 +191,19 @@ fn begins(bytes: &[u8], word: &[u8]) -> bool {
     bytes.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word))
 }
 
-/// Plays lines to a front and writes down what it does.
+/// Feeds lines to a front and writes down its steps.
 #[cfg(test)]
 pub(super) mod testing {
-    use super::Step;
+    use super::FrontStep;
 
     pub(in crate::proto) trait Machine {
         fn feed(&mut self, bytes: &[u8]);
-        fn step(&mut self) -> Step;
+        fn step(&mut self) -> FrontStep;
         fn refuse(&mut self, reply: &[u8]);
     }
 
-    /// What it answers, and in angle brackets what it asks its owner to do. Logins are refused.
+    /// What it answers, in square brackets what it refuses, and in angle brackets what it asks its
+    /// owner to do. Logins are refused.
     pub(in crate::proto) fn play<'a>(
         machine: &mut impl Machine,
         pieces: impl IntoIterator<Item = &'a [u8]>,
@@ -201,11 +212,12 @@ pub(super) mod testing {
         let mut pieces = pieces.into_iter();
         loop {
             match machine.step() {
-                Step::Send(bytes) => seen.push_str(&String::from_utf8(bytes).unwrap()),
-                Step::StartTls => seen.push_str("<starttls>"),
-                Step::Quit => seen.push_str("<quit>"),
-                Step::Close(reason) => seen.push_str(&format!("<close {reason}>")),
-                Step::Login(credentials) => {
+                FrontStep::Send(bytes) => seen.push_str(&String::from_utf8(bytes).unwrap()),
+                FrontStep::Refuse(hint) => seen.push_str(&format!("[{hint:?}]")),
+                FrontStep::StartTls => seen.push_str("<starttls>"),
+                FrontStep::Quit => seen.push_str("<quit>"),
+                FrontStep::Close(hint) => seen.push_str(&format!("<close {hint:?}>")),
+                FrontStep::Login(credentials) => {
                     let shown = |bytes: &[u8]| bytes.escape_ascii().to_string();
                     let wire: Vec<_> =
                         credentials.wire().iter().map(|line| shown(line.expose())).collect();
@@ -218,7 +230,7 @@ pub(super) mod testing {
                     ));
                     machine.refuse(b"<refused>");
                 }
-                Step::NeedInput => match pieces.next() {
+                FrontStep::NeedInput => match pieces.next() {
                     Some(piece) => machine.feed(piece),
                     None => return seen,
                 },
@@ -226,7 +238,7 @@ pub(super) mod testing {
         }
     }
 
-    /// The same, and held against every cut of the input.
+    /// The same, for the whole input and for every cut of it.
     pub(in crate::proto) fn play_however_cut<M: Machine>(
         machine: impl Fn() -> M,
         input: &[u8],

@@ -1,32 +1,33 @@
-//! Reads wanted fields of a header block that streams by, dot-stuffed as it is on the wire.
+//! Reads wanted fields of a header block that passes, dot-stuffed as it is on the wire.
 //!
-//! It only reads, so it is generous where the next reader may be: a field hidden behind a lone CR,
-//! blanks before its colon, a stuffed dot or a blank line of bare line feeds is found. Names:
-//! RFC 5322 section 2.2.
+//! It is as generous as any reader after it may be, because a field must not be hidden from policy: a
+//! field is found after a lone CR, after a stuffed dot, after an empty line of bare line feeds, and with
+//! blanks before its colon. Names: RFC 5322 section 2.2.
 
 use memchr::memchr2;
 
-/// Values kept of each field. What a field has more of counts as not read, and hides no other field.
+/// How many values of each field are kept. A field with more counts as not read to its end
+/// ([`HeaderReader::is_over_limit`]); it takes no place from other fields.
 const VALUES: usize = 16;
-/// Octets of one value.
+/// How many bytes of one value are kept.
 const VALUE: usize = 1024;
-/// Octets of a field name; a longer one is none of ours.
+/// How many bytes a field name may have. A longer one is not wanted.
 const NAME: usize = 76;
-/// What a value ends in that was cut, so that no exact rule takes it for a whole one.
+/// The end of a value that was cut, so that no exact rule matches it.
 const CUT: &str = "\u{2026}";
 
-/// Finds fields by name; its memory does not grow with the header.
+/// Finds fields by name. Its memory does not grow with the header.
 #[derive(Clone, Debug)]
 pub struct HeaderReader {
     wanted: &'static [&'static str],
     left: usize,
     state: State,
-    /// The line holds nothing but perhaps a stuffed dot and a CR.
+    /// The line holds nothing so far, except for a stuffed dot or a CR.
     is_blank: bool,
-    /// The line before it ended in CRLF. Only between two CRLF do all readers see an empty line:
-    /// for one that takes LF for a character, the header goes on behind LF LF and LF CRLF.
+    /// The line before this one ended in CRLF. All readers see an empty line only between two CRLF: for
+    /// a reader that takes LF for a character, the header goes on after LF LF and LF CRLF.
     follows_crlf: bool,
-    /// There was a character that is no blank.
+    /// There was a character that is not a blank.
     has_begun: bool,
     name: Vec<u8>,
     value: Option<(usize, Vec<u8>)>,
@@ -36,24 +37,24 @@ pub struct HeaderReader {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nothing of the line yet.
+    /// At the beginning of a line.
     LineStart,
-    /// A dot at the beginning, which the next hop takes away.
+    /// After a dot at the beginning, which the next hop removes.
     Stuffing,
-    /// Blanks before the very first field. JavaMail drops them and reads the field.
+    /// In blanks before the first field. JavaMail drops them and reads the field.
     Indent,
     Name,
     Value,
-    /// An unwanted field, or a line that is none.
+    /// In a field that is not wanted, or a line that is not a field.
     Skip,
-    /// A CR: the end of a line for some, and the beginning of CRLF for all.
+    /// After a CR. Some readers take it for the end of the line, all take it for half a CRLF.
     Return,
     Done,
     OverLimit,
 }
 
 impl HeaderReader {
-    /// Reads at most `limit` octets, and keeps the fields of these names.
+    /// Reads at most `limit` bytes of the header block and keeps the fields of these names.
     pub fn new(wanted: &'static [&'static str], limit: usize) -> Self {
         Self {
             wanted,
@@ -69,9 +70,9 @@ impl HeaderReader {
         }
     }
 
-    /// Reads on. `Some(n)`: the header block, with its empty line, ends after `n` of these octets;
-    /// so it does at a lone dot, where the message ends inside its header. `None`: not yet, or gave
-    /// up.
+    /// Reads the next piece. `Some(n)`: the header block and its empty line end after `n` bytes of it.
+    /// They also end at a lone dot, where the whole message ends. `None`: they have not ended yet, or
+    /// the limit was reached.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
         let window = &bytes[..bytes.len().min(self.left)];
         let mut at = 0;
@@ -103,18 +104,18 @@ impl HeaderReader {
         self.is_done().then_some(0)
     }
 
-    /// The header block is complete.
+    /// Whether the header block is complete.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// The header block is longer than the limit, or repeats a wanted field more often than is kept.
+    /// Whether the header block is longer than the limit, or repeats a wanted field more than 16 times.
     pub fn is_over_limit(&self) -> bool {
         self.state == State::OverLimit || self.has_more
     }
 
-    /// The values of the wanted fields of this name in their order: unfolded, trimmed, cut at 1 KiB
-    /// (then the last character is an ellipsis).
+    /// The values of the wanted fields of this name in their order, unfolded and trimmed. A value of more
+    /// than 1024 bytes is cut and ends in an ellipsis.
     pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
         let wanted = self.wanted.iter().position(|wanted| wanted.eq_ignore_ascii_case(name));
         let of_name = move |(index, _): &&(usize, String)| Some(*index) == wanted;
@@ -138,7 +139,7 @@ impl HeaderReader {
                 self.state = State::LineStart;
                 self.is_blank = true;
             }
-            // A second CR is no part of a line end, so the line is not empty.
+            // A second CR is not part of a line end, so the line is not empty.
             (b'\r', State::Return) => self.is_blank = false,
             (b'\r', _) => self.state = State::Return,
             (b'.', State::LineStart) => self.state = State::Stuffing,
@@ -171,7 +172,7 @@ impl HeaderReader {
         } else if self.name.is_empty() {
             self.state = State::Skip;
         } else {
-            // JavaMail joins the lines first and looks for the colon then.
+            // JavaMail joins the lines first and then looks for the colon.
             self.push_name(byte);
         }
     }
@@ -196,7 +197,7 @@ impl HeaderReader {
         self.state = if self.value.is_some() { State::Value } else { State::Skip };
     }
 
-    /// Up to the next line end; how many octets that was.
+    /// Reads up to the next line end and gives the number of bytes.
     fn take_value(&mut self, bytes: &[u8]) -> usize {
         let len = memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
         self.keep(&bytes[..len]);
@@ -205,7 +206,7 @@ impl HeaderReader {
 
     fn keep(&mut self, bytes: &[u8]) {
         if let Some((_, value)) = &mut self.value {
-            // One octet more than is shown tells that there was more.
+            // One byte more than is shown says that the value was longer.
             let room = (VALUE + 1).saturating_sub(value.len());
             let bytes = if value.is_empty() { bytes.trim_ascii_start() } else { bytes };
             value.extend_from_slice(&bytes[..bytes.len().min(room)]);

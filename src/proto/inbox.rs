@@ -1,8 +1,8 @@
-//! The bytes that came and were not read yet; they may hold a password.
+//! The bytes that came in and were not read yet. They may hold a password.
 
 use zeroize::Zeroize;
 
-/// A queue of bytes that overwrites what it lets go of, because logins pass through it.
+/// A queue of bytes. It overwrites what it drops, because logins pass through it.
 #[derive(Default)]
 pub(super) struct Inbox {
     bytes: Vec<u8>,
@@ -10,7 +10,7 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Takes more bytes in.
+    /// Appends bytes.
     pub(super) fn push(&mut self, more: &[u8]) {
         if self.bytes.len() + more.len() > self.bytes.capacity() {
             self.move_to_larger(more.len());
@@ -18,7 +18,7 @@ impl Inbox {
         self.bytes.extend_from_slice(more);
     }
 
-    /// What is there.
+    /// The unread bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[self.start..]
     }
@@ -34,14 +34,14 @@ impl Inbox {
         }
     }
 
-    /// All that is left, for the next owner.
+    /// Takes all unread bytes.
     pub(super) fn take(&mut self) -> Vec<u8> {
         let rest = self.bytes().to_vec();
         self.consume(rest.len());
         rest
     }
 
-    /// Growing by hand, because `Vec` would leave the old copy behind as it is.
+    /// Grows by hand: a `Vec` that grows does not overwrite its old copy.
     fn move_to_larger(&mut self, more: usize) {
         let unread = self.bytes();
         let mut larger = Vec::with_capacity((unread.len() + more).next_power_of_two().max(256));

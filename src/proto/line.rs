@@ -1,35 +1,44 @@
-//! CRLF lines with a limit.
+//! Lines that end in CRLF, up to a limit.
 
 use std::fmt;
 
 use memchr::{memchr, memchr2};
 
-/// What stands at the beginning of some bytes.
+/// What was found at the beginning of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framed<'a> {
-    /// A line, without its CRLF; it used up its length and two octets more.
-    Line(&'a [u8]),
+    /// A line.
+    Line(Line<'a>),
     /// No line end yet, and still room for one.
     Incomplete,
     /// No line end within the limit.
     TooLong,
-    /// A line that two readers could understand differently; never to be executed.
+    /// A line that two readers could read differently. It must not be executed.
     Faulty {
-        /// Octets up to and with the LF that ended it.
+        /// How many bytes it takes on the wire, its LF included.
         consumed: usize,
         /// What is wrong with it.
         fault: Fault,
     },
 }
 
-/// Why a line is not read as one.
+/// A line and its length on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// The line without its CRLF. It holds no CR, LF or NUL.
+    pub text: &'a [u8],
+    /// How many bytes the line takes on the wire, its CRLF included.
+    pub wire: usize,
+}
+
+/// Why a line must not be executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It ends in LF without CR.
     BareLineFeed,
     /// There is a CR inside.
     BareCarriageReturn,
-    /// There is a NUL inside, where some readers stop.
+    /// There is a NUL inside. Some readers stop there.
     Nul,
 }
 
@@ -43,10 +52,10 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The first line of `bytes`, at most `limit` octets with its CRLF.
+/// The first line of `bytes`. It may take `limit` bytes on the wire, its CRLF included.
 ///
-/// The answer for a line depends on the line alone and not on how much of it has arrived: nothing
-/// but its length is judged before its LF is here.
+/// A line gives the same result in whatever pieces it arrives: before its LF is there, only its
+/// length is judged.
 pub fn next_line(bytes: &[u8], limit: usize) -> Framed<'_> {
     let window = &bytes[..bytes.len().min(limit)];
     let Some(feed) = memchr(b'\n', window) else {
@@ -56,18 +65,22 @@ pub fn next_line(bytes: &[u8], limit: usize) -> Framed<'_> {
     if memchr(0, &window[..feed]).is_some() {
         return Framed::Faulty { consumed, fault: Fault::Nul };
     }
-    let Some(line) = window[..feed].strip_suffix(b"\r") else {
+    let Some(text) = window[..feed].strip_suffix(b"\r") else {
         return Framed::Faulty { consumed, fault: Fault::BareLineFeed };
     };
-    match memchr2(b'\r', b'\n', line) {
+    match memchr2(b'\r', b'\n', text) {
         Some(_) => Framed::Faulty { consumed, fault: Fault::BareCarriageReturn },
-        None => Framed::Line(line),
+        None => Framed::Line(Line { text, wire: consumed }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn line(text: &[u8], wire: usize) -> Framed<'_> {
+        Framed::Line(Line { text, wire })
+    }
 
     #[test]
     fn lines_are_found_and_faults_are_named() {
@@ -77,9 +90,9 @@ mod tests {
             (b"abc", Framed::Incomplete),
             (b"abc\r", Framed::Incomplete),
             (b"ab\0c", Framed::Incomplete),
-            (b"\r\n", Framed::Line(b"")),
-            (b"abc\r\ndef\r\n", Framed::Line(b"abc")),
-            (b"a\xffb \r\n", Framed::Line(b"a\xffb ")),
+            (b"\r\n", line(b"", 2)),
+            (b"abc\r\ndef\r\n", line(b"abc", 5)),
+            (b"a\xffb \r\n", line(b"a\xffb ", 6)),
             (b"abc\ndef\r\n", faulty(4, Fault::BareLineFeed)),
             (b"\n", faulty(1, Fault::BareLineFeed)),
             (b"a\rb\r\n", faulty(5, Fault::BareCarriageReturn)),
@@ -95,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_limit_counts_the_line_end() {
-        assert_eq!(next_line(b"abc\r\n", 5), Framed::Line(b"abc"));
+        assert_eq!(next_line(b"abc\r\n", 5), line(b"abc", 5));
         assert_eq!(next_line(b"abcd\r\n", 5), Framed::TooLong);
         assert_eq!(next_line(b"abcd", 5), Framed::Incomplete);
         assert_eq!(next_line(b"abcd\r", 5), Framed::TooLong);

@@ -1,7 +1,8 @@
 //! Credentials as the workstation sent them: SASL PLAIN (RFC 4616), LOGIN, and POP3's USER/PASS.
 //!
-//! They are decoded to decide, and sent on as they came: the login reaches the client module byte
-//! for byte. So what is decoded here must be all that the next hop can read in the same bytes.
+//! They are decoded for the decision only, and sent on as they came: the login reaches the client
+//! module byte for byte. So the next hop must not be able to read anything else in the same bytes
+//! than what is decoded here.
 
 use std::fmt;
 
@@ -11,8 +12,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::secret::Secret;
 
-/// Real clients leave the padding away; bits that no encoder sets are a second spelling of the same
-/// login and therefore refused.
+/// Padding is optional, because real clients omit it. Trailing bits that are set are refused: no
+/// encoder sets them, and they would be a second spelling of the same login.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -20,24 +21,24 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(false),
 );
 
-/// How the workstation logs in, and kimgate after it.
+/// How the workstation logs in. kimgate logs in at the client module in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mechanism {
     /// POP3 USER and PASS.
     UserPass,
     /// One base64 line.
     Plain {
-        /// It came behind `AUTH PLAIN`, and not after a challenge.
+        /// It came in the line of `AUTH PLAIN`, and not after a challenge.
         initial: bool,
     },
     /// Two base64 lines.
     Login {
-        /// The first one came behind `AUTH LOGIN`.
+        /// The first one came in the line of `AUTH LOGIN`.
         initial: bool,
     },
 }
 
-/// Login and password, decoded and as they came. `Debug` shows the mechanism alone.
+/// Login and password, decoded and as they came. `Debug` shows the mechanism and nothing else.
 #[derive(Clone)]
 pub struct Credentials {
     /// How they came.
@@ -47,25 +48,26 @@ pub struct Credentials {
     wire: Vec<Secret<Vec<u8>>>,
 }
 
-/// Why credentials are not taken; none of these says anything about the login itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why credentials cannot be read. This says nothing about whether the login exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalid {
-    /// RFC 4648 has no such line.
-    #[error("not base64")]
+    /// The line is not base64 (RFC 4648 section 4).
     NotBase64,
-    /// PLAIN is authzid NUL authcid NUL passwd.
-    #[error("not a PLAIN message")]
+    /// The message is not `authzid NUL authcid NUL passwd` (RFC 4616 section 2).
     NotPlain,
-    /// The next hop might act for the authzid, while policy judged the authcid.
-    #[error("authorization identity differs from the login")]
+    /// The authzid differs from the authcid. Policy judges the authcid, and the next hop could act for
+    /// the authzid.
     ActsForAnother,
-    /// CR, LF or NUL: more than one line for the next hop, or less than a whole name.
-    #[error("control characters in login or password")]
+    /// Login or password holds CR, LF or NUL. The next hop could read two lines, or a shorter name.
     ControlCharacters,
 }
 
 impl Credentials {
-    /// Of the arguments of USER and PASS.
+    /// From the arguments of USER and PASS.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid::ControlCharacters`].
     pub fn user_pass(user: &[u8], password: &[u8]) -> Result<Self, Invalid> {
         Ok(Self {
             mechanism: Mechanism::UserPass,
@@ -75,7 +77,11 @@ impl Credentials {
         })
     }
 
-    /// Of the line of AUTH PLAIN.
+    /// From the line of AUTH PLAIN.
+    ///
+    /// # Errors
+    ///
+    /// The line cannot be read as PLAIN, or it acts for another login.
     pub fn plain(line: &[u8], initial: bool) -> Result<Self, Invalid> {
         let message = decode(line, initial)?;
         let mut parts = message.expose().splitn(3, |&b| b == 0);
@@ -95,7 +101,11 @@ impl Credentials {
         })
     }
 
-    /// Of the two lines of AUTH LOGIN.
+    /// From the two lines of AUTH LOGIN.
+    ///
+    /// # Errors
+    ///
+    /// A line is not base64, or it holds control characters.
     pub fn two_lines(user: &[u8], password: &[u8], initial: bool) -> Result<Self, Invalid> {
         Ok(Self {
             mechanism: Mechanism::Login { initial },
@@ -115,8 +125,8 @@ impl Credentials {
         &self.password
     }
 
-    /// The workstation's own bytes in the order in which they go on: the arguments of USER and of
-    /// PASS, the base64 line of PLAIN, the two of LOGIN. Without CRLF.
+    /// The workstation's own bytes without CRLF, in the order in which they are sent on: the arguments
+    /// of USER and of PASS, the base64 line of PLAIN, or the two of LOGIN.
     pub fn wire(&self) -> &[Secret<Vec<u8>>] {
         &self.wire
     }
@@ -128,12 +138,12 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// The first line of AUTH LOGIN, which is answered before the second one comes.
+/// Reads the first line of AUTH LOGIN. It is answered before the second one comes.
 pub(super) fn login_name(line: &[u8], initial: bool) -> Result<Secret<Vec<u8>>, Invalid> {
     checked(decode(line, initial)?.expose().clone())
 }
 
-/// RFC 4954 section 4: as an initial response, and only there, `=` is the empty string.
+/// Base64. In an initial response, and only there, `=` is the empty string (RFC 4954 section 4).
 fn decode(line: &[u8], initial: bool) -> Result<Secret<Vec<u8>>, Invalid> {
     if initial && line == b"=" {
         return Ok(Secret::new(Vec::new()));

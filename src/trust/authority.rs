@@ -16,16 +16,17 @@ use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::x509::Certificate;
 
-/// An authority's own life.
+/// How long an authority's own certificate is valid.
 const AUTHORITY_LIFE: Duration = Duration::days(3650);
 
-/// The longest life that Apple's mail client accepts, the strictest of those in use.
+/// How long a certificate is valid: the most that Apple's mail client accepts, the strictest in
+/// use.
 const LIFE: Duration = Duration::days(825);
 
-/// A revocation list should be made anew after so long, with nothing new in it if need be.
+/// How long a revocation list is good; then it has to be made anew, even with nothing new in it.
 const LIST_LIFE: Duration = Duration::days(365);
 
-/// Validity starts this much earlier, for workstations whose clock is behind.
+/// Validity starts this much earlier, for workstations with a slow clock.
 const SKEW: Duration = Duration::hours(1);
 
 /// A local certificate authority.
@@ -48,19 +49,21 @@ pub struct Issued {
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// The certificate is not an authority's.
-    #[error("this is not the certificate of an authority: CA flag and keyCertSign are wanted")]
+    #[error("this is not the certificate of an authority: it needs the CA flag and keyCertSign")]
     NotAnAuthority,
-    /// The key is another one's.
+    /// The key of another certificate.
     #[error("the key does not belong to the authority's certificate")]
     KeyMismatch,
-    /// A certificate of somebody else.
+    /// A certificate that another authority signed.
     #[error("{0} was not signed by this authority, which cannot revoke it")]
     NotSignedHere(String),
     /// The list of earlier revocations cannot be read.
     #[error("the revocation list is not one of this authority")]
     List,
-    /// The authority's life is over.
-    #[error("the authority's certificate has expired; make a new one and give it to everybody")]
+    /// The authority's certificate has expired.
+    #[error(
+        "the authority's certificate has expired; make a new one and install it on every workstation"
+    )]
     Expired,
     /// No usable name.
     #[error("{0:?} is neither a DNS name nor an address")]
@@ -71,7 +74,7 @@ pub enum AuthorityError {
 }
 
 impl Authority {
-    /// Makes a new authority under this common name, for ten years, with a P-256 key.
+    /// Makes a new authority with this common name and a P-256 key, valid for ten years.
     pub fn new(name: &str) -> Result<Self, AuthorityError> {
         let now = OffsetDateTime::now_utc();
         let key = KeyPair::generate()?;
@@ -83,7 +86,11 @@ impl Authority {
         Ok(Self { certificate, issuer: Issuer::new(params, key), not_after })
     }
 
-    /// Takes an authority from its PEM files.
+    /// Reads an authority from the text of its PEM files.
+    ///
+    /// # Errors
+    ///
+    /// The certificate is not an authority's, or the key is not the certificate's.
     pub fn from_pem(
         certificate: &str,
         private_key: &Secret<String>,
@@ -117,13 +124,14 @@ impl Authority {
         Secret::new(self.issuer.key().serialize_pem())
     }
 
-    /// A certificate for a TLS server under these DNS names and addresses, for 825 days.
+    /// A certificate for a TLS server with these DNS names and addresses, valid for 825 days.
     pub fn server(&self, names: &[&str]) -> Result<Issued, AuthorityError> {
         let first = names.first().ok_or_else(|| AuthorityError::Name(String::new()))?;
         self.issue(first, names, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// A certificate for a TLS client under this common name, for 825 days.
+    /// A certificate for a TLS client with this common name of 1 to 64 characters, valid for 825
+    /// days.
     pub fn client(&self, common_name: &str) -> Result<Issued, AuthorityError> {
         let usable = (1..=64).contains(&common_name.chars().count());
         if !usable || common_name.contains(char::is_control) {
@@ -132,7 +140,12 @@ impl Authority {
         self.issue(common_name, &[], ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    /// A revocation list in PEM: those of the list before, and these certificates, from now on.
+    /// A revocation list in PEM: the entries of `before` and, from now on, these certificates in
+    /// PEM.
+    ///
+    /// # Errors
+    ///
+    /// `before` is not a list of this authority, or it did not sign one of the certificates.
     pub fn revoke(
         &self,
         before: Option<&str>,
@@ -197,7 +210,7 @@ impl std::fmt::Debug for Authority {
     }
 }
 
-/// A certificate that signs itself, for a TLS server under these names.
+/// A self-signed certificate for a TLS server with these names.
 pub(super) fn self_signed(names: &[String], now: OffsetDateTime) -> Result<Issued, AuthorityError> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let first = names.first().ok_or_else(|| AuthorityError::Name(String::new()))?;
@@ -206,7 +219,7 @@ pub(super) fn self_signed(names: &[String], now: OffsetDateTime) -> Result<Issue
     Ok(issued(params.self_signed(&key)?.pem(), &key))
 }
 
-/// What an earlier list of the authority with this name holds.
+/// The entries of an earlier list by the authority with this name.
 fn revoked_in(pem: &str, own: &[u8]) -> Result<Vec<RevokedCertParams>, AuthorityError> {
     let der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes())
         .map_err(|_| AuthorityError::List)?;

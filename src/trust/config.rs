@@ -1,4 +1,4 @@
-//! What trust needs to know; `config` fills it.
+//! The settings of this module; `config` fills them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,17 +11,17 @@ use crate::words::Language;
 pub struct ClientModuleTrust {
     /// PEM files; the certificates in them, and nothing else, are roots.
     pub ca: Vec<PathBuf>,
-    /// The system's roots as well.
+    /// Whether the system's roots are trusted as well.
     pub system_roots: bool,
-    /// Certificates that are accepted whoever signed them and whatever their name.
+    /// Certificates that are accepted whatever their issuer and their name.
     pub pins: Vec<Pin>,
-    /// A certificate that signed itself is accepted.
+    /// Whether a self-signed certificate is accepted.
     pub ignore_self_signed: bool,
-    /// A certificate for another name is accepted.
+    /// Whether a certificate for another name is accepted.
     pub ignore_name_mismatch: bool,
     /// What kimgate shows where the client module asks for a certificate.
     pub identity: Option<Identity>,
-    /// Of verdicts that reach a mail client's user.
+    /// The language of verdicts that the user of a mail client sees.
     pub language: Language,
 }
 
@@ -38,17 +38,22 @@ pub struct Identity {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pin(pub [u8; 32]);
 
-/// What is wrong with a pin's text.
+/// A text that is not a pin.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a pin is written \"sha256:\" and 64 hexadecimal digits; `kimgate trust HOST:PORT` shows it"
-)]
+#[error("not a pin; {}", self.remedy())]
 pub struct PinError;
+
+impl PinError {
+    /// What to write instead.
+    pub fn remedy(&self) -> &'static str {
+        "a pin is written \"sha256:\" and 64 hexadecimal digits; `kimgate trust HOST:PORT` shows it"
+    }
+}
 
 impl FromStr for Pin {
     type Err = PinError;
 
-    /// Reads `sha256:<hex>`; colons between the bytes, as openssl prints them, are welcome.
+    /// Reads `sha256:<hex>`, also with colons between the bytes, as openssl prints them.
     fn from_str(text: &str) -> Result<Self, PinError> {
         let hex = text.strip_prefix("sha256:").ok_or(PinError)?;
         let mut digits = hex.chars().filter(|c| *c != ':').map(|c| c.to_digit(16).ok_or(PinError));
@@ -85,8 +90,8 @@ pub struct ListenerTlsConfig {
     pub client_certificates: ClientCertificates,
     /// PEM file with the authority that signs them.
     pub client_ca: Option<PathBuf>,
-    /// Files with its revocation lists, PEM or DER; where there are any, a certificate that none
-    /// speaks about is refused.
+    /// Files with its revocation lists, PEM or DER. As soon as there is one, a certificate whose
+    /// issuer has no list is refused.
     pub client_crl: Vec<PathBuf>,
     /// The name in a certificate that kimgate makes.
     pub gateway_name: String,
@@ -110,9 +115,9 @@ pub enum ClientCertificates {
     /// They are not asked.
     #[default]
     Off,
-    /// They are asked; the ones without are found by address.
+    /// They are asked; a workstation that shows none is found by its address.
     Optional,
-    /// The handshake fails without.
+    /// They are asked; the handshake fails where they show none.
     Required,
 }
 

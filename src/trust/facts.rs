@@ -1,4 +1,4 @@
-//! What a certificate says about itself, readable and harmless to print.
+//! What a certificate says about itself, as text that is safe to print.
 
 use std::net::IpAddr;
 
@@ -12,16 +12,16 @@ use super::config::Pin;
 use super::printable::{hex, printable};
 use super::x509::{Certificate, fingerprint};
 
-/// More names than this are not shown.
+/// The most names that are kept.
 const MOST_NAMES: usize = 50;
 
-/// What a certificate says. Texts hold no control characters and have a limited length, since
-/// whoever made the certificate chose them.
+/// What a certificate says. Its maker chose the texts, so control characters are escaped and long
+/// texts are cut at 200 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFacts {
     /// Distinguished name, as in `CN=kim.praxis.local, O=Praxis`.
     pub subject: String,
-    /// The distinguished name of whoever signed it.
+    /// The distinguished name of the authority that signed it.
     pub issuer: String,
     /// The first common name of the subject.
     pub common_name: Option<String>,
@@ -33,18 +33,18 @@ pub struct CertificateFacts {
     pub not_after: OffsetDateTime,
     /// Kind and size, as in `RSA 2048` or `EC brainpoolP256r1`.
     pub key: String,
-    /// How it was signed, as in `ecdsa-with-SHA256`.
+    /// The signature algorithm, as in `ecdsa-with-SHA256`.
     pub signature: String,
     /// Its serial number in hexadecimal digits.
     pub serial: String,
     /// `sha256:` and 64 hexadecimal digits: what a pin is compared with.
     pub fingerprint: String,
-    /// The verdict is not about this certificate but about one above it in the chain.
+    /// Whether the verdict is about a certificate above this one in the chain.
     pub issuer_at_fault: bool,
 }
 
 impl CertificateFacts {
-    /// Reads a certificate in DER; `None` if it is none.
+    /// Reads a certificate in DER; `None` if it cannot be read.
     pub fn read(der: &[u8]) -> Option<Self> {
         Some(Self::of(&Certificate::parse(der)?, Pin(fingerprint(der))))
     }
@@ -72,8 +72,8 @@ impl CertificateFacts {
     }
 }
 
-/// When the first of these certificates ends.
-pub(super) fn soonest(certificates: &[CertificateDer<'_>]) -> Option<OffsetDateTime> {
+/// When the first of these certificates expires.
+pub(super) fn first_expiry(certificates: &[CertificateDer<'_>]) -> Option<OffsetDateTime> {
     let read = certificates.iter().filter_map(|der| Certificate::parse(der));
     read.map(|certificate| certificate.not_after()).min()
 }

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Writes beside the file and renames, so that nobody ever reads half of it, and with its mode from
-/// the first byte on.
+/// Writes a new file beside `path` and renames it, so that a reader never sees half of it. The file
+/// has its mode from the first byte on.
 pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let beside = path.with_extension("new");
     match std::fs::remove_file(&beside) {

@@ -1,8 +1,8 @@
-//! PEM files become chains, keys and roots; every error names the file and what to write instead.
+//! Reads PEM files into chains, keys and roots. Every error names the file and what to do.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -11,112 +11,15 @@ use zeroize::Zeroizing;
 
 use super::config::Identity;
 use super::facts::CertificateFacts;
+use super::problem::{MaterialError, MaterialProblem, MaterialWarning};
 
-/// No PEM file of ours is longer; a system's whole bundle has a quarter of it.
+/// The longest file that is read, in bytes; a bundle of all system roots has a quarter of it.
 const LIMIT: u64 = 1 << 20;
 
-/// Certificates that end within this time are worth a warning.
+/// Certificates that expire within this time are worth a warning.
 const SOON: Duration = Duration::days(30);
 
-/// A file that cannot serve, and why.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}", path.display())]
-pub struct MaterialError {
-    /// The file, or the host where no file is to blame.
-    pub path: PathBuf,
-    /// What is wrong with it and what to do.
-    pub problem: MaterialProblem,
-}
-
-/// What is wrong with a file.
-#[derive(Debug, thiserror::Error)]
-pub enum MaterialProblem {
-    /// It is not there.
-    #[error("there is no such file; relative paths start at the configuration's folder")]
-    Missing,
-    /// The operating system refuses.
-    #[error("{0}; the account that kimgate runs under must be able to read and write it")]
-    Io(std::io::Error),
-    /// Not a PEM file by its size.
-    #[error("longer than 1 MiB, so not a file of certificates or keys")]
-    TooLong,
-    /// PEM that ends too early or is not base64.
-    #[error("broken PEM; copy the file anew, with its BEGIN and END lines")]
-    BrokenPem,
-    /// DER where PEM is wanted.
-    #[error(
-        "this is DER or PKCS#12, PEM is wanted; convert it with \
-         `openssl x509 -inform der -in OLD -out NEW`, or \
-         `openssl pkcs12 -in OLD.p12 -nodes -out NEW`"
-    )]
-    Binary,
-    /// No certificate.
-    #[error("no certificate in it; a line -----BEGIN CERTIFICATE----- is wanted")]
-    NoCertificate,
-    /// PEM around something else.
-    #[error("a certificate in it cannot be read; have it issued anew as X.509 version 3")]
-    NotACertificate,
-    /// No key.
-    #[error("no private key in it; a line -----BEGIN PRIVATE KEY----- is wanted")]
-    NoKey,
-    /// A key behind a passphrase.
-    #[error(
-        "the key is encrypted; kimgate starts without a person, so decrypt it with \
-         `openssl pkey -in OLD -out NEW` and let nobody else read the file"
-    )]
-    EncryptedKey,
-    /// A key of another certificate.
-    #[error("the key does not belong to the certificate in {}", .0.display())]
-    KeyMismatch(PathBuf),
-    /// A key that aws-lc-rs cannot sign with.
-    #[error("a key of this kind cannot be used; RSA from 2048 bits, P-256, P-384 or Ed25519 can")]
-    UnusableKey,
-    /// `client_certificates` without `client_ca`.
-    #[error("client_certificates needs client_ca: the PEM file of the authority that signs them")]
-    NoClientCa,
-    /// No revocation list.
-    #[error("no revocation list in it; PEM with a line -----BEGIN X509 CRL----- is wanted, or DER")]
-    NoRevocationList,
-    /// A revocation list that cannot be used.
-    #[error("the revocation list cannot be used ({0}); have it issued anew")]
-    RevocationList(String),
-    /// A host that no certificate can name.
-    #[error("neither a host name nor an address; write it without scheme and port")]
-    Host,
-    /// No certificate could be made.
-    #[error("no certificate can be made for this name: {0}")]
-    CannotMake(String),
-    /// No bundle was found.
-    #[error("no system roots found; list the authority in `ca`, or set SSL_CERT_FILE")]
-    NoSystemRoots,
-    /// rustls refuses for another reason.
-    #[error("{0}")]
-    Tls(rustls::Error),
-}
-
-impl MaterialProblem {
-    pub(super) fn of(self, path: PathBuf) -> MaterialError {
-        MaterialError { path, problem: self }
-    }
-}
-
-impl From<std::io::Error> for MaterialProblem {
-    fn from(error: std::io::Error) -> Self {
-        if error.kind() == ErrorKind::NotFound { Self::Missing } else { Self::Io(error) }
-    }
-}
-
-/// Something legal that a person should know about.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {text}", path.display())]
-pub struct MaterialWarning {
-    /// The file.
-    pub path: PathBuf,
-    /// What to know about it.
-    pub text: String,
-}
-
-/// A chain and its key, with warnings about dates and about who can read the key.
+/// Reads a chain and its key; warns about dates and about a key that every user can read.
 pub(super) fn identity(
     identity: &Identity,
     warnings: &mut Vec<MaterialWarning>,
@@ -163,7 +66,7 @@ pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Materia
     })
 }
 
-/// What rustls says about a key that it was given with a chain.
+/// The problem behind the error of rustls about a key and its chain.
 #[expect(clippy::wildcard_enum_match_arm, reason = "rustls adds errors at will")]
 pub(super) fn key_error(identity: &Identity, error: rustls::Error) -> MaterialError {
     let problem = match error {
@@ -176,7 +79,7 @@ pub(super) fn key_error(identity: &Identity, error: rustls::Error) -> MaterialEr
     problem.of(identity.private_key.clone())
 }
 
-/// Warns about a certificate that is over, not yet valid or near its end.
+/// Warns about a certificate that has expired, is not yet valid or expires soon.
 pub(super) fn warn_about_dates(
     path: &Path,
     der: &CertificateDer<'_>,
@@ -184,21 +87,25 @@ pub(super) fn warn_about_dates(
     warnings: &mut Vec<MaterialWarning>,
 ) {
     let Some(facts) = CertificateFacts::read(der) else { return };
-    let state = if now > facts.not_after {
-        format!("has been over since {}", facts.not_after.date())
+    let (state, remedy) = if now > facts.not_after {
+        (format!("expired on {}", facts.not_after.date()), "have it renewed")
     } else if now < facts.not_before {
-        format!("is not valid before {}", facts.not_before.date())
+        (
+            format!("is not valid before {}", facts.not_before.date()),
+            "check the clock of this machine",
+        )
     } else if now + SOON > facts.not_after {
-        format!("ends on {}", facts.not_after.date())
+        (format!("expires on {}", facts.not_after.date()), "have it renewed")
     } else {
         return;
     };
-    let text = format!("the certificate {} {state}", facts.subject);
-    warnings.push(MaterialWarning { path: path.to_path_buf(), text });
+    let problem = format!("the certificate {} {state}", facts.subject);
+    warnings.push(MaterialWarning { path: path.to_path_buf(), problem, remedy: remedy.into() });
 }
 
+/// The whole file; the bytes are wiped when they are dropped, as they may be a key.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialProblem> {
-    // Room for all of it at once: a buffer that grows leaves copies of a key behind.
+    // Room for the whole file at once: a buffer that grows leaves copies of a key in memory.
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     if length > LIMIT {
@@ -209,7 +116,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialProblem> {
     Ok(bytes)
 }
 
-/// The usual reason for finding nothing is a file in the other encoding.
+/// The problem of a file where nothing was found; usually it is DER instead of PEM.
 fn nothing_found(bytes: &[u8], otherwise: MaterialProblem) -> MaterialProblem {
     if matches!(bytes, [0x30, 0x80..=0x84, ..]) { MaterialProblem::Binary } else { otherwise }
 }
@@ -218,8 +125,11 @@ fn nothing_found(bytes: &[u8], otherwise: MaterialProblem) -> MaterialProblem {
 fn warn_about_readers(path: &Path, warnings: &mut Vec<MaterialWarning>) {
     use std::os::unix::fs::PermissionsExt;
     if std::fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o007 != 0) {
-        let text = format!("every user can read this key; `chmod 640 {}`", path.display());
-        warnings.push(MaterialWarning { path: path.to_path_buf(), text });
+        warnings.push(MaterialWarning {
+            path: path.to_path_buf(),
+            problem: "every user can read this key".into(),
+            remedy: format!("`chmod 640 {}`", path.display()),
+        });
     }
 }
 
@@ -230,9 +140,9 @@ fn warn_about_readers(_: &Path, _: &mut Vec<MaterialWarning>) {}
 mod tests {
     use rustls::pki_types::pem::PemObject;
 
-    use super::super::{Authority, ClientModuleTrust, ListenerTls, UpstreamTls};
-    use super::super::{ClientCertificates, ListenerTlsConfig, MinVersion};
     use super::*;
+    use crate::trust::{Authority, ClientModuleTrust, ListenerTls, UpstreamTls};
+    use crate::trust::{ClientCertificates, ListenerTlsConfig, MinVersion};
 
     #[test]
     fn every_unusable_file_is_named_with_what_to_write_instead() {
@@ -311,14 +221,14 @@ mod tests {
         let now = OffsetDateTime::now_utc();
         for (days, part) in [
             (0, None),
-            (3630, Some("ends on")),
-            (3700, Some("over since")),
+            (3630, Some("expires on")),
+            (3700, Some("expired on")),
             (-9, Some("not valid before")),
         ] {
             let mut warnings = vec![];
             warn_about_dates(dir.path(), &der, now + Duration::days(days), &mut warnings);
             assert_eq!(warnings.len(), usize::from(part.is_some()), "{days}");
-            assert!(part.is_none_or(|part| warnings[0].text.contains(part)), "{warnings:?}");
+            assert!(part.is_none_or(|part| warnings[0].problem.contains(part)), "{warnings:?}");
         }
         #[cfg(unix)]
         for (mode, count) in [(0o600, 0), (0o640, 0), (0o644, 1)] {

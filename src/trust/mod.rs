@@ -1,40 +1,35 @@
-//! How both sides of the gateway recognise each other: rustls configurations from typed material.
+//! TLS on both sides of the gateway: rustls configurations made from typed settings and files.
+//!
+//! `workstations` holds what workstations see and how their certificates are checked,
+//! `client_modules` how the certificates of client modules are judged. What both need stands beside
+//! the two.
 
 mod authority;
-#[cfg(feature = "brainpool")]
-mod brainpool;
-mod class;
+mod client_modules;
 mod config;
 mod facts;
-mod handshake;
-mod judge;
 mod keep;
-mod known;
-mod listener;
 mod material;
-mod phrases;
 mod printable;
+mod problem;
 mod provider;
-mod revocation;
 mod self_made;
-mod system_roots;
-mod tickets;
-mod upstream;
-mod verdict;
-mod verifier;
-mod workstation;
+mod workstations;
 mod x509;
 
 pub use authority::{Authority, AuthorityError, Issued};
-pub use class::Class;
+pub use client_modules::{
+    Class, KnownCertificate, KnownCertificates, UpstreamTls, Verdict, looks_like_tls,
+    refused_chain, verdict_of,
+};
 pub use config::{
     ClientCertificates, ClientModuleTrust, Identity, ListenerTlsConfig, MinVersion, Pin, PinError,
 };
 pub use facts::CertificateFacts;
-pub use handshake::{looks_like_tls, refused_chain, verdict_of};
-pub use known::{KnownCertificate, KnownCertificates};
-pub use listener::{ListenerTls, client_names, client_not_after};
-pub use material::{MaterialError, MaterialProblem, MaterialWarning};
-pub use upstream::UpstreamTls;
-pub use verdict::Verdict;
-pub use workstation::HandshakeFault;
+pub use problem::{MaterialError, MaterialProblem, MaterialWarning};
+pub use workstations::{HandshakeFault, ListenerTls, client_expires_at, client_names};
+
+/// The rustls error inside an I/O error of a handshake, if there is one.
+fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}

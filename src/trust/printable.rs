@@ -1,4 +1,4 @@
-//! Text that a stranger chose, made harmless for logs, terminals and the mail wire.
+//! Makes text that a stranger chose safe for logs, terminals and the mail wire.
 
 use std::fmt::Write;
 

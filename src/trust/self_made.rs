@@ -1,5 +1,5 @@
-//! The gateway's own certificate, made where the administrator names none, and kept: mail clients
-//! remember it as an exception, so it must not change without need.
+//! The gateway's self-signed certificate, for a configuration that names none. It is kept on disk:
+//! mail clients remember it as an exception, so it must not change without need.
 
 use std::io;
 use std::path::Path;
@@ -10,16 +10,17 @@ use super::authority::{Issued, self_signed};
 use super::config::Identity;
 use super::facts::CertificateFacts;
 use super::keep::write;
-use super::material::{self, MaterialError, MaterialProblem};
+use super::material;
+use super::problem::{MaterialError, MaterialProblem};
 use super::provider::for_workstations;
 
-/// Made anew when less than this is left.
+/// A new one is made when it expires within this time.
 const RENEWAL: Duration = Duration::days(30);
 
 const CERTIFICATE: &str = "gateway-self-signed.pem";
 const PRIVATE_KEY: &str = "gateway-self-signed.key";
 
-/// The kept certificate if it still serves, else a new one.
+/// The kept certificate if it can still be used, else a new one.
 pub(super) fn keep(
     state_dir: &Path,
     gateway_name: &str,
@@ -27,7 +28,7 @@ pub(super) fn keep(
 ) -> Result<Identity, MaterialError> {
     let identity = files(state_dir);
     let names = names(gateway_name);
-    if serves(&identity, &names, now) {
+    if is_usable(&identity, &names, now) {
         return Ok(identity);
     }
     let made = make(&names, gateway_name, now)?;
@@ -36,7 +37,8 @@ pub(super) fn keep(
         move |error: io::Error| MaterialProblem::Io(error).of(path)
     };
     std::fs::create_dir_all(state_dir).map_err(at(state_dir))?;
-    // Key before certificate: stopped in between, the pair does not match and is made again.
+    // The key is written first: if kimgate stops in between, the pair does not match and is made
+    // again.
     write(&identity.private_key, made.private_key.expose().as_bytes(), 0o600)
         .map_err(at(&identity.private_key))?;
     write(&identity.certificate, made.certificate.as_bytes(), 0o644)
@@ -74,8 +76,9 @@ fn names(gateway_name: &str) -> Vec<String> {
     names
 }
 
-/// Whether the kept pair can be read, belongs together, has the right names and time left.
-fn serves(identity: &Identity, names: &[String], now: OffsetDateTime) -> bool {
+/// Whether the kept pair can be read, belongs together, has the right names and does not expire
+/// soon.
+fn is_usable(identity: &Identity, names: &[String], now: OffsetDateTime) -> bool {
     let Ok(chain) = material::certificates(&identity.certificate) else { return false };
     let Ok(key) = material::private_key(&identity.private_key) else { return false };
     let Some(facts) = chain.first().and_then(|leaf| CertificateFacts::read(leaf)) else {
@@ -96,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_is_kept_until_its_name_changes_its_end_nears_or_its_key_is_lost() {
+    fn the_certificate_is_kept_until_its_name_changes_it_expires_soon_or_its_key_is_lost() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         let now = OffsetDateTime::now_utc();
@@ -116,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn it_names_the_gateway_and_this_machine_and_ends_after_825_days() {
+    fn it_names_the_gateway_and_this_machine_and_expires_after_825_days() {
         let dir = tempfile::tempdir().unwrap();
         let now = OffsetDateTime::now_utc();
         for (name, expected) in [
@@ -135,7 +138,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn nobody_else_can_read_the_key() {
+    fn only_the_owner_can_read_the_key() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let identity = keep(dir.path(), "kim", OffsetDateTime::now_utc()).unwrap();

@@ -1,4 +1,5 @@
-//! A certificate taken apart once: what webpki keeps to itself, for judging and for showing.
+//! A parsed certificate, with the parts that webpki keeps private and that judging and showing
+//! need.
 
 use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use time::OffsetDateTime;
@@ -7,7 +8,7 @@ use x509_parser::der_parser::asn1_rs::{Any, FromDer};
 use x509_parser::oid_registry::{OID_PKCS1_RSAENCRYPTION, Oid};
 use x509_parser::public_key::PublicKey;
 
-/// A parsed certificate beside the raw parts that signatures and names are compared by.
+/// A parsed certificate, with the raw parts that signatures and names are compared by.
 pub(super) struct Certificate<'a> {
     pub(super) x509: X509Certificate<'a>,
     /// What the signature is over.
@@ -19,16 +20,16 @@ pub(super) struct Certificate<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    /// Takes it apart; `None` if it is not one certificate in DER and nothing behind it.
+    /// Parses it; `None` if it is not exactly one certificate in DER, with nothing after it.
     pub(super) fn parse(der: &'a [u8]) -> Option<Self> {
         let (rest, x509) = X509Certificate::from_der(der).ok()?;
         if !rest.is_empty() {
             return None;
         }
         let (_, outer) = Any::from_der(der).ok()?;
-        let (behind, _) = Any::from_der(outer.data).ok()?;
-        let signed_part = outer.data.get(..outer.data.len() - behind.len())?;
-        let (_, algorithm) = Any::from_der(behind).ok()?;
+        let (after, _) = Any::from_der(outer.data).ok()?;
+        let signed_part = outer.data.get(..outer.data.len() - after.len())?;
+        let (_, algorithm) = Any::from_der(after).ok()?;
         let (_, key) = Any::from_der(x509.tbs_certificate.subject_pki.raw).ok()?;
         let (_, key_algorithm) = Any::from_der(key.data).ok()?;
         Some(Self {
@@ -101,20 +102,21 @@ impl std::fmt::Display for Key {
 
 /// SHA-256 over the whole certificate.
 pub(super) fn fingerprint(der: &[u8]) -> [u8; 32] {
-    octets(&digest(&SHA256, der))
+    to_array(&digest(&SHA256, der))
 }
 
-/// SHA-256 over parts, each behind its length, so that no two lists of parts are the same octets.
+/// SHA-256 over parts. Each part's length goes first, so that different lists of parts never become
+/// the same bytes.
 pub(super) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut all = Context::new(&SHA256);
     for part in parts {
         all.update(&part.len().to_be_bytes());
         all.update(part);
     }
-    octets(&all.finish())
+    to_array(&all.finish())
 }
 
-fn octets(digest: &Digest) -> [u8; 32] {
+fn to_array(digest: &Digest) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest.as_ref());
     out

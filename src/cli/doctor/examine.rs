@@ -14,7 +14,7 @@ use super::texts::Texts;
 use super::{Credential, Outcome, Step, capabilities};
 use crate::cli::Screen;
 use crate::cli::dial::{self, Dialogue, PATIENCE, Pause, Trouble};
-use crate::gateway::ClientModule;
+use crate::gateway::ClientModuleConfig;
 use crate::printable::printable;
 use crate::proto::ProtocolError;
 use crate::proto::back::Answer;
@@ -33,7 +33,7 @@ pub(super) struct Examination<'a> {
     pub(super) texts: Texts,
     pub(super) own_name: &'a str,
     pub(super) name: &'a str,
-    pub(super) module: &'a ClientModule,
+    pub(super) module: &'a ClientModuleConfig,
     pub(super) protocol: Protocol,
     /// What `kimgate run` has met.
     pub(super) known: &'a KnownCertificates,
@@ -147,7 +147,9 @@ impl Examination<'_> {
                 Err(error) => return self.handshake_failed(started, &error),
             };
             self.pass("tls", started, dial::described(secured.get_ref().1));
-            self.certificate(Verdict::clone(&tls.verdict(secured.get_ref().1)))?;
+            self.certificate(Verdict::clone(
+                &tls.verdict(secured.get_ref().1.peer_certificates().unwrap_or_default()),
+            ))?;
             let mut dialogue = Dialogue::secured(secured, self.protocol, self.own_name);
             self.greeting(&mut dialogue).await?;
             return Ok(dialogue);
@@ -160,7 +162,8 @@ impl Examination<'_> {
                 return self.handshake_failed(started, &error);
             }
             if let Some(secured) = dialogue.tls() {
-                let (spoken, verdict) = (dial::described(secured), tls.verdict(secured));
+                let chain = secured.peer_certificates().unwrap_or_default();
+                let (spoken, verdict) = (dial::described(secured), tls.verdict(chain));
                 self.pass("tls", started, spoken);
                 self.certificate(Verdict::clone(&verdict))?;
             }

@@ -1,4 +1,4 @@
-//! Accounts: rules that name nobody, contradict each other or match nothing.
+//! Accounts: rules that can never match, contradict each other or name no subject.
 
 use std::collections::{HashMap, HashSet};
 
@@ -35,7 +35,7 @@ fn address(key: &Key, address: &str, report: &mut Report<'_>) {
     match domain {
         None => report.warning(
             key,
-            "is no mail address",
+            "is not a mail address",
             "write all of it, as in \"prx@praxis.kim.telematik\"",
         ),
         Some(domain) if !is_kim(domain) => {
@@ -46,7 +46,7 @@ fn address(key: &Key, address: &str, report: &mut Report<'_>) {
     }
 }
 
-/// Every pair of lists of an account, with the key that they stand under.
+/// Every pair of `allow` and `deny` of an account, with its key.
 fn access_rules<'a>(key: &Key, account: &'a Account) -> [(Key, &'a [String], &'a [String]); 4] {
     [
         (key.clone(), &account.allow, &account.deny),
@@ -65,8 +65,8 @@ fn access(
 ) {
     let allow_key = key.join("allow");
     if let Some(index) = deny.iter().position(|subject| subject == "*") {
-        let problem = "refuses everybody, whatever allow says";
-        let remedy = "list under allow who may; an entry there shuts everybody else out";
+        let problem = "refuses every session, whatever allow says";
+        let remedy = "list under allow who may; every other session is then refused";
         report.warning(&key.join("deny").element(index), problem, remedy);
         return;
     }
@@ -76,8 +76,8 @@ fn access(
         if denied.contains(text) {
             let problem = format!("{} stands under deny too, which wins", quoted(text));
             report.warning(&key, problem, "take it out of one of the two");
-        } else if text.parse().is_ok_and(|subject| !reach.somebody(&subject)) {
-            let problem = format!("{} is nobody: no session will ever match", quoted(text));
+        } else if text.parse().is_ok_and(|subject| !reach.can_match(&subject)) {
+            let problem = format!("{} can never match a session", quoted(text));
             report.warning(&key, problem, "add members or addresses to it, or take it out");
         }
     }
@@ -102,14 +102,14 @@ fn patterns(key: &Key, account: &Account, report: &mut Report<'_>) {
     }
     for (index, sender) in account.send.senders.iter().enumerate() {
         if !sender.contains(['@', '*']) && sender != "<>" && !sender.is_empty() {
-            let problem = format!("{} is no mail address", quoted(sender));
+            let problem = format!("{} is not a mail address", quoted(sender));
             let remedy = "write all of it, or \"<>\" for the empty sender of receipts";
             report.warning(&key.join("senders").element(index), problem, remedy);
         }
     }
 }
 
-/// Whether anybody can ever be a subject.
+/// Whether any session can ever match a subject.
 struct Reach<'a> {
     settings: &'a Settings,
     /// The MandantIds that logins can have; `None`: any.
@@ -127,15 +127,15 @@ impl<'a> Reach<'a> {
         Self { settings, mandants, known: HashMap::new() }
     }
 
-    /// Names that do not exist are an error elsewhere, so they count as somebody.
-    fn somebody(&mut self, subject: &Subject) -> bool {
+    /// Names that do not exist are an error elsewhere, so they count as matching.
+    fn can_match(&mut self, subject: &Subject) -> bool {
         if let Some(known) = self.known.get(subject) {
             return *known;
         }
-        // Settled before its members are looked at: a cycle ends here.
+        // Set before its members are looked at, so that a cycle ends here.
         self.known.insert(subject.clone(), false);
         let settings = self.settings;
-        let is_somebody = match subject {
+        let can_match = match subject {
             Subject::Any => true,
             Subject::Workstation(name) => settings
                 .workstations
@@ -148,13 +148,13 @@ impl<'a> Reach<'a> {
             Subject::Department(name) => self.members(settings.departments.get(name)),
             Subject::Mandant(name) => self.mandants.as_ref().is_none_or(|all| all.contains(name)),
         };
-        self.known.insert(subject.clone(), is_somebody);
-        is_somebody
+        self.known.insert(subject.clone(), can_match);
+        can_match
     }
 
     fn members(&mut self, group: Option<&crate::config::settings::Members>) -> bool {
         group.is_none_or(|group| {
-            group.members.iter().any(|text| text.parse().map_or(true, |s| self.somebody(&s)))
+            group.members.iter().any(|text| text.parse().map_or(true, |s| self.can_match(&s)))
         })
     }
 }

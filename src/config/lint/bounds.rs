@@ -1,4 +1,4 @@
-//! Numbers within their bounds, and switches that take protection away.
+//! Numbers that are out of bounds, and switches that take protection away.
 
 use crate::config::finding::{Key, Report};
 use crate::config::settings::Settings;
@@ -72,8 +72,8 @@ fn bound<T: PartialOrd + std::fmt::Display>(
     }
 }
 
-/// Smart cards and the TI are slow (gemSpec_Perf 4.2.1), and who cuts a session short makes the
-/// practice send twice.
+/// Smart cards and the TI are slow (gemSpec_Perf 4.2.1). A limit that is too short cuts sessions
+/// off, and the practice sends its mail twice.
 fn too_short(settings: &Settings, report: &mut Report<'_>) {
     let limits = &settings.limits;
     let table = [
@@ -105,7 +105,7 @@ fn too_short(settings: &Settings, report: &mut Report<'_>) {
             report.warning(&Key::of(&["limits", name]), problem, format!("write \"{usual}\""));
         }
     }
-    // A login line of 12,288 octets is legal (RFC 4954 section 4).
+    // A login line of 12,288 bytes is legal (RFC 4954 section 4).
     if limits.login_line < Size(12 << 10) {
         let problem = format!(
             "{} is short: logins with long names and passwords exceed it",
@@ -113,13 +113,13 @@ fn too_short(settings: &Settings, report: &mut Report<'_>) {
         );
         report.warning(&Key::of(&["limits", "login_line"]), problem, "write \"16KiB\"");
     }
-    // The least that a client module announces (KOM-LE-A_2008: SIZE 35882577).
+    // The smallest SIZE that a client module may announce (KOM-LE-A_2008: SIZE 35882577).
     if limits.message.0 != 0 && limits.message < Size(35_882_577) {
-        let problem = format!("{} is less than every client module carries", limits.message);
+        let problem = format!("{} is less than every client module accepts", limits.message);
         report.warning(&Key::of(&["limits", "message"]), problem, "write \"0\"");
     }
     if limits.connections_per_workstation > limits.connections {
-        let problem = "one workstation may take more than all together";
+        let problem = "one workstation may have more than all workstations together";
         let key = Key::of(&["limits", "connections_per_workstation"]);
         report.warning(&key, problem, format!("write at most {}", limits.connections));
     }
@@ -131,7 +131,7 @@ fn switches(settings: &Settings, report: &mut Report<'_>) {
         (
             policy.mode == Mode::Observe,
             ["policy", "mode"],
-            "nothing is refused, everybody may use every account",
+            "nothing is refused: every machine may use every account",
             "write \"enforce\" once the audit log shows no surprises",
         ),
         (
@@ -149,7 +149,7 @@ fn switches(settings: &Settings, report: &mut Report<'_>) {
         (
             !settings.protection.hold_delete_on_failed_decryption,
             ["protection", "hold_delete_on_failed_decryption"],
-            "a mail client may delete the only copy of a message that nobody could read",
+            "a mail client may delete the only copy of a message that could not be decrypted",
             "write true",
         ),
         (

@@ -33,10 +33,10 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
     }
 }
 
-/// Each is compared with every listener and every login.
+/// The most client modules: each is compared with every listener and every login.
 pub(super) const MOST: usize = 64;
 
-/// A certificate and its key come together.
+/// Reports a certificate without its key, or a key without its certificate.
 pub(super) fn pair(
     (certificate, has_certificate): (&Key, bool),
     (private_key, has_key): (&Key, bool),
@@ -69,7 +69,7 @@ fn host(key: &Key, module: &ClientModule, settings: &Settings, report: &mut Repo
         report.error(&key.join("tls"), problem, remedy);
     }
     if ip.is_some_and(|ip| ip.is_unspecified()) {
-        let problem = format!("{host} is no address to connect to");
+        let problem = format!("{host} is not an address to connect to");
         report.error(&host_key, problem, "write the address of the client module");
     }
     dials_itself(key, host, local, module, settings, report);
@@ -84,7 +84,7 @@ fn host(key: &Key, module: &ClientModule, settings: &Settings, report: &mut Repo
     }
     let name = host.to_ascii_lowercase();
     if name.ends_with(".telematik") || name.ends_with(".telematik-test") {
-        let problem = format!("{} is the KIM mail service behind the client module", quoted(host));
+        let problem = format!("{} is the KIM mail service, not the client module", quoted(host));
         let remedy = "write the machine in the practice that the client module runs on";
         report.warning(&host_key, problem, remedy);
     }
@@ -134,7 +134,7 @@ fn ports(key: &Key, module: &ClientModule, report: &mut Report<'_>) {
     let (pop3_key, smtp_key) = (key.join("pop3_port"), key.join("smtp_port"));
     for (key, port) in [(&pop3_key, pop3), (&smtp_key, smtp)] {
         if port == 0 {
-            report.error(key, "0 is no port to connect to", "write the client module's port");
+            report.error(key, "0 is not a port to connect to", "write the client module's port");
         }
     }
     let smtp_like = |port: u16| [25, 465, 587].contains(&port) || port % 1000 == 465;
@@ -172,7 +172,7 @@ fn trust(key: &Key, module: &ClientModule, report: &mut Report<'_>) {
     if !trust.ignore.is_empty() {
         let (problem, remedy) = if trust.pins.is_empty() {
             (
-                "accepts whoever answers at that address",
+                "accepts any machine that answers at that address",
                 "write the certificate's pin under pins instead",
             )
         } else {
@@ -210,7 +210,7 @@ fn standby(name: &str, settings: &Settings, report: &mut Report<'_>) {
         report.error(&key, format!("there is no client module {}", quoted(standby)), remedy);
         return;
     }
-    // Each step goes to another client module or ends, so that many steps are enough.
+    // Every step goes to another client module or is the last, so this many steps are enough.
     let mut next = Some(standby);
     for _ in 0..settings.client_modules.len() {
         if next == Some(name) {

@@ -1,4 +1,5 @@
-//! Files that the configuration names: there, readable, what they should be, and still valid.
+//! Checks the files that the configuration names: whether they exist, can be read, hold what they
+//! should and are still valid.
 
 use std::fs::File;
 use std::io::Read;
@@ -27,7 +28,7 @@ pub(super) fn lint(settings: &Settings, place: &Surroundings, report: &mut Repor
     folders(settings, place, report);
 }
 
-/// Client modules' certificates, as the gateway met them last.
+/// Client modules' certificates, as the gateway saw them last.
 fn known(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
     let known = KnownCertificates::open(&place.resolve(&settings.gateway.state_dir));
     for (name, module) in &settings.client_modules {
@@ -38,7 +39,7 @@ fn known(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
             .filter_map(|port| known.of(&gateway::place(host, *port)))
             .min_by_key(|certificate| certificate.not_after);
         let Some(KnownCertificate { not_after, .. }) = soonest else { continue };
-        if let Some(problem) = ends_soon(not_after) {
+        if let Some(problem) = expires_soon(not_after) {
             let problem = format!("the certificate that it showed last {problem}");
             let remedy = "renew it at the client module, and list the new fingerprint under pins";
             report.warning(&entry("client_modules", name), problem, remedy);
@@ -54,7 +55,7 @@ pub(in crate::config) fn material(settings: &Settings, place: &Surroundings) -> 
 enum Kind {
     Certificates,
     PrivateKey,
-    /// What is in them is judged as `run` would judge it, by loading them.
+    /// Only read here; `check` loads them as `run` would.
     RevocationLists,
 }
 
@@ -82,7 +83,7 @@ fn named(settings: &Settings) -> Vec<(Key, &Path, Kind)> {
     all.into_iter().filter_map(|(key, path, kind)| Some((key, path?, kind))).collect()
 }
 
-/// Warned of so many days before.
+/// Days before a certificate expires at which the warning starts.
 const SOON: i64 = 30;
 
 fn certificate(key: &Key, path: &Path, report: &mut Report<'_>) {
@@ -121,18 +122,18 @@ fn dates(key: &Key, not_before: i64, not_after: i64, report: &mut Report<'_>) {
         let start = OffsetDateTime::from_unix_timestamp(not_before).ok()?;
         (start > OffsetDateTime::now_utc()).then(|| format!("is not valid before {}", start.date()))
     };
-    if let Some(problem) = not_yet().or_else(|| ends_soon(not_after)) {
+    if let Some(problem) = not_yet().or_else(|| expires_soon(not_after)) {
         report.warning(key, problem, "renew it");
     }
 }
 
-fn ends_soon(not_after: i64) -> Option<String> {
-    let end = OffsetDateTime::from_unix_timestamp(not_after).ok()?;
-    let days = (end - OffsetDateTime::now_utc()).whole_days();
-    if end < OffsetDateTime::now_utc() {
-        Some(format!("has been expired since {}", end.date()))
+fn expires_soon(not_after: i64) -> Option<String> {
+    let expiry = OffsetDateTime::from_unix_timestamp(not_after).ok()?;
+    let days = (expiry - OffsetDateTime::now_utc()).whole_days();
+    if expiry < OffsetDateTime::now_utc() {
+        Some(format!("expired on {}", expiry.date()))
     } else if days < SOON {
-        Some(format!("expires on {}, in {days} days", end.date()))
+        Some(format!("expires on {}, in {days} days", expiry.date()))
     } else {
         None
     }
@@ -145,7 +146,7 @@ fn private_key(key: &Key, path: &Path, report: &mut Report<'_>) {
     let old_style =
         bytes.windows(10).any(|window| window == b"ENCRYPTED\n" || window == b"ENCRYPTED\r");
     if old_style || labels.iter().any(|label| label == "ENCRYPTED PRIVATE KEY") {
-        let problem = "is encrypted, and kimgate has nobody to ask for its password";
+        let problem = "is encrypted, and kimgate cannot ask for its password";
         let remedy =
             "write it without: `openssl pkey -in FILE -out FILE.key`, readable by kimgate alone";
         report.error(key, problem, remedy);
@@ -170,10 +171,10 @@ fn others_may_read(path: &Path) -> bool {
 
 #[cfg(not(unix))]
 fn others_may_read(_: &Path) -> bool {
-    false // access lists are not looked at
+    false // access lists are not checked
 }
 
-/// Certificates are small; a device file or a log has no end.
+/// The most bytes that are read: certificates are small, and a device file or a log has no end.
 const LARGEST: u64 = 4 << 20;
 
 fn read(key: &Key, path: &Path, report: &mut Report<'_>) -> Option<Vec<u8>> {
@@ -295,10 +296,10 @@ mod tests {
     }
 
     #[test]
-    fn certificates_that_end_soon_are_warned_of() {
+    fn certificates_that_expire_soon_are_warned_of() {
         let table = [
             ((-1, 10), "expires on "),
-            ((-10, -1), "has been expired since "),
+            ((-10, -1), "expired on "),
             ((5, 100), "is not valid before "),
         ];
         for ((from, to), said) in table {

@@ -16,7 +16,11 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
     if settings.listeners.is_empty() {
         let remedy =
             "write [listeners.pop3s] with protocol = \"pop3\" and address = \"0.0.0.0:995\"";
-        report.error(&Key::of(&["listeners"]), "no listener: nobody could connect", remedy);
+        report.error(
+            &Key::of(&["listeners"]),
+            "no listener: no mail program could connect",
+            remedy,
+        );
     }
     if settings.listeners.len() > MOST {
         let problem = format!("{} listeners", settings.listeners.len());
@@ -32,8 +36,8 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
     exposed(settings, report);
 }
 
-/// What `run` refuses. Here only where an address is named: what 0.0.0.0 comes to is another thing
-/// at each machine, and `check` and `run` ask theirs.
+/// What `run` refuses, as far as a listener names an address. What 0.0.0.0 includes depends on the
+/// machine, so `check` and `run` ask the machine.
 fn exposed(settings: &Settings, report: &mut Report<'_>) {
     let listeners = settings.listeners.iter();
     let listeners = listeners.filter_map(|(n, l)| Some((entry("listeners", n), l.address?.0)));
@@ -63,28 +67,28 @@ fn exposed(settings: &Settings, report: &mut Report<'_>) {
     }
 }
 
-/// What is missing where the internet is let in on purpose.
+/// Warns about what is missing where kimgate is public on purpose.
 fn in_public(settings: &Settings, strangers: bool, report: &mut Report<'_>) {
     if settings.tls.client_certificates != ClientCertificates::Required {
-        let problem = "on the internet an address says nothing about who is there";
+        let problem = "on the internet an address does not identify a workstation";
         let remedy = "write \"required\", and client_ca";
         report.warning(&Key::of(&["tls", "client_certificates"]), problem, remedy);
     }
     if strangers {
-        let problem = "with a public address, anybody on the internet may try logins";
+        let problem = "with a public address, every machine on the internet may try logins";
         let remedy = "write unknown_workstations = \"deny\" and mode = \"enforce\"";
         report.warning(&Key::of(&["policy"]), problem, remedy);
     }
 }
 
-/// Each is compared with every other.
+/// The most listeners: each is compared with every other.
 const MOST: usize = 64;
 
 fn one(key: &Key, listener: &Listener, report: &mut Report<'_>) {
     let everywhere = |text: &String| network(text).is_ok_and(|net| net.prefix_len() == 0);
     if let Some(at) = listener.proxy_protocol_from.iter().position(everywhere) {
         let key = key.join("proxy_protocol_from").element(at);
-        let problem = "anybody could claim any address with a PROXY header";
+        let problem = "any machine could claim any address with a PROXY header";
         report.warning(&key, problem, "write the address of the proxy alone");
     }
     let Some(address) = listener.address.map(|address| address.0) else { return };
@@ -111,7 +115,7 @@ fn one(key: &Key, listener: &Listener, report: &mut Report<'_>) {
     }
 }
 
-/// Binding would fail, with a message that names no key.
+/// Reports listeners on the same address; binding would fail with a message that names no key.
 fn same_address(settings: &Settings, report: &mut Report<'_>) {
     let admin = settings.admin.address.0.map(|a| (Key::of(&["admin"]), a.0));
     let all: Vec<(Key, SocketAddr)> = settings
@@ -172,7 +176,7 @@ fn tls(settings: &Settings, report: &mut Report<'_>) {
     }
 }
 
-/// Rules by certificate that can never match.
+/// Warns about rules by certificate, which can never match where none is asked for.
 fn never_asked(settings: &Settings, report: &mut Report<'_>) {
     let workstations =
         settings.workstations.iter().map(|(n, w)| ("workstations", n, &w.certificates));
@@ -203,13 +207,21 @@ fn admin(settings: &Settings, report: &mut Report<'_>) {
     } else if settings.admin.autoconfig
         && settings.workstations.values().all(|w| w.logins.is_empty())
     {
-        let problem = "nothing to tell: no workstation has a list `logins`";
+        let problem = "it would have nothing to say: no workstation has a list `logins`";
         let remedy = "write logins = [\"…\"] with both logins under [workstations.NAME]";
         report.warning(&Key::of(&["admin", "autoconfig"]), problem, remedy);
     }
     if settings.admin.allow.is_empty() {
-        report.warning(&allow, "nobody may look", "write [\"127.0.0.1/32\"], or address = \"off\"");
+        report.warning(
+            &allow,
+            "no machine may open the pages",
+            "write [\"127.0.0.1/32\"], or address = \"off\"",
+        );
     } else if nets.iter().any(|net| net.prefix_len() == 0) {
-        report.warning(&allow, "everybody may look", "write the networks that administrators use");
+        report.warning(
+            &allow,
+            "every machine may open the pages",
+            "write the networks that administrators use",
+        );
     }
 }

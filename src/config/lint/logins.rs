@@ -1,4 +1,5 @@
-//! Logins that a workstation may use: typed from the client module's page, and easily mistyped.
+//! Logins that a workstation may use. They are typed from the client module's page, often with
+//! mistakes.
 //!
 //! No finding shows more of a login than its account.
 
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 use super::entry;
 use crate::config::finding::{Key, Report, quoted};
 use crate::config::settings::{Settings, Workstation};
-use crate::kim::{Account, Doubt, Login};
+use crate::kim::{Account, Login, LoginWarning};
 use crate::policy::Otherwise;
 
 pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
@@ -33,7 +34,7 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
     }
 }
 
-/// Whether there is more to look at.
+/// Checks the form; true if the rest can be checked as well.
 fn form(
     key: &Key,
     text: &str,
@@ -50,9 +51,9 @@ fn form(
         return false;
     }
     let configured = settings.accounts.keys().find(|address| login.account().is(address));
-    // Which protocol it is for, the login says; that both kinds are there is another question.
-    for doubt in Doubt::all(login, None, configured.map(String::as_str)) {
-        report.warning(key, doubt.problem(), doubt.remedy());
+    // The login itself says which protocol it is for; `one_protocol` looks for the other kind.
+    for warning in LoginWarning::all(login, None, configured.map(String::as_str)) {
+        report.warning(key, warning.problem(), warning.remedy());
     }
     true
 }
@@ -76,7 +77,8 @@ fn never_used(
     }
 }
 
-/// The host and port in a login are the KIM mail service's; the client module's are another pair.
+/// Warns where the host or port in a login is the client module's: it must be the KIM mail
+/// service's.
 fn server(key: &Key, login: &Login, settings: &Settings, report: &mut Report<'_>) {
     let Some((host, port)) = login.server().rsplit_once(':') else { return };
     for (name, module) in settings.client_modules.iter().take(super::client_modules::MOST) {

@@ -1,4 +1,4 @@
-//! A careful colleague: what does not fit together, and what is legal and unwise.
+//! Looks for what does not fit together, and for what is legal but unwise.
 
 mod accounts;
 mod bounds;

@@ -48,7 +48,7 @@ fn table_names<T>(section: &str, tables: &Named<T>, report: &mut Report<'_>) {
         } else if name.trim() != name {
             "has blanks around its name"
         } else if name.len() > 256 {
-            "has a name of more than 256 octets"
+            "has a name of more than 256 bytes"
         } else {
             continue;
         };

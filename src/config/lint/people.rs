@@ -1,4 +1,4 @@
-//! Workstations and users: whether they can be found, and for what they are.
+//! Workstations and users: whether a session can ever be found to be theirs.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,14 @@ use crate::config::settings::{Settings, User, Workstation};
 use crate::policy::Otherwise;
 
 pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
-    let nobody = settings.workstations.is_empty();
-    if nobody && settings.policy.unknown_workstations == Otherwise::Deny {
+    let none = settings.workstations.is_empty();
+    if none && settings.policy.unknown_workstations == Otherwise::Deny {
         let remedy = "write [workstations.PC1] with addresses = [\"192.168.0.31\"]";
-        report.warning(&Key::of(&["workstations"]), "no workstation: everybody is refused", remedy);
+        report.warning(
+            &Key::of(&["workstations"]),
+            "no workstation: every login is refused",
+            remedy,
+        );
     }
     for (name, workstation) in &settings.workstations {
         self::workstation(&entry("workstations", name), workstation, report);
@@ -34,7 +38,7 @@ fn workstation(key: &Key, workstation: &Workstation, report: &mut Report<'_>) {
         let key = key.join("addresses").element(index);
         let Ok(net) = network(text) else { continue };
         if net.prefix_len() == 0 || net.addr().is_unspecified() {
-            let problem = format!("{net} is no workstation's address");
+            let problem = format!("{net} is not a workstation's address");
             report.warning(&key, problem, "write the PC's own address, as in \"192.168.0.31\"");
         } else if net.addr() != net.network() {
             let meant = IpNet::from(net.addr());
@@ -79,7 +83,7 @@ fn user(key: &Key, user: &User, report: &mut Report<'_>) {
         let problem = "is never found";
         report.warning(key, problem, "write certificates, workstations or user_ids");
     } else if !found {
-        let problem = "is found by a claim alone: anybody may type a UserId";
+        let problem = "is found by a claim alone: any workstation may send any UserId";
         let remedy = "write certificates or workstations, where the rule must hold";
         report.warning(&key.join("user_ids"), problem, remedy);
     }

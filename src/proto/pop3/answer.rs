@@ -1,6 +1,4 @@
-//! Answers of a POP3 server to the commands behind the login, as they stream by.
-
-use memchr::memchr;
+//! Answers of a POP3 server to the commands after the login, while they are forwarded.
 
 use super::Command;
 use crate::proto::ProtocolError;
@@ -9,8 +7,8 @@ use crate::proto::error::Excerpt;
 use crate::proto::header::HeaderReader;
 use crate::proto::line::{Framed, next_line};
 
-/// What is read of a message that passes: the service, and what the client module found out when it
-/// decrypted and verified.
+/// The fields that are read of a message: the service, and what the client module found out when it
+/// decrypted the message and verified its signature.
 pub const HEADER_FIELDS: &[&str] = &[
     "X-KIM-Dienstkennung",
     "X-KIM-DecryptionResult",
@@ -19,18 +17,13 @@ pub const HEADER_FIELDS: &[&str] = &[
     "Subject",
 ];
 
-/// Octets of a status line; RFC 1939 section 3 asks for 512.
+/// How many bytes a status line may have; RFC 1939 section 3 allows a server 512.
 const STATUS: usize = 8 << 10;
-/// Octets of it that are kept.
-const SHOWN: usize = 512;
 
-/// Finds the end of an answer, and reads what there is to know of it. The bytes go on as they came.
+/// Finds the end of an answer and reads what is needed of it. Its bytes are forwarded as they came.
 #[derive(Clone, Debug)]
 pub struct AnswerScan {
     is_multi_line: bool,
-    /// The beginning of the status line while it is not complete.
-    status: Vec<u8>,
-    status_line: String,
     is_ok: Option<bool>,
     dots: DotScan,
     header: Option<HeaderReader>,
@@ -41,20 +34,18 @@ pub struct AnswerScan {
 /// What one scan found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scan {
-    /// So many of these octets belong to the answer.
+    /// How many bytes of the piece belong to the answer.
     pub forward: usize,
-    /// The answer is complete; what follows it was not asked for.
+    /// The answer is complete. Bytes after it are unasked.
     pub done: bool,
 }
 
 impl AnswerScan {
-    /// For the answer to this command; of a message, so many octets of its header are read.
+    /// For the answer to this command. Of a message's header block `header_limit` bytes are read.
     pub fn new(command: &Command, header_limit: usize) -> Self {
         let is_message = matches!(command, Command::Retr(_) | Command::Top(..));
         Self {
             is_multi_line: command.is_multi_line(),
-            status: Vec::new(),
-            status_line: String::new(),
             is_ok: None,
             dots: DotScan::lenient(),
             header: is_message.then(|| HeaderReader::new(HEADER_FIELDS, header_limit)),
@@ -63,7 +54,12 @@ impl AnswerScan {
         }
     }
 
-    /// Reads on. The beginning of a status line may be forwarded before its end is here.
+    /// Reads the next piece. Bytes that are not to be forwarded yet are offered again, with more after
+    /// them: a status line is forwarded as a whole, so no part of something else is.
+    ///
+    /// # Errors
+    ///
+    /// The status line is not one of POP3, or too long.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Scan, ProtocolError> {
         let mut forward = 0;
         if self.is_ok.is_none() {
@@ -75,50 +71,39 @@ impl AnswerScan {
         Ok(Scan { forward, done: self.is_done })
     }
 
-    /// `+OK` or not, as soon as the status line is complete.
+    /// Whether the answer is `+OK`; `None` until the status line is complete.
     pub fn is_ok(&self) -> Option<bool> {
         self.is_ok
     }
 
-    /// The status line without CRLF, its first 512 octets, as soon as it is complete.
-    pub fn status_line(&self) -> &str {
-        &self.status_line
-    }
-
-    /// Whether anything has come behind the status line.
+    /// Whether anything has come after the status line.
     pub fn body_started(&self) -> bool {
         self.body > 0
     }
 
-    /// Octets on the wire between the status line and the final dot line. Before the answer is
-    /// done, what has come so far.
+    /// How many bytes came on the wire between the status line and the line with the final dot. While
+    /// the answer is not complete: how many came so far.
     pub fn body_bytes(&self) -> u64 {
         if self.is_done { self.body.saturating_sub(END.len() as u64) } else { self.body }
     }
 
-    /// Of a message (RETR, TOP): the [`HEADER_FIELDS`] as far as they have passed.
+    /// The [`HEADER_FIELDS`] of a message (RETR, TOP) that have come so far; `None` for other answers.
     pub fn header(&self) -> Option<&HeaderReader> {
         self.header.as_ref()
     }
 
     fn scan_status(&mut self, bytes: &[u8]) -> Result<usize, ProtocolError> {
-        let come = self.status.len();
-        let end = memchr(b'\n', bytes).map_or(bytes.len(), |feed| feed + 1);
-        // One octet beyond the limit is enough to know.
-        self.status.extend_from_slice(&bytes[..end.min(STATUS + 1 - come)]);
-        let line = match next_line(&self.status, STATUS) {
-            Framed::Incomplete => return Ok(end),
+        let line = match next_line(bytes, STATUS) {
+            Framed::Incomplete => return Ok(0),
             Framed::TooLong => return Err(ProtocolError::LineTooLong(STATUS)),
             Framed::Faulty { fault, .. } => return Err(ProtocolError::Faulty(fault)),
             Framed::Line(line) => line,
         };
-        let is_ok = is_ok(line).ok_or_else(|| ProtocolError::NotAnAnswer(Excerpt::of(line)))?;
-        self.status_line = String::from_utf8_lossy(line).into_owned();
-        self.status_line.truncate(self.status_line.floor_char_boundary(SHOWN));
-        self.status = Vec::new();
+        let is_ok =
+            is_ok(line.text).ok_or_else(|| ProtocolError::NotAnAnswer(Excerpt::of(line.text)))?;
         self.is_ok = Some(is_ok);
         self.is_done = !(is_ok && self.is_multi_line);
-        Ok(end)
+        Ok(line.wire)
     }
 
     fn scan_body(&mut self, bytes: &[u8]) -> usize {
@@ -155,7 +140,6 @@ mod tests {
         forwarded: usize,
         done: bool,
         ok: Option<bool>,
-        status: String,
         body: u64,
         services: Vec<String>,
     }
@@ -165,10 +149,12 @@ mod tests {
         pieces: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Seen, ProtocolError> {
         let mut scan = AnswerScan::new(command, 1024);
-        let (mut forwarded, mut done) = (0, false);
+        let (mut forwarded, mut done, mut unread) = (0, false, Vec::new());
         for piece in pieces {
+            unread.extend_from_slice(piece);
             if !done {
-                let found = scan.scan(piece)?;
+                let found = scan.scan(&unread)?;
+                unread.drain(..found.forward);
                 (forwarded, done) = (forwarded + found.forward, found.done);
             }
         }
@@ -180,7 +166,6 @@ mod tests {
             forwarded,
             done,
             ok: scan.is_ok(),
-            status: scan.status_line().into(),
             body: scan.body_bytes(),
             services: services.collect(),
         })
@@ -198,7 +183,7 @@ mod tests {
 
     #[test]
     fn an_answer_ends_where_its_command_says() {
-        // Command, answer, octets that belong to it, octets of its body.
+        // Command, answer, bytes that belong to it, bytes of its body.
         let table: [(Command, &[u8], usize, u64); 10] = [
             (Command::Stat, b"+OK 1 2\r\n", 9, 0),
             (Command::Stat, b"+OK\r\n+OK\r\n", 5, 0),
@@ -216,7 +201,6 @@ mod tests {
             let shown = bytes.escape_ascii();
             assert_eq!((seen.forwarded, seen.done, seen.body), (forwarded, true, body), "{shown}");
             assert_eq!(seen.ok, Some(bytes.starts_with(b"+OK")), "{shown}");
-            assert!(bytes.starts_with(seen.status.as_bytes()), "{shown}");
         }
     }
 
@@ -242,9 +226,9 @@ mod tests {
     }
 
     #[test]
-    fn a_long_status_line_passes_and_is_shown_cut() {
+    fn a_long_status_line_passes() {
         let line = format!("+OK {}\r\n", "x".repeat(2000));
         let seen = read_however_cut(&Command::Noop, line.as_bytes()).unwrap();
-        assert_eq!((seen.forwarded, seen.status.len()), (line.len(), SHOWN));
+        assert_eq!(seen.forwarded, line.len());
     }
 }

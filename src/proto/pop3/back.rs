@@ -5,42 +5,42 @@ use std::collections::VecDeque;
 use super::answer::is_ok;
 use crate::proto::ProtocolError;
 pub use crate::proto::back::{Answer, BackStep};
-use crate::proto::back::{Talk, auth_lines, line};
+use crate::proto::back::{BackLines, auth_lines, line};
 use crate::proto::capabilities::Pop3Capabilities;
 use crate::proto::error::Excerpt;
-use crate::proto::line::{Framed, next_line};
+use crate::proto::line::{Framed, Line, next_line};
 use crate::proto::sasl::{Credentials, Mechanism};
 use crate::secret::Secret;
 
-/// Octets of one line of an answer.
+/// How many bytes one line of an answer may have.
 const LINE: usize = 8 << 10;
-/// Lines of an answer.
+/// How many lines an answer may have.
 const LINES: usize = 128;
-/// Octets of an answer; it is read from its beginning each time more of it comes.
-const OCTETS: usize = 64 << 10;
+/// How many bytes an answer may have. It is read from its beginning each time more of it comes.
+const BYTES: usize = 64 << 10;
 
 /// Reads the greeting, asks for TLS where it is configured, and logs in with the workstation's
 /// bytes.
 pub struct Back {
     start_tls: bool,
-    talk: Talk,
+    lines: BackLines,
     state: State,
     capabilities: Pop3Capabilities,
 }
 
-/// The question that is open, or what the owner is to do.
+/// Which answer is expected, or what the owner has to do.
 enum State {
     Greeting,
     StartTls,
-    /// The owner shakes hands.
+    /// The owner does the TLS handshake.
     Handshake,
-    /// No question is open.
+    /// No command is open.
     Ready,
     Capa,
-    /// These lines are still to be sent, one for each answer.
     LogIn {
-        lines: VecDeque<Secret<Vec<u8>>>,
-        /// AUTH, whose challenges begin with a lone plus.
+        /// The lines that are not sent yet, one for each answer.
+        unsent: VecDeque<Secret<Vec<u8>>>,
+        /// It is AUTH, whose challenges begin with `+`.
         is_sasl: bool,
     },
     LoggedIn,
@@ -58,44 +58,49 @@ enum Status {
 }
 
 impl Back {
-    /// A machine that waits for the greeting.
+    /// Waits for the greeting. `start_tls`: TLS comes before the login.
     pub fn new(start_tls: bool) -> Self {
         Self {
             start_tls,
-            talk: Talk::default(),
+            lines: BackLines::default(),
             state: State::Greeting,
             capabilities: Pop3Capabilities::conservative(),
         }
     }
 
-    /// Takes in what came; call it after [`BackStep::NeedInput`].
+    /// Takes in what came. Call it after [`BackStep::NeedInput`].
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.talk.feed(bytes);
+        self.lines.feed(bytes);
     }
 
-    /// What is to be done next. After an error the connection is of no use any more.
+    /// What to do next.
+    ///
+    /// # Errors
+    ///
+    /// The client module broke the protocol, or a method was called in the wrong state. The
+    /// connection must be closed.
     pub fn step(&mut self) -> Result<BackStep, ProtocolError> {
-        if let Some(step) = self.talk.due()? {
+        if let Some(step) = self.lines.due()? {
             return Ok(step);
         }
-        self.read().map_err(|error| self.talk.told(error))?;
-        Ok(self.talk.due()?.unwrap_or(BackStep::NeedInput))
+        self.read().map_err(|error| self.lines.without_secrets(error))?;
+        Ok(self.lines.due()?.unwrap_or(BackStep::NeedInput))
     }
 
-    /// The handshake that [`BackStep::StartTls`] asked for is done; [`BackStep::Ready`] follows.
+    /// The handshake that [`BackStep::StartTls`] asked for is done. [`BackStep::Ready`] follows.
     pub fn secured(&mut self) {
         if !matches!(self.state, State::Handshake) {
-            return self.talk.fail(ProtocolError::OutOfOrder("secured"));
+            return self.lines.fail(ProtocolError::OutOfOrder("secured"));
         }
-        match self.talk.expect_silence() {
+        match self.lines.expect_silence() {
             Ok(()) => self.enter(State::Ready, BackStep::Ready),
-            Err(error) => self.talk.fail(error),
+            Err(error) => self.lines.fail(error),
         }
     }
 
-    /// Sends the login, after [`BackStep::Ready`] or after a login that was refused.
+    /// Sends the login. Call it after [`BackStep::Ready`], or after a login was refused.
     pub fn log_in(&mut self, credentials: &Credentials) {
-        let lines = match (&self.state, credentials.mechanism, credentials.wire()) {
+        let unsent = match (&self.state, credentials.mechanism, credentials.wire()) {
             (State::Ready, Mechanism::Plain { initial }, wire) => {
                 auth_lines(b"PLAIN", initial, wire)
             }
@@ -103,47 +108,47 @@ impl Back {
                 line(&[b"USER ", user.expose()]),
                 line(&[b"PASS ", password.expose()]),
             ]),
-            _ => return self.talk.fail(ProtocolError::OutOfOrder("log_in")),
+            _ => return self.lines.fail(ProtocolError::OutOfOrder("log_in")),
         };
-        self.talk.begin_secret();
+        self.lines.begin_secret();
         let is_sasl = credentials.mechanism != Mechanism::UserPass;
-        self.state = State::LogIn { lines, is_sasl };
+        self.state = State::LogIn { unsent, is_sasl };
         self.send_login_line();
     }
 
-    /// Sends CAPA, after [`BackStep::Ready`], which comes once more when it is answered.
+    /// Sends CAPA. Call it after [`BackStep::Ready`], which comes again after the answer.
     pub fn ask_capabilities(&mut self) {
         if !matches!(self.state, State::Ready) {
-            return self.talk.fail(ProtocolError::OutOfOrder("ask_capabilities"));
+            return self.lines.fail(ProtocolError::OutOfOrder("ask_capabilities"));
         }
-        self.talk.say(line(&[b"CAPA"]));
+        self.lines.say(line(&[b"CAPA"]));
         self.state = State::Capa;
     }
 
-    /// What the client module offers, after [`Back::ask_capabilities`]; before, and where it does
-    /// not know CAPA, what every client module has.
+    /// What the client module offers, after [`Back::ask_capabilities`]. Before that, and if it does not
+    /// know CAPA, what every client module has.
     pub fn capabilities(&self) -> &Pop3Capabilities {
         &self.capabilities
     }
 
-    /// Says goodbye; [`BackStep::Done`] comes when it is answered.
+    /// Sends QUIT. [`BackStep::Done`] comes after its answer.
     pub fn quit(&mut self) {
         if !matches!(self.state, State::Ready | State::LoggedIn) {
-            return self.talk.fail(ProtocolError::OutOfOrder("quit"));
+            return self.lines.fail(ProtocolError::OutOfOrder("quit"));
         }
-        self.talk.say(line(&[b"QUIT"]));
+        self.lines.say(line(&[b"QUIT"]));
         self.state = State::Quit;
     }
 
     fn read(&mut self) -> Result<(), ProtocolError> {
         if let State::Handshake | State::Ready | State::LoggedIn | State::Over = self.state {
-            return self.talk.expect_silence();
+            return self.lines.expect_silence();
         }
         let is_capa = matches!(self.state, State::Capa);
-        let Some((status, len)) = scan(self.talk.bytes(), is_capa)? else {
+        let Some((status, len)) = scan(self.lines.bytes(), is_capa)? else {
             return Ok(());
         };
-        let answer = self.talk.take_answer(len)?;
+        let answer = self.lines.take_answer(len)?;
         self.answered(status, answer)
     }
 
@@ -155,7 +160,7 @@ impl Back {
                 self.enter(State::Ready, BackStep::Refused(answer))
             }
             (State::Greeting, Status::Ok) if self.start_tls => {
-                self.talk.say(line(&[b"STLS"]));
+                self.lines.say(line(&[b"STLS"]));
                 self.state = State::StartTls;
             }
             (State::Greeting, Status::Ok) => self.enter(State::Ready, BackStep::Ready),
@@ -172,15 +177,15 @@ impl Back {
                 }
                 self.enter(State::Ready, BackStep::Ready)
             }
-            (State::LogIn { is_sasl: true, lines }, Status::Challenge) if lines.is_empty() => {
+            (State::LogIn { is_sasl: true, unsent }, Status::Challenge) if unsent.is_empty() => {
                 return Err(ProtocolError::AskedForMore);
             }
             (State::LogIn { is_sasl: true, .. }, Status::Challenge) => {
                 self.send_login_line();
             }
-            // After USER as RFC 1939 has it; after AUTH PLAIN as openKIM has it, which answers
-            // "+OK Continue authentication" where a lone plus belongs.
-            (State::LogIn { lines, .. }, Status::Ok) if !lines.is_empty() => {
+            // To USER, as in RFC 1939. To AUTH PLAIN as well: openKIM answers "+OK Continue
+            // authentication" instead of a lone plus.
+            (State::LogIn { unsent, .. }, Status::Ok) if !unsent.is_empty() => {
                 self.send_login_line();
             }
             (State::LogIn { .. }, Status::Ok) => {
@@ -192,46 +197,47 @@ impl Back {
     }
 
     fn send_login_line(&mut self) {
-        if let State::LogIn { lines, .. } = &mut self.state
-            && let Some(line) = lines.pop_front()
+        if let State::LogIn { unsent, .. } = &mut self.state
+            && let Some(line) = unsent.pop_front()
         {
-            self.talk.say(line);
+            self.lines.say(line);
         }
     }
 
     fn enter(&mut self, state: State, step: BackStep) {
         self.state = state;
-        self.talk.then(step);
+        self.lines.then(step);
     }
 }
 
-/// Status and octets of the answer at the beginning of `bytes`; `None` while it is not complete.
+/// Status and length in bytes of the answer at the beginning of `bytes`; `None` while it is not
+/// complete.
 fn scan(bytes: &[u8], is_multi_line: bool) -> Result<Option<(Status, usize)>, ProtocolError> {
     let Some(first) = whole_line(bytes)? else { return Ok(None) };
-    let status = match (is_ok(first), first) {
+    let status = match (is_ok(first.text), first.text) {
         (Some(true), _) => Status::Ok,
         (Some(false), _) => Status::Err,
         (None, b"+" | [b'+', b' ', ..]) => Status::Challenge,
-        (None, _) => return Err(ProtocolError::NotAnAnswer(Excerpt::of(first))),
+        (None, _) => return Err(ProtocolError::NotAnAnswer(Excerpt::of(first.text))),
     };
-    let mut len = first.len() + 2;
+    let mut len = first.wire;
     if !is_multi_line || status != Status::Ok {
         return Ok(Some((status, len)));
     }
     for _ in 0..LINES {
-        if len > OCTETS {
+        if len > BYTES {
             break;
         }
         let Some(line) = whole_line(&bytes[len..])? else { return Ok(None) };
-        len += line.len() + 2;
-        if line == b"." {
+        len += line.wire;
+        if line.text == b"." {
             return Ok(Some((status, len)));
         }
     }
     Err(ProtocolError::AnswerTooLong)
 }
 
-fn whole_line(bytes: &[u8]) -> Result<Option<&[u8]>, ProtocolError> {
+fn whole_line(bytes: &[u8]) -> Result<Option<Line<'_>>, ProtocolError> {
     match next_line(bytes, LINE) {
         Framed::Line(line) => Ok(Some(line)),
         Framed::Incomplete => Ok(None),
@@ -315,15 +321,15 @@ mod tests {
     #[test]
     fn a_wrong_answer_to_a_login_is_an_error_that_does_not_repeat_it() {
         let table: [(Credentials, &[&str], &str); 5] = [
-            (user_pass(), &["+ \r\n"], "its answer is none of this protocol: [not shown]"),
+            (user_pass(), &["+ \r\n"], "its answer does not follow the protocol: [not shown]"),
             (
                 user_pass(),
                 &["+OK\r\n", "p\r\n"],
-                "its answer is none of this protocol: [not shown]",
+                "its answer does not follow the protocol: [not shown]",
             ),
             (plain(true), &["+ AHUAcA\r\n"], "it asked for more than the credentials"),
             (plain(true), &["+OK\0\r\n"], "a line of its answer holds a NUL"),
-            (plain(true), &["+ok\r\n"], "its answer is none of this protocol: [not shown]"),
+            (plain(true), &["+ok\r\n"], "its answer does not follow the protocol: [not shown]"),
         ];
         for (credentials, answers, expected) in table {
             let seen = after_greeting(&credentials, answers);
@@ -331,7 +337,7 @@ mod tests {
         }
         let long = "+OK ".repeat(LINE);
         let seen = play_once(&mut Back::new(false), None, &[&long]);
-        assert_eq!(seen, "<error: a line of its answer is longer than 8192 octets>");
+        assert_eq!(seen, "<error: a line of its answer is longer than 8192 bytes>");
     }
 
     #[test]
@@ -356,7 +362,7 @@ mod tests {
         ];
         for answers in table {
             let seen = play_once(&mut Back::new(true), None, answers);
-            assert!(seen.contains("<error: it sent what nobody asked for: "), "{seen}");
+            assert!(seen.contains("<error: it sent something unasked: "), "{seen}");
             assert!(!seen.contains("<starttls>"), "{seen}");
         }
         let mut back = Back::new(false);
@@ -366,7 +372,7 @@ mod tests {
         assert!(matches!(back.step(), Err(ProtocolError::Unasked(_))));
     }
 
-    /// Asks for the capabilities, and hands the answer over octet by octet.
+    /// Asks for the capabilities and feeds the answer byte by byte.
     fn capabilities(answer: &str) -> Result<Pop3Capabilities, ProtocolError> {
         let mut back = Back::new(false);
         back.feed(GREETING.as_bytes());

@@ -1,49 +1,41 @@
-//! POP3 commands behind the login.
+//! POP3 commands after the login.
+
+use crate::proto::Hint;
 
 /// What the workstation wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Count and size of the mailbox.
+    /// The number of messages and their size together.
     Stat,
-    /// Sizes, of all messages or of one.
+    /// The sizes of all messages, or of one.
     List(Option<u32>),
-    /// Lasting names, of all messages or of one.
+    /// The lasting names of all messages, or of one.
     Uidl(Option<u32>),
     /// A message.
     Retr(u32),
     /// The header of a message and so many lines of its body.
     Top(u32, u32),
-    /// Mark a message as deleted; QUIT deletes it.
+    /// Mark a message as deleted. QUIT deletes it.
     Dele(u32),
-    /// Take the marks away.
+    /// Remove the marks.
     Rset,
-    /// Nothing.
+    /// Nothing, and an answer.
     Noop,
-    /// Delete what is marked, and say goodbye.
+    /// Delete what is marked, and end the session.
     Quit,
-    /// What is offered.
+    /// What the server offers.
     Capa,
 }
 
-/// A command that is answered here and not sent on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The reply, with its CRLF.
-    pub reply: &'static [u8],
-}
-
-const UNKNOWN: Refusal =
-    Refusal { reply: b"-ERR KIM-Gateway: this command is not carried (bad-command)\r\n" };
-const LOGGED_IN: Refusal =
-    Refusal { reply: b"-ERR KIM-Gateway: this session is logged in already (bad-command)\r\n" };
-const SYNTAX: Refusal =
-    Refusal { reply: b"-ERR KIM-Gateway: this command is not well formed (bad-command)\r\n" };
-
 /// Reads a line without its CRLF.
 ///
-/// One blank between words, plain decimal numbers, nothing behind them: where two servers could
-/// read different numbers in a line, a message that policy protects might be deleted.
-pub fn parse(line: &[u8]) -> Result<Command, Refusal> {
+/// One blank between words, plain decimal numbers, nothing after them: if two servers could read
+/// different numbers in a line, a message that policy protects could be deleted.
+///
+/// # Errors
+///
+/// [`Hint::NotCarried`], [`Hint::LoggedIn`] or [`Hint::Malformed`].
+pub fn parse(line: &[u8]) -> Result<Command, Hint> {
     let mut words = line.split(|&b| b == b' ');
     let verb = words.next().unwrap_or_default().to_ascii_uppercase();
     let arguments: Vec<&[u8]> = words.take(3).collect();
@@ -60,18 +52,18 @@ pub fn parse(line: &[u8]) -> Result<Command, Refusal> {
         (b"NOOP", []) => Ok(Command::Noop),
         (b"QUIT", []) => Ok(Command::Quit),
         (b"CAPA", []) => Ok(Command::Capa),
-        (b"USER" | b"PASS" | b"AUTH" | b"APOP" | b"STLS", _) => Err(LOGGED_IN),
+        (b"USER" | b"PASS" | b"AUTH" | b"APOP" | b"STLS", _) => Err(Hint::LoggedIn),
         (
             b"STAT" | b"LIST" | b"UIDL" | b"RETR" | b"TOP" | b"DELE" | b"RSET" | b"NOOP" | b"QUIT"
             | b"CAPA",
             _,
-        ) => Err(SYNTAX),
-        _ => Err(UNKNOWN),
+        ) => Err(Hint::Malformed),
+        _ => Err(Hint::NotCarried),
     }
 }
 
 impl Command {
-    /// Whether a positive answer goes on until a lone dot.
+    /// Whether a positive answer ends with a lone dot, and not with its status line.
     pub fn is_multi_line(&self) -> bool {
         match self {
             Self::List(None) | Self::Uidl(None) | Self::Retr(_) | Self::Top(..) | Self::Capa => {
@@ -88,15 +80,15 @@ impl Command {
     }
 }
 
-/// Messages count from one.
-fn message_number(word: &[u8]) -> Result<u32, Refusal> {
-    number(word).and_then(|n| if n == 0 { Err(SYNTAX) } else { Ok(n) })
+/// Message numbers begin at one.
+fn message_number(word: &[u8]) -> Result<u32, Hint> {
+    number(word).and_then(|n| if n == 0 { Err(Hint::Malformed) } else { Ok(n) })
 }
 
-fn number(word: &[u8]) -> Result<u32, Refusal> {
+fn number(word: &[u8]) -> Result<u32, Hint> {
     let is_plain = word == b"0" || (!word.starts_with(b"0") && word.iter().all(u8::is_ascii_digit));
     let text = std::str::from_utf8(word).ok().filter(|_| is_plain);
-    text.and_then(|text| text.parse().ok()).ok_or(SYNTAX)
+    text.and_then(|text| text.parse().ok()).ok_or(Hint::Malformed)
 }
 
 #[cfg(test)]
@@ -105,47 +97,47 @@ mod tests {
 
     #[test]
     fn commands_are_read_in_one_way_only() {
-        let table: [(&str, Result<Command, Refusal>); 40] = [
+        let table: [(&str, Result<Command, Hint>); 40] = [
             ("STAT", Ok(Command::Stat)),
             ("stat", Ok(Command::Stat)),
-            ("STAT ", Err(SYNTAX)),
-            ("STAT 1", Err(SYNTAX)),
+            ("STAT ", Err(Hint::Malformed)),
+            ("STAT 1", Err(Hint::Malformed)),
             ("LIST", Ok(Command::List(None))),
             ("List 7", Ok(Command::List(Some(7)))),
-            ("LIST ", Err(SYNTAX)),
-            ("LIST 1 2", Err(SYNTAX)),
+            ("LIST ", Err(Hint::Malformed)),
+            ("LIST 1 2", Err(Hint::Malformed)),
             ("UIDL", Ok(Command::Uidl(None))),
             ("UIDL 12", Ok(Command::Uidl(Some(12)))),
             ("RETR 1", Ok(Command::Retr(1))),
             ("RETR 4294967295", Ok(Command::Retr(u32::MAX))),
-            ("RETR 4294967296", Err(SYNTAX)),
-            ("RETR", Err(SYNTAX)),
-            ("RETR 0", Err(SYNTAX)),
-            ("RETR 01", Err(SYNTAX)),
-            ("RETR +1", Err(SYNTAX)),
-            ("RETR -1", Err(SYNTAX)),
-            ("RETR 1 ", Err(SYNTAX)),
-            ("RETR  1", Err(SYNTAX)),
-            ("RETR\t1", Err(UNKNOWN)),
-            ("RETR 1x", Err(SYNTAX)),
-            ("RETR 0x1", Err(SYNTAX)),
-            ("RETR \u{661}", Err(SYNTAX)),
+            ("RETR 4294967296", Err(Hint::Malformed)),
+            ("RETR", Err(Hint::Malformed)),
+            ("RETR 0", Err(Hint::Malformed)),
+            ("RETR 01", Err(Hint::Malformed)),
+            ("RETR +1", Err(Hint::Malformed)),
+            ("RETR -1", Err(Hint::Malformed)),
+            ("RETR 1 ", Err(Hint::Malformed)),
+            ("RETR  1", Err(Hint::Malformed)),
+            ("RETR\t1", Err(Hint::NotCarried)),
+            ("RETR 1x", Err(Hint::Malformed)),
+            ("RETR 0x1", Err(Hint::Malformed)),
+            ("RETR \u{661}", Err(Hint::Malformed)),
             ("TOP 1 0", Ok(Command::Top(1, 0))),
             ("TOP 1 20", Ok(Command::Top(1, 20))),
-            ("TOP 1", Err(SYNTAX)),
-            ("TOP 1 00", Err(SYNTAX)),
-            ("TOP 1 0 0", Err(SYNTAX)),
+            ("TOP 1", Err(Hint::Malformed)),
+            ("TOP 1 00", Err(Hint::Malformed)),
+            ("TOP 1 0 0", Err(Hint::Malformed)),
             ("DELE 3", Ok(Command::Dele(3))),
-            ("DELE", Err(SYNTAX)),
-            ("DELE 3 4 5 6 7", Err(SYNTAX)),
+            ("DELE", Err(Hint::Malformed)),
+            ("DELE 3 4 5 6 7", Err(Hint::Malformed)),
             ("RSET", Ok(Command::Rset)),
             ("NOOP", Ok(Command::Noop)),
             ("QUIT", Ok(Command::Quit)),
             ("CAPA", Ok(Command::Capa)),
-            ("USER x", Err(LOGGED_IN)),
-            ("STLS", Err(LOGGED_IN)),
-            ("XTND XMIT", Err(UNKNOWN)),
-            ("", Err(UNKNOWN)),
+            ("USER x", Err(Hint::LoggedIn)),
+            ("STLS", Err(Hint::LoggedIn)),
+            ("XTND XMIT", Err(Hint::NotCarried)),
+            ("", Err(Hint::NotCarried)),
         ];
         for (line, expected) in table {
             assert_eq!(parse(line.as_bytes()), expected, "{line:?}");

@@ -3,11 +3,10 @@
 use zeroize::Zeroizing;
 
 use crate::proto::capabilities::Pop3Capabilities;
-use crate::proto::front::{self, Incoming, Talk, is_http, split_verb};
-pub use crate::proto::front::{Stage, Step};
-use crate::proto::line::Fault;
+use crate::proto::front::{self, FrontLines, Incoming, is_http, split_verb};
+pub use crate::proto::front::{FrontStep, Stage};
+use crate::proto::refusal::Hint;
 use crate::proto::sasl::{Credentials, Invalid};
-use crate::words::Reason;
 
 /// What this front needs to know.
 pub type Setup = front::Setup<Pop3Capabilities>;
@@ -15,7 +14,7 @@ pub type Setup = front::Setup<Pop3Capabilities>;
 /// Greets, answers what needs no client module, and collects a login.
 pub struct Front {
     setup: Setup,
-    talk: Talk,
+    lines: FrontLines,
     exchange: Exchange,
 }
 
@@ -26,84 +25,71 @@ enum Exchange {
     None,
     /// USER came, and PASS is due.
     Named(Zeroizing<Vec<u8>>),
-    /// AUTH PLAIN came, and the next line belongs to it.
+    /// AUTH PLAIN came, and the next line is its answer.
     Plain,
 }
 
 impl Front {
-    /// `greet` is false after STLS, where the server does not speak first.
+    /// `greet` is false after STLS, where the server sends no second greeting.
     ///
-    /// The greeting has no timestamp in angle brackets: that would offer APOP, whose digest no
-    /// client module can use (it needs the password itself).
+    /// The greeting has no timestamp in angle brackets: a timestamp offers APOP, and its digest is
+    /// of no use to a client module, which needs the password itself.
     pub fn new(setup: Setup, greet: bool) -> Self {
-        let mut talk = Talk::new(&setup);
+        let mut lines = FrontLines::new(&setup);
         if greet {
-            talk.say(format!("+OK {} KIM-Gateway\r\n", setup.name));
+            lines.say(format!("+OK {} KIM-Gateway\r\n", setup.name));
         }
-        Self { setup, talk, exchange: Exchange::None }
+        Self { setup, lines, exchange: Exchange::None }
     }
 
-    /// Takes in what came; call it after [`Step::NeedInput`].
+    /// Takes in what came; call it after [`FrontStep::NeedInput`].
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.talk.feed(bytes);
+        self.lines.feed(bytes);
     }
 
-    /// What is to be done next. After [`Step::Login`], [`Step::StartTls`] and the two that end the
-    /// connection there is nothing more to do here but `refuse` or `accept`.
-    pub fn step(&mut self) -> Step {
+    /// What to do next.
+    ///
+    /// After [`FrontStep::Login`] call `refuse` or `accept`. After [`FrontStep::StartTls`],
+    /// [`FrontStep::Quit`] and [`FrontStep::Close`] this front is no longer of use.
+    pub fn step(&mut self) -> FrontStep {
         loop {
-            if let Some(step) = self.talk.due() {
+            if let Some(step) = self.lines.due() {
                 return step;
             }
-            match self.talk.next(matches!(self.exchange, Exchange::Plain)) {
-                None => return Step::NeedInput,
+            match self.lines.next(matches!(self.exchange, Exchange::Plain)) {
+                None => return FrontStep::NeedInput,
                 Some(incoming) => self.take(incoming),
             }
         }
     }
 
-    /// The login was refused with this reply; another try is welcome.
+    /// The login was refused. Sends this reply, and the workstation may try again.
     pub fn refuse(&mut self, reply: &[u8]) {
-        self.talk.say(reply);
-        self.talk.resume();
+        self.lines.say(reply);
+        self.lines.resume();
     }
 
-    /// The login was accepted, and its reply is the owner's to send. What the workstation sent
-    /// behind it is the beginning of the session.
+    /// The login was accepted; the owner sends the reply. Gives the bytes that the workstation sent
+    /// after its login: the session begins with them.
     pub fn accept(self) -> Vec<u8> {
-        self.talk.into_rest()
+        self.lines.into_rest()
     }
 
     fn take(&mut self, incoming: Incoming) {
         let exchange = std::mem::take(&mut self.exchange);
         match incoming {
             Incoming::Line(line) => match exchange {
-                Exchange::Plain if *line == b"*" => {
-                    self.talk.say("-ERR KIM-Gateway: login cancelled\r\n");
-                }
+                Exchange::Plain if *line == b"*" => self.lines.refuse(Hint::Cancelled),
                 Exchange::Plain => self.log_in(Credentials::plain(&line, false)),
                 Exchange::None => self.command(None, &line),
                 Exchange::Named(user) => self.command(Some(user), &line),
             },
-            Incoming::Faulty(Fault::BareLineFeed) => {
-                self.complain("-ERR KIM-Gateway: lines end in CR LF (bad-command)\r\n");
-            }
-            Incoming::Faulty(Fault::BareCarriageReturn | Fault::Nul) => {
-                self.complain("-ERR KIM-Gateway: stray CR or NUL in the line (bad-command)\r\n");
-            }
-            Incoming::TooLong => self.talk.close(
-                "-ERR KIM-Gateway: this line is too long (line-too-long)\r\n",
-                Reason::LineTooLong,
-            ),
-            Incoming::ClientHello => self.talk.close(
-                match self.setup.stage {
-                    Stage::BeforeTls => {
-                        "-ERR KIM-Gateway: TLS begins with STLS here (bad-command)\r\n"
-                    }
-                    Stage::Open => "-ERR KIM-Gateway: this port is without TLS (bad-command)\r\n",
-                },
-                Reason::BadCommand,
-            ),
+            Incoming::Faulty(fault) => self.lines.refuse_bad_command(fault.into()),
+            Incoming::TooLong => self.lines.close(Hint::LineTooLong),
+            Incoming::ClientHello => self.lines.close(match self.setup.stage {
+                Stage::BeforeTls => Hint::TlsTooEarly,
+                Stage::Open => Hint::PortWithoutTls,
+            }),
         }
     }
 
@@ -111,52 +97,47 @@ impl Front {
         let (verb, argument) = split_verb(line);
         match (verb.as_slice(), argument) {
             (b"USER" | b"PASS" | b"AUTH", _) if self.setup.stage == Stage::BeforeTls => {
-                self.complain("-ERR KIM-Gateway: no login before STLS (bad-command)\r\n");
+                self.lines.refuse_bad_command(Hint::NeedTls);
             }
-            // Everything behind the first blank is the name, blanks included: a MandantId may be
-            // "Praxis Dr. Mustermann".
+            // Everything after the first blank is the name, further blanks included: a MandantId may
+            // be "Praxis Dr. Mustermann".
             (b"USER", Some(user)) if !user.is_empty() => {
                 self.exchange = Exchange::Named(Zeroizing::new(user.to_vec()));
-                self.talk.say("+OK\r\n");
+                self.lines.say("+OK\r\n");
             }
             (b"PASS", Some(password)) => match named {
                 Some(user) => self.log_in(Credentials::user_pass(&user, password)),
-                None => self.complain("-ERR KIM-Gateway: send USER first (bad-command)\r\n"),
+                None => self.lines.refuse_bad_command(Hint::NeedUser),
             },
-            (b"USER" | b"PASS", _) => {
-                self.complain("-ERR KIM-Gateway: this needs an argument (bad-command)\r\n");
-            }
+            (b"USER" | b"PASS", _) => self.lines.refuse_bad_command(Hint::NeedArgument),
             (b"AUTH", argument) => self.auth(argument.unwrap_or_default()),
             (b"CAPA", None | Some(b"")) => self.capa(),
             (b"STLS", None | Some(b"")) => self.start_tls(),
             (b"QUIT", None | Some(b"")) => {
-                self.talk.say(format!("+OK {} KIM-Gateway\r\n", self.setup.name));
-                self.talk.halt(Step::Quit);
+                self.lines.say(format!("+OK {} KIM-Gateway\r\n", self.setup.name));
+                self.lines.halt(FrontStep::Quit);
             }
-            (verb, _) if is_http(verb) => self.talk.close(
-                "-ERR KIM-Gateway: this port is for POP3 and no web page (bad-command)\r\n",
-                Reason::BadCommand,
-            ),
-            _ => self.complain("-ERR KIM-Gateway: not before the login (bad-command)\r\n"),
+            (verb, _) if is_http(verb) => self.lines.close(Hint::WebPage),
+            _ => self.lines.refuse_bad_command(Hint::NeedLogin),
         }
     }
 
-    /// RFC 5034 section 4; without an argument, the older habit of listing the mechanisms.
+    /// RFC 5034 section 4. Without an argument it lists the mechanisms, as servers did before that RFC.
     fn auth(&mut self, argument: &[u8]) {
         let (mechanism, response) = split_verb(argument);
         let response = response.filter(|response| !response.is_empty());
         match (mechanism.as_slice(), response) {
-            (b"", _) => self.talk.say("+OK\r\nPLAIN\r\n.\r\n"),
+            (b"", _) => self.lines.say("+OK\r\nPLAIN\r\n.\r\n"),
             (b"PLAIN", Some(line)) => self.log_in(Credentials::plain(line, true)),
             (b"PLAIN", None) => {
                 self.exchange = Exchange::Plain;
-                self.talk.say("+ \r\n");
+                self.lines.say("+ \r\n");
             }
-            _ => self.complain("-ERR KIM-Gateway: PLAIN is the mechanism here (bad-command)\r\n"),
+            _ => self.lines.refuse_bad_command(Hint::UnknownMechanism),
         }
     }
 
-    /// RFC 2449. RESP-CODES is always there, because kimgate's own refusals use them.
+    /// RFC 2449. RESP-CODES is always announced, because kimgate's own refusals use them.
     fn capa(&mut self) {
         let is_open = self.setup.stage == Stage::Open;
         let mut reply = String::from("+OK\r\n");
@@ -174,39 +155,29 @@ impl Front {
             reply.push_str("STLS\r\n");
         }
         reply.push_str(".\r\n");
-        self.talk.say(reply);
+        self.lines.say(reply);
     }
 
-    /// RFC 2595 section 4. What came with the command came in clear and would act after the
-    /// handshake, where everybody believes it to be the workstation's (CVE-2011-0411).
+    /// RFC 2595 section 4. Bytes that came with the command came in plain text. After the handshake
+    /// they would be executed as if the workstation had sent them through TLS (CVE-2011-0411).
     fn start_tls(&mut self) {
         match self.setup.stage {
-            Stage::Open => {
-                self.complain("-ERR KIM-Gateway: STLS is not offered (bad-command)\r\n");
+            Stage::Open => self.lines.refuse_bad_command(Hint::TlsNotOffered),
+            Stage::BeforeTls if self.lines.has_more() => {
+                self.lines.close(Hint::BytesAfterStartTls);
             }
-            Stage::BeforeTls if self.talk.has_more() => self.talk.close(
-                "-ERR KIM-Gateway: nothing may follow STLS (bad-command)\r\n",
-                Reason::BadCommand,
-            ),
             Stage::BeforeTls => {
-                self.talk.say("+OK KIM-Gateway: ready for TLS\r\n");
-                self.talk.halt(Step::StartTls);
+                self.lines.say("+OK KIM-Gateway: ready for TLS\r\n");
+                self.lines.halt(FrontStep::StartTls);
             }
         }
     }
 
     fn log_in(&mut self, credentials: Result<Credentials, Invalid>) {
         match credentials {
-            Ok(credentials) => self.talk.halt(Step::Login(credentials)),
-            Err(invalid) => self.complain(&format!(
-                "-ERR KIM-Gateway: {invalid} ({})\r\n",
-                Reason::BadCredentialsEncoding
-            )),
+            Ok(credentials) => self.lines.halt(FrontStep::Login(credentials)),
+            Err(invalid) => self.lines.refuse_bad_command(Hint::Credentials(invalid)),
         }
-    }
-
-    fn complain(&mut self, reply: &str) {
-        self.talk.complain(reply, "-ERR KIM-Gateway: too many bad commands (bad-command)\r\n");
     }
 }
 
@@ -222,7 +193,7 @@ mod tests {
             self.feed(bytes);
         }
 
-        fn step(&mut self) -> Step {
+        fn step(&mut self) -> FrontStep {
             self.step()
         }
 
@@ -258,7 +229,7 @@ mod tests {
             (b"auth plain\r\nAHUAcA\r\n", "+ \r\n<Plain { initial: false } u|p = AHUAcA>"),
             (
                 b"AUTH PLAIN\r\n*\r\nUSER u\r\nPASS p\r\n",
-                "+ \r\n-ERR KIM-Gateway: login cancelled\r\n+OK\r\n<UserPass u|p = u|p>",
+                "+ \r\n[Cancelled]+OK\r\n<UserPass u|p = u|p>",
             ),
             (
                 b"USER u\r\nAUTH PLAIN AHUAcA==\r\n",
@@ -274,7 +245,7 @@ mod tests {
     fn a_name_is_good_for_one_password() {
         let seen = open(b"USER u\r\nPASS p\r\nPASS q\r\nUSER u\r\nCAPA\r\nPASS q\r\n");
         assert_eq!(seen.matches("<UserPass").count(), 1, "{seen}");
-        assert_eq!(seen.matches("-ERR KIM-Gateway: send USER first").count(), 2, "{seen}");
+        assert_eq!(seen.matches("[NeedUser]").count(), 2, "{seen}");
     }
 
     #[test]
@@ -282,23 +253,23 @@ mod tests {
         let table: [(&[u8], &str); 19] = [
             (b"CAPA", "+OK\r\nTOP\r\nUSER\r\nUIDL\r\nSASL PLAIN\r\nRESP-CODES\r\n.\r\n"),
             (b"AUTH", "+OK\r\nPLAIN\r\n.\r\n"),
-            (b"AUTH CRAM-MD5", "-ERR"),
+            (b"AUTH CRAM-MD5", "[UnknownMechanism]"),
             (b"CAPA ", "+OK\r\nTOP\r\n"),
-            (b"AUTH PLAIN !", "-ERR KIM-Gateway: not base64 (bad-credentials-encoding)\r\n"),
-            (b"AUTH PLAIN\r\nx y", "+ \r\n-ERR KIM-Gateway: not base64"),
-            (b"NOOP", "-ERR"),
-            (b"STAT", "-ERR"),
-            (b"RETR 1", "-ERR"),
-            (b"STLS", "-ERR"),
-            (b"APOP u 0123456789abcdef0123456789abcdef", "-ERR"),
-            (b"USER", "-ERR"),
-            (b"USER ", "-ERR"),
-            (b"PASS p", "-ERR"),
-            (b"USER u\r\nPASS", "+OK\r\n-ERR"),
-            (b"", "-ERR"),
-            (b"USER u\n", "-ERR KIM-Gateway: lines end in CR LF"),
-            (b"USER u\rx", "-ERR KIM-Gateway: stray CR"),
-            (b"USER u\0x", "-ERR KIM-Gateway: stray CR or NUL"),
+            (b"AUTH PLAIN !", "[Credentials(NotBase64)]"),
+            (b"AUTH PLAIN\r\nx y", "+ \r\n[Credentials(NotBase64)]"),
+            (b"NOOP", "[NeedLogin]"),
+            (b"STAT", "[NeedLogin]"),
+            (b"RETR 1", "[NeedLogin]"),
+            (b"STLS", "[TlsNotOffered]"),
+            (b"APOP u 0123456789abcdef0123456789abcdef", "[NeedLogin]"),
+            (b"USER", "[NeedArgument]"),
+            (b"USER ", "[NeedArgument]"),
+            (b"PASS p", "[NeedUser]"),
+            (b"USER u\r\nPASS", "+OK\r\n[NeedArgument]"),
+            (b"", "[NeedLogin]"),
+            (b"USER u\n", "[LineEnd]"),
+            (b"USER u\rx", "[StrayByte]"),
+            (b"USER u\0x", "[StrayByte]"),
         ];
         for (input, expected) in table {
             let seen = open(&[input, b"\r\n"].concat());
@@ -317,7 +288,7 @@ mod tests {
         );
         for input in ["USER u\r\n", "PASS p\r\n", "AUTH\r\n", "AUTH PLAIN AHUAcA==\r\n"] {
             let seen = play_however_cut(before, input.as_bytes());
-            assert_eq!(seen, "-ERR KIM-Gateway: no login before STLS (bad-command)\r\n");
+            assert_eq!(seen, "[NeedTls]");
         }
         assert_eq!(
             play_however_cut(before, b"STLS\r\n"),
@@ -329,43 +300,43 @@ mod tests {
     fn nothing_may_follow_stls() {
         for input in [&b"STLS\r\n\n"[..], b"STLS\r\nUSER u\r\n", b"STLS\r\n\x16\x03\x01"] {
             let seen = play(&mut front(Stage::BeforeTls), [input]);
-            assert!(seen.starts_with("-ERR") && seen.ends_with("<close bad-command>"), "{seen}");
+            assert_eq!(seen, "<close BytesAfterStartTls>");
         }
     }
 
     #[test]
     fn other_protocols_are_told_what_this_port_is() {
-        for (input, word) in [
-            (&b"OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n"[..], "web"),
-            (b"\x16\x03\x03\x00\x10\r\n\r\n", "TLS"),
+        let tls = b"\x16\x03\x03\x00\x10\r\n\r\n";
+        for (stage, input, expected) in [
+            (Stage::Open, &b"OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n"[..], "<close WebPage>"),
+            (Stage::Open, tls, "<close PortWithoutTls>"),
+            (Stage::BeforeTls, tls, "<close TlsTooEarly>"),
         ] {
-            let seen = open(input);
-            assert!(seen.contains(word) && seen.ends_with("<close bad-command>"), "{seen}");
-            assert_eq!(seen.matches("\r\n").count(), 1, "{seen}");
+            assert_eq!(play_however_cut(|| front(stage), input), expected);
         }
     }
 
     #[test]
     fn lines_and_bad_commands_have_a_limit() {
         let long = "x".repeat(70);
-        assert!(open(format!("STAT {long}\r\n").as_bytes()).ends_with("<close line-too-long>"));
+        assert_eq!(open(format!("STAT {long}\r\n").as_bytes()), "<close LineTooLong>");
         assert_eq!(open(format!("USER {long}\r\n").as_bytes()), "+OK\r\n");
         let login = "x".repeat(210);
         for verb in ["USER ", "PASS ", "AUTH PLAIN ", "AUTH PLAIN\r\n"] {
             let seen = open(format!("{verb}{login}").as_bytes());
-            assert!(seen.ends_with("<close line-too-long>"), "{verb} got {seen}");
+            assert!(seen.ends_with("<close LineTooLong>"), "{verb} got {seen}");
         }
         let seen = open(&b"XYZ\r\n".repeat(11));
-        assert!(seen.ends_with("too many bad commands (bad-command)\r\n<close bad-command>"));
+        assert_eq!(seen, format!("{}<close TooManyBadCommands>", "[NeedLogin]".repeat(10)));
     }
 
     #[test]
     fn what_follows_the_login_belongs_to_the_session() {
         let mut front = front(Stage::Open);
         front.feed(b"USER u\r\nPASS p\r\nSTAT\r\n");
-        assert!(matches!(front.step(), Step::Send(_)));
-        assert!(matches!(front.step(), Step::Login(_)));
-        assert!(matches!(front.step(), Step::NeedInput), "nothing is read before the verdict");
+        assert!(matches!(front.step(), FrontStep::Send(_)));
+        assert!(matches!(front.step(), FrontStep::Login(_)));
+        assert!(matches!(front.step(), FrontStep::NeedInput), "nothing is read before the verdict");
         assert_eq!(front.accept(), b"STAT\r\n");
     }
 

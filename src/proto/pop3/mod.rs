@@ -4,8 +4,10 @@ pub mod answer;
 pub mod back;
 pub mod command;
 pub mod front;
+pub mod relay;
 
 pub use answer::AnswerScan;
 pub use back::Back;
 pub use command::Command;
 pub use front::Front;
+pub use relay::Relay;

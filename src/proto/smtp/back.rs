@@ -5,31 +5,31 @@ use std::collections::VecDeque;
 use super::reply::{ReplyScan, code};
 use crate::proto::ProtocolError;
 pub use crate::proto::back::{Answer, BackStep};
-use crate::proto::back::{Talk, auth_lines, line};
+use crate::proto::back::{BackLines, auth_lines, line};
 use crate::proto::capabilities::SmtpCapabilities;
 use crate::proto::error::Excerpt;
 use crate::proto::sasl::{Credentials, Mechanism};
 use crate::secret::Secret;
 
-/// Greets back, asks for TLS where it is configured, and logs in with the workstation's bytes.
+/// Sends EHLO, starts TLS where it is configured, and logs in with the workstation's bytes.
 pub struct Back {
     name: String,
     start_tls: bool,
-    talk: Talk,
+    lines: BackLines,
     state: State,
     capabilities: SmtpCapabilities,
 }
 
-/// The question that is open, or what the owner is to do.
+/// Which answer is expected, or what the owner has to do.
 enum State {
     Greeting,
     Hello,
     StartTls,
-    /// The owner shakes hands.
+    /// The owner does the TLS handshake.
     Handshake,
-    /// No question is open.
+    /// No command is open.
     Ready,
-    /// These lines are still to be sent, one for each challenge.
+    /// The lines that are not sent yet, one for each challenge.
     LogIn(VecDeque<Secret<Vec<u8>>>),
     LoggedIn,
     Quit,
@@ -37,80 +37,86 @@ enum State {
 }
 
 impl Back {
-    /// `name` is the argument of EHLO.
+    /// Waits for the greeting. `name` is the argument of EHLO; `start_tls`: TLS comes before the login.
     pub fn new(name: &str, start_tls: bool) -> Self {
         Self {
             name: String::from(name),
             start_tls,
-            talk: Talk::default(),
+            lines: BackLines::default(),
             state: State::Greeting,
             capabilities: SmtpCapabilities::conservative(),
         }
     }
 
-    /// Takes in what came; call it after [`BackStep::NeedInput`].
+    /// Takes in what came. Call it after [`BackStep::NeedInput`].
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.talk.feed(bytes);
+        self.lines.feed(bytes);
     }
 
-    /// What is to be done next. After an error the connection is of no use any more.
+    /// What to do next.
+    ///
+    /// # Errors
+    ///
+    /// The client module broke the protocol, or a method was called in the wrong state. The
+    /// connection must be closed.
     pub fn step(&mut self) -> Result<BackStep, ProtocolError> {
-        if let Some(step) = self.talk.due()? {
+        if let Some(step) = self.lines.due()? {
             return Ok(step);
         }
-        self.read().map_err(|error| self.talk.told(error))?;
-        Ok(self.talk.due()?.unwrap_or(BackStep::NeedInput))
+        self.read().map_err(|error| self.lines.without_secrets(error))?;
+        Ok(self.lines.due()?.unwrap_or(BackStep::NeedInput))
     }
 
-    /// The handshake that [`BackStep::StartTls`] asked for is done.
+    /// The handshake that [`BackStep::StartTls`] asked for is done. EHLO is sent again, because what
+    /// came before the handshake was not protected.
     pub fn secured(&mut self) {
         if !matches!(self.state, State::Handshake) {
-            return self.talk.fail(ProtocolError::OutOfOrder("secured"));
+            return self.lines.fail(ProtocolError::OutOfOrder("secured"));
         }
-        match self.talk.expect_silence() {
+        match self.lines.expect_silence() {
             Ok(()) => {
                 self.start_tls = false;
                 self.say_hello();
             }
-            Err(error) => self.talk.fail(error),
+            Err(error) => self.lines.fail(error),
         }
     }
 
-    /// Sends the login, after [`BackStep::Ready`] or after a login that was refused.
+    /// Sends the login. Call it after [`BackStep::Ready`], or after a login was refused.
     pub fn log_in(&mut self, credentials: &Credentials) {
         let wire = credentials.wire();
         let lines = match (&self.state, credentials.mechanism) {
             (State::Ready, Mechanism::Plain { initial }) => auth_lines(b"PLAIN", initial, wire),
             (State::Ready, Mechanism::Login { initial }) => auth_lines(b"LOGIN", initial, wire),
-            _ => return self.talk.fail(ProtocolError::OutOfOrder("log_in")),
+            _ => return self.lines.fail(ProtocolError::OutOfOrder("log_in")),
         };
-        self.talk.begin_secret();
+        self.lines.begin_secret();
         self.state = State::LogIn(lines);
         self.send_login_line();
     }
 
-    /// What the client module offers, after [`BackStep::Ready`].
+    /// What the client module offers. Known after [`BackStep::Ready`].
     pub fn capabilities(&self) -> &SmtpCapabilities {
         &self.capabilities
     }
 
-    /// Says goodbye; [`BackStep::Done`] comes when it is answered.
+    /// Sends QUIT. [`BackStep::Done`] comes after its answer.
     pub fn quit(&mut self) {
         if !matches!(self.state, State::Ready | State::LoggedIn) {
-            return self.talk.fail(ProtocolError::OutOfOrder("quit"));
+            return self.lines.fail(ProtocolError::OutOfOrder("quit"));
         }
-        self.talk.say(line(&[b"QUIT"]));
+        self.lines.say(line(&[b"QUIT"]));
         self.state = State::Quit;
     }
 
     fn read(&mut self) -> Result<(), ProtocolError> {
         if let State::Handshake | State::Ready | State::LoggedIn | State::Over = self.state {
-            return self.talk.expect_silence();
+            return self.lines.expect_silence();
         }
-        let Some(reply) = ReplyScan::new().scan(self.talk.bytes())? else {
+        let Some(reply) = ReplyScan::new().scan(self.lines.bytes())? else {
             return Ok(());
         };
-        let answer = self.talk.take_answer(reply.len)?;
+        let answer = self.lines.take_answer(reply.len)?;
         self.answered(reply.code, answer)
     }
 
@@ -130,13 +136,13 @@ impl Back {
                 self.say_hello();
             }
             (State::Hello, 250) => return self.greeted(&answer),
-            (State::LogIn(lines), 334) if lines.is_empty() => {
+            (State::LogIn(unsent), 334) if unsent.is_empty() => {
                 return Err(ProtocolError::AskedForMore);
             }
             (State::LogIn(_), 334) => {
                 self.send_login_line();
             }
-            (State::LogIn(lines), 200..300) if !lines.is_empty() => {
+            (State::LogIn(unsent), 200..300) if !unsent.is_empty() => {
                 return Err(ProtocolError::AcceptedTooEarly);
             }
             (State::LogIn(_), 200..300) => self.enter(State::LoggedIn, BackStep::LoggedIn(answer)),
@@ -154,27 +160,27 @@ impl Back {
         if !offers_start_tls(&answer.bytes) {
             return Err(ProtocolError::NotOffered("STARTTLS"));
         }
-        self.talk.say(line(&[b"STARTTLS"]));
+        self.lines.say(line(&[b"STARTTLS"]));
         self.state = State::StartTls;
         Ok(())
     }
 
     fn say_hello(&mut self) {
-        self.talk.say(line(&[b"EHLO ", self.name.as_bytes()]));
+        self.lines.say(line(&[b"EHLO ", self.name.as_bytes()]));
         self.state = State::Hello;
     }
 
     fn send_login_line(&mut self) {
-        if let State::LogIn(lines) = &mut self.state
-            && let Some(line) = lines.pop_front()
+        if let State::LogIn(unsent) = &mut self.state
+            && let Some(line) = unsent.pop_front()
         {
-            self.talk.say(line);
+            self.lines.say(line);
         }
     }
 
     fn enter(&mut self, state: State, step: BackStep) {
         self.state = state;
-        self.talk.then(step);
+        self.lines.then(step);
     }
 }
 
@@ -274,8 +280,12 @@ mod tests {
                 "it accepted the login before it had all credentials",
             ),
             (plain(true), &["334 \r\n"], "it asked for more than the credentials"),
-            (plain(true), &["354 AHUAcA\r\n"], "its answer is none of this protocol: [not shown]"),
-            (plain(true), &["AHUAcA\r\n"], "its answer is none of this protocol: [not shown]"),
+            (
+                plain(true),
+                &["354 AHUAcA\r\n"],
+                "its answer does not follow the protocol: [not shown]",
+            ),
+            (plain(true), &["AHUAcA\r\n"], "its answer does not follow the protocol: [not shown]"),
             (
                 plain(true),
                 &["235 ok\n"],
@@ -321,7 +331,7 @@ mod tests {
         ];
         for answers in table {
             let seen = play_once(&mut Back::new("gw", true), None, answers);
-            assert!(seen.contains("<error: it sent what nobody asked for: "), "{seen}");
+            assert!(seen.contains("<error: it sent something unasked: "), "{seen}");
             assert!(!seen.contains("<starttls>"), "{seen}");
         }
         let seen = play_once(
@@ -329,7 +339,7 @@ mod tests {
             Some(&plain(true)),
             &[GREETING, OFFER, "235 ok\r\n250 AHUAcA\r\n"],
         );
-        assert!(seen.ends_with("<error: it sent what nobody asked for: [not shown]>"), "{seen}");
+        assert!(seen.ends_with("<error: it sent something unasked: [not shown]>"), "{seen}");
     }
 
     #[test]

@@ -1,68 +1,62 @@
-//! SMTP commands behind the login.
+//! SMTP commands after the login.
 
 use std::borrow::Cow;
 
-/// What the workstation wants. The line itself goes on as it came.
+use crate::proto::Hint;
+
+/// What the workstation wants. The line itself is forwarded as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
-    /// A greeting, which ends a transaction like RSET.
+    /// A greeting. It ends a transaction like RSET (RFC 5321 section 4.1.4).
     Ehlo,
     /// The old greeting.
     Helo,
-    /// The sender; a transaction begins.
+    /// The sender. A transaction begins.
     Mail {
-        /// Between the angle brackets; empty for `<>`.
+        /// The address between the angle brackets; empty for `<>`.
         sender: Cow<'a, str>,
-        /// The SIZE parameter, where it is a number.
+        /// The SIZE parameter in bytes (RFC 1870), where it is a number.
         size: Option<u64>,
     },
     /// One recipient.
     Rcpt {
-        /// Between the angle brackets.
+        /// The address between the angle brackets.
         recipient: Cow<'a, str>,
-        /// The sender asks for receipts of its own choice (RFC 3461).
+        /// There is a NOTIFY parameter: the sender says which receipts it wants (RFC 3461).
         has_notify: bool,
     },
     /// The message follows.
     Data,
-    /// Ends a transaction.
+    /// The transaction ends without a message.
     Rset,
-    /// Nothing.
+    /// Nothing, and an answer.
     Noop,
     /// Whether an address exists.
     Vrfy,
-    /// Help.
+    /// A text about the commands.
     Help,
-    /// Goodbye.
+    /// The end of the session.
     Quit,
 }
 
-/// A command that is answered here and not sent on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The reply, with its CRLF.
-    pub reply: &'static [u8],
-}
-
-const UNKNOWN: Refusal =
-    Refusal { reply: b"502 5.5.1 KIM-Gateway: this command is not carried (bad-command)\r\n" };
-const LOGGED_IN: Refusal = Refusal {
-    reply: b"503 5.5.1 KIM-Gateway: this session is logged in already (bad-command)\r\n",
-};
-const SYNTAX: Refusal =
-    Refusal { reply: b"501 5.5.4 KIM-Gateway: this command is not well formed (bad-command)\r\n" };
-
-/// Reads a line without its CRLF. What kimgate cannot follow (BDAT, XCLIENT, ETRN and whatever is
-/// not known yet) never reaches the client module.
-pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
-    let text = std::str::from_utf8(line).map_err(|_| SYNTAX)?;
+/// Reads a line without its CRLF. Commands that kimgate cannot follow (BDAT, XCLIENT, ETRN, unknown
+/// ones) are refused and never reach the client module.
+///
+/// # Errors
+///
+/// [`Hint::NotCarried`], [`Hint::LoggedIn`] or [`Hint::Malformed`].
+pub fn parse(line: &[u8]) -> Result<Command<'_>, Hint> {
+    let text = std::str::from_utf8(line).map_err(|_| Hint::Malformed)?;
     if text.bytes().any(|b| b.is_ascii_control()) {
-        return Err(SYNTAX);
+        return Err(Hint::Malformed);
     }
     let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
-    let alone = |command| if rest.trim_matches(' ').is_empty() { Ok(command) } else { Err(SYNTAX) };
-    let greeting =
-        |command| if rest.trim_matches(' ').is_empty() { Err(SYNTAX) } else { Ok(command) };
+    let alone = |command| {
+        if rest.trim_matches(' ').is_empty() { Ok(command) } else { Err(Hint::Malformed) }
+    };
+    let greeting = |command| {
+        if rest.trim_matches(' ').is_empty() { Err(Hint::Malformed) } else { Ok(command) }
+    };
     match verb.to_ascii_uppercase().as_str() {
         "EHLO" => greeting(Command::Ehlo),
         "HELO" => greeting(Command::Helo),
@@ -74,44 +68,44 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
         "NOOP" => Ok(Command::Noop),
         "HELP" => Ok(Command::Help),
         "VRFY" => greeting(Command::Vrfy),
-        "AUTH" => Err(LOGGED_IN),
-        _ => Err(UNKNOWN),
+        "AUTH" => Err(Hint::LoggedIn),
+        _ => Err(Hint::NotCarried),
     }
 }
 
-fn mail(rest: &str) -> Result<Command<'_>, Refusal> {
+fn mail(rest: &str) -> Result<Command<'_>, Hint> {
     let (sender, parameters) = path(rest, "FROM:")?;
     let size = parameter(parameters, "SIZE").and_then(|value| value.parse().ok());
     Ok(Command::Mail { sender: Cow::Borrowed(sender), size })
 }
 
-fn rcpt(rest: &str) -> Result<Command<'_>, Refusal> {
+fn rcpt(rest: &str) -> Result<Command<'_>, Hint> {
     let (recipient, parameters) = path(rest, "TO:")?;
     if recipient.is_empty() {
-        return Err(SYNTAX);
+        return Err(Hint::Malformed);
     }
     let has_notify = parameter(parameters, "NOTIFY").is_some();
     Ok(Command::Rcpt { recipient: Cow::Borrowed(recipient), has_notify })
 }
 
 /// The path between its brackets, and what follows it.
-fn path<'a>(rest: &'a str, word: &str) -> Result<(&'a str, &'a str), Refusal> {
-    let (head, rest) = rest.split_at_checked(word.len()).ok_or(SYNTAX)?;
+fn path<'a>(rest: &'a str, word: &str) -> Result<(&'a str, &'a str), Hint> {
+    let (head, rest) = rest.split_at_checked(word.len()).ok_or(Hint::Malformed)?;
     if !head.eq_ignore_ascii_case(word) {
-        return Err(SYNTAX);
+        return Err(Hint::Malformed);
     }
-    let rest = rest.trim_start_matches(' ').strip_prefix('<').ok_or(SYNTAX)?;
-    let end = closing_bracket(rest).ok_or(SYNTAX)?;
+    let rest = rest.trim_start_matches(' ').strip_prefix('<').ok_or(Hint::Malformed)?;
+    let end = closing_bracket(rest).ok_or(Hint::Malformed)?;
     let (path, parameters) = (&rest[..end], &rest[end + 1..]);
     if !parameters.is_empty() && !parameters.starts_with(' ') {
-        return Err(SYNTAX);
+        return Err(Hint::Malformed);
     }
     Ok((path, parameters))
 }
 
-/// Where a mailbox ends, if it is one that every server reads in the same way: an optional quoted
-/// local part, and otherwise no character that some parser treats as its own. A source route
-/// (`@relay:user@host`) names another host than its end says, so it is none.
+/// Where a mailbox ends that every server reads in the same way: it may begin with a quoted local
+/// part, and has otherwise no character that a parser may treat in its own way. A source route
+/// (`@relay:user@host`) names one host at its beginning and another at its end, so it is refused.
 fn closing_bracket(text: &str) -> Option<usize> {
     let quoted = quoted_local_part(text)?;
     let mut has_at = false;
@@ -132,7 +126,7 @@ fn closing_bracket(text: &str) -> Option<usize> {
     None
 }
 
-/// Octets of the quoted string before the `@`; zero where there is none.
+/// How many bytes the quoted string before the `@` has; zero where there is none.
 fn quoted_local_part(text: &str) -> Option<usize> {
     let mut bytes = text.bytes().enumerate();
     if bytes.next()?.1 != b'"' {
@@ -162,38 +156,38 @@ mod tests {
 
     #[test]
     fn verbs_go_by_list() {
-        let table: [(&str, Result<Command<'_>, Refusal>); 26] = [
+        let table: [(&str, Result<Command<'_>, Hint>); 26] = [
             ("EHLO pc", Ok(Command::Ehlo)),
             ("ehlo [192.168.0.31]", Ok(Command::Ehlo)),
-            ("EHLO", Err(SYNTAX)),
+            ("EHLO", Err(Hint::Malformed)),
             ("HELO pc", Ok(Command::Helo)),
             ("DATA", Ok(Command::Data)),
             ("Data ", Ok(Command::Data)),
-            ("DATA x", Err(SYNTAX)),
+            ("DATA x", Err(Hint::Malformed)),
             ("RSET", Ok(Command::Rset)),
             ("RSET ", Ok(Command::Rset)),
-            ("RSET x", Err(SYNTAX)),
+            ("RSET x", Err(Hint::Malformed)),
             ("NOOP", Ok(Command::Noop)),
             ("NOOP x y", Ok(Command::Noop)),
-            ("NOOP \u{1b}[2J", Err(SYNTAX)),
+            ("NOOP \u{1b}[2J", Err(Hint::Malformed)),
             ("VRFY a", Ok(Command::Vrfy)),
             ("HELP", Ok(Command::Help)),
             ("QUIT", Ok(Command::Quit)),
-            ("QUIT now", Err(SYNTAX)),
-            ("AUTH PLAIN AHUAcA==", Err(LOGGED_IN)),
-            ("STARTTLS", Err(UNKNOWN)),
-            ("BDAT 100 LAST", Err(UNKNOWN)),
-            ("XCLIENT ADDR=1.2.3.4", Err(UNKNOWN)),
-            ("XFORWARD NAME=x", Err(UNKNOWN)),
-            ("BURL imap://x LAST", Err(UNKNOWN)),
-            ("ETRN x", Err(UNKNOWN)),
-            ("", Err(UNKNOWN)),
-            (" DATA", Err(UNKNOWN)),
+            ("QUIT now", Err(Hint::Malformed)),
+            ("AUTH PLAIN AHUAcA==", Err(Hint::LoggedIn)),
+            ("STARTTLS", Err(Hint::NotCarried)),
+            ("BDAT 100 LAST", Err(Hint::NotCarried)),
+            ("XCLIENT ADDR=1.2.3.4", Err(Hint::NotCarried)),
+            ("XFORWARD NAME=x", Err(Hint::NotCarried)),
+            ("BURL imap://x LAST", Err(Hint::NotCarried)),
+            ("ETRN x", Err(Hint::NotCarried)),
+            ("", Err(Hint::NotCarried)),
+            (" DATA", Err(Hint::NotCarried)),
         ];
         for (line, expected) in table {
             assert_eq!(parse(line.as_bytes()), expected, "{line:?}");
         }
-        assert_eq!(parse(b"NOOP \xff"), Err(SYNTAX));
+        assert_eq!(parse(b"NOOP \xff"), Err(Hint::Malformed));
     }
 
     #[test]
@@ -249,7 +243,7 @@ mod tests {
             "MAIL FROM:\u{e4}<a@b>",
             "MAIL FRO\u{e4}<a@b>",
         ] {
-            assert_eq!(parse(bad.as_bytes()), Err(SYNTAX), "{bad}");
+            assert_eq!(parse(bad.as_bytes()), Err(Hint::Malformed), "{bad}");
         }
     }
 
@@ -267,7 +261,7 @@ mod tests {
             assert_eq!(parse(line.as_bytes()), Ok(expected), "{line}");
         }
         for bad in ["RCPT TO:<>", "RCPT FROM:<a@b>", "RCPT TO:", "RCPT TO:<@a:b@c>"] {
-            assert_eq!(parse(bad.as_bytes()), Err(SYNTAX), "{bad}");
+            assert_eq!(parse(bad.as_bytes()), Err(Hint::Malformed), "{bad}");
         }
     }
 

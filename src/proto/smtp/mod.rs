@@ -3,9 +3,12 @@
 pub mod back;
 pub mod command;
 pub mod front;
+mod message;
+pub mod relay;
 pub mod reply;
 
 pub use back::Back;
 pub use command::Command;
 pub use front::Front;
+pub use relay::Relay;
 pub use reply::{Reply, ReplyScan};

@@ -4,19 +4,19 @@ use crate::proto::ProtocolError;
 use crate::proto::error::Excerpt;
 use crate::proto::line::{Framed, next_line};
 
-/// Octets of one reply line; RFC 5321 section 4.5.3.1.5 asks for 512.
+/// How many bytes a reply line may have; RFC 5321 section 4.5.3.1.5 allows a server 512.
 const LINE: usize = 8 << 10;
-/// Lines of one reply.
+/// How many lines a reply may have.
 const LINES: usize = 128;
-/// Octets of one reply; it is read from its beginning each time more of it comes.
-const OCTETS: usize = 64 << 10;
+/// How many bytes a reply may have. It is read from its beginning each time more of it comes.
+const BYTES: usize = 64 << 10;
 
 /// A complete reply at the beginning of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// 200 to 599.
+    /// The reply code, 200 to 599.
     pub code: u16,
-    /// Octets of all its lines.
+    /// How many bytes all its lines take, their CRLF included.
     pub len: usize,
 }
 
@@ -27,7 +27,7 @@ impl Reply {
     }
 }
 
-/// Finds the end of a reply. It keeps nothing: offer all bytes since the reply's first one.
+/// Finds the end of a reply. It keeps nothing, so give it all bytes since the first one of the reply.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReplyScan;
 
@@ -37,29 +37,34 @@ impl ReplyScan {
         Self
     }
 
-    /// `Some`: a reply is complete; `None`: not yet.
+    /// The reply at the beginning of `bytes`; `None` while it is not complete.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are not an SMTP reply, or too many.
     pub fn scan(&self, bytes: &[u8]) -> Result<Option<Reply>, ProtocolError> {
         let mut len = 0;
         let mut first = None;
         for _ in 0..LINES {
             let line = match next_line(&bytes[len..], LINE) {
                 Framed::Line(line) => line,
-                Framed::Incomplete if bytes.len() >= OCTETS => {
+                Framed::Incomplete if bytes.len() >= BYTES => {
                     return Err(ProtocolError::AnswerTooLong);
                 }
                 Framed::Incomplete => return Ok(None),
                 Framed::TooLong => return Err(ProtocolError::LineTooLong(LINE)),
                 Framed::Faulty { fault, .. } => return Err(ProtocolError::Faulty(fault)),
             };
-            len += line.len() + 2;
-            if len > OCTETS {
+            len += line.wire;
+            if len > BYTES {
                 return Err(ProtocolError::AnswerTooLong);
             }
-            let code = code(line).ok_or_else(|| ProtocolError::NotAnAnswer(Excerpt::of(line)))?;
+            let code = code(line.text)
+                .ok_or_else(|| ProtocolError::NotAnAnswer(Excerpt::of(line.text)))?;
             if *first.get_or_insert(code) != code {
                 return Err(ProtocolError::CodesDiffer);
             }
-            if line.get(3) != Some(&b'-') {
+            if line.text.get(3) != Some(&b'-') {
                 return Ok(Some(Reply { code, len }));
             }
         }
@@ -115,9 +120,9 @@ mod tests {
             ReplyScan::new().scan(&b"250-x\r\n".repeat(LINES)),
             Err(ProtocolError::AnswerTooLong)
         );
-        // A buffer that is full brings no more, so waiting for more would be for ever.
+        // A full buffer reads no more, so this would wait for ever.
         let full = [b"250-".as_slice(), &[b'x'; 8000], b"\r\n"].concat().repeat(9);
-        assert_eq!(ReplyScan::new().scan(&full[..OCTETS]), Err(ProtocolError::AnswerTooLong));
+        assert_eq!(ReplyScan::new().scan(&full[..BYTES]), Err(ProtocolError::AnswerTooLong));
         let wide = [b"250-".as_slice(), &[b'x'; 2000], b"\r\n"].concat().repeat(100);
         assert_eq!(ReplyScan::new().scan(&wide), Err(ProtocolError::AnswerTooLong));
     }

@@ -1,9 +1,9 @@
-//! libFuzzer over one property of `tests/properties/holds.rs`, which KIMGATE_FUZZ names.
+//! libFuzzer over one property of `tests/it/properties/holds.rs`, which KIMGATE_FUZZ names.
 
 #![no_main]
 #![allow(clippy::unwrap_used, reason = "a case that panics is what is looked for")]
 
-#[path = "../../properties/holds.rs"]
+#[path = "../../it/properties/holds.rs"]
 mod holds;
 
 use std::sync::LazyLock;

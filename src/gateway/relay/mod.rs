@@ -1,0 +1,105 @@
+//! A session after its login: the driver of the relay machines. It owns both connections, the
+//! timers and what is observed; `proto::relay` says what is to be done.
+
+mod driver;
+mod record;
+mod rules;
+mod teardown;
+mod timers;
+
+use std::sync::Arc;
+
+use super::door::connections::OriginPlace;
+use super::loaded::Loaded;
+use super::shared::Shared;
+use super::turns::{ContextLease, MailboxLease};
+use super::wire::Wire;
+use crate::observe::{LiveSession, SessionFacts};
+use crate::policy::Permit;
+use crate::proto::relay::{Teardown, Why};
+use crate::proto::{pop3, smtp};
+use crate::words::{Close, Protocol, Reason};
+
+use record::Record;
+use timers::Timers;
+
+pub(crate) use teardown::Ended;
+
+/// Both connections of a session that is logged in, and all it needs to go on.
+pub(crate) struct Pair {
+    pub(crate) workstation: Wire,
+    pub(crate) client_module: Wire,
+    pub(crate) permit: Permit,
+    pub(crate) facts: SessionFacts,
+    pub(crate) live: Arc<Loaded>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) tracked: Arc<LiveSession>,
+    /// Names in the workstation's certificate, for finding it again after a reload.
+    pub(crate) certificate_names: Vec<String>,
+    pub(crate) held: Held,
+}
+
+/// What a session holds while it lives. It is given back when this is dropped.
+pub(crate) struct Held {
+    pub(crate) _place: OriginPlace,
+    pub(crate) _context: Option<ContextLease>,
+    pub(crate) _mailbox: Option<MailboxLease>,
+}
+
+/// Serves the session to its end.
+pub(crate) async fn run(pair: Pair) -> (SessionFacts, Ended) {
+    let shared = pair.shared.clone();
+    let mut driver = Driver::new(pair);
+    let teardown = tokio::select! {
+        biased;
+        () = shared.kill.cancelled() => KILLED,
+        teardown = driver.serve() => teardown,
+    };
+    let facts = driver.pair.facts.clone();
+    let ended = tokio::select! {
+        biased;
+        ended = Box::pin(driver.end(teardown)) => ended,
+        () = shared.kill.cancelled() => Close::from(Reason::ShuttingDown).into(),
+    };
+    (facts, ended)
+}
+
+/// A session that is ended while something may be under way.
+const KILLED: Teardown =
+    Teardown { why: Why::Broken(Reason::ShuttingDown), farewell: 0, is_unfinished: true };
+
+/// A pair and what happens to it.
+struct Driver {
+    pair: Pair,
+    timers: Timers,
+    record: Record,
+    /// Bytes were written to this side that may still be in TLS's hands.
+    is_workstation_due: bool,
+    is_client_module_due: bool,
+    /// Bytes that were passed on since other sessions had their turn.
+    moved: usize,
+}
+
+impl Driver {
+    fn new(pair: Pair) -> Self {
+        Self {
+            timers: Timers::new(&pair.shared.stop),
+            pair,
+            record: Record::default(),
+            is_workstation_due: false,
+            is_client_module_due: false,
+            moved: 0,
+        }
+    }
+
+    /// Serves until one side ends, or both do.
+    async fn serve(&mut self) -> Teardown {
+        match self.pair.facts.protocol {
+            Protocol::Pop3 => self.drive(pop3::Relay::default()).await,
+            Protocol::Smtp => {
+                let account = self.pair.permit.account().as_str().to_owned();
+                self.drive(smtp::Relay::new(&account)).await
+            }
+        }
+    }
+}

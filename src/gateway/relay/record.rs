@@ -1,0 +1,136 @@
+//! What happened in a session: told to the observer, and remembered as far as it matters later.
+
+use std::collections::HashSet;
+
+use tokio::time::Instant;
+
+use super::Driver;
+use crate::gateway::reply::code_of;
+use crate::gateway::wire::Wire;
+use crate::kim::Evidence;
+use crate::observe::{Direction, Event, Phase};
+use crate::proto::header::HeaderReader;
+use crate::proto::relay::Fact;
+
+/// Numbers of undecrypted messages that a session remembers; no mailbox is that full.
+const REMEMBERED: usize = 100_000;
+
+/// What a session remembers of itself.
+#[derive(Default)]
+pub(super) struct Record {
+    /// Messages that came undecrypted. Once is enough: what was fetched then may be all that the
+    /// workstation has.
+    undecrypted: HashSet<u32>,
+    /// When the command that is under way was sent, or the message.
+    asked: Option<Instant>,
+    /// After how many seconds its answer began.
+    waited: Option<f64>,
+    /// When the workstation left while the client module was still working.
+    left: Option<Instant>,
+    reported: Reported,
+}
+
+/// How much traffic was reported already.
+#[derive(Default)]
+struct Reported {
+    to_workstation: u64,
+    to_client_module: u64,
+}
+
+impl Record {
+    pub(super) fn is_undecrypted(&self, number: u32) -> bool {
+        self.undecrypted.contains(&number)
+    }
+
+    /// Notices when the workstation has left.
+    pub(super) fn see_presence(&mut self, workstation: &Wire) {
+        if workstation.end().is_some() {
+            self.left.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn begin(&mut self) {
+        (self.asked, self.waited) = (Some(Instant::now()), None);
+    }
+
+    fn seconds(&self) -> f64 {
+        self.asked.map_or(0.0, |asked| asked.elapsed().as_secs_f64())
+    }
+}
+
+impl Driver {
+    pub(super) fn note(&mut self, fact: Fact<'_>) {
+        let Self { pair, record, .. } = self;
+        let (observer, session) = (&pair.shared.observer, &pair.facts);
+        match fact {
+            Fact::RetrieveAsked => {
+                record.begin();
+                pair.tracked.phase(Phase::Retrieving);
+            }
+            Fact::RetrieveBegan => record.waited = Some(record.seconds()),
+            Fact::Received { number, bytes, header } => {
+                let values = |name| header.values(name).map(str::to_owned).collect::<Vec<_>>();
+                observer.emit(Event::MessageReceived {
+                    session,
+                    bytes,
+                    seconds: record.seconds(),
+                    wait: record.waited.unwrap_or_else(|| record.seconds()),
+                    service: header.values("X-KIM-Dienstkennung").next(),
+                    decryption: &values("X-KIM-DecryptionResult"),
+                    integrity: &values("X-KIM-IntegrityCheckResult"),
+                });
+                self.learn(number, header);
+            }
+            Fact::Previewed { number, header } => self.learn(number, header),
+            Fact::Deleted { number } => observer.emit(Event::MessageDeleted { session, number }),
+            Fact::SendBegan => pair.tracked.phase(Phase::Sending),
+            Fact::SendEnded => record.begin(),
+            Fact::Sent { bytes, service, message_id, recipients, accepted, reply, added } => {
+                let left_after = record.asked.zip(record.left);
+                observer.emit(Event::MessageSent {
+                    session,
+                    bytes,
+                    seconds: record.seconds(),
+                    service,
+                    message_id,
+                    recipients,
+                    accepted,
+                    left_after: left_after
+                        .map(|(asked, left)| left.duration_since(asked).as_secs_f64()),
+                    reply: code_of(&pair.client_module.bytes()[..reply]),
+                    added,
+                });
+            }
+        }
+    }
+
+    fn learn(&mut self, number: u32, header: &HeaderReader) {
+        let is_on = self.pair.live.config.protection.hold_delete_on_failed_decryption;
+        let undecrypted = &mut self.record.undecrypted;
+        if is_on && undecrypted.len() < REMEMBERED && could_not_be_opened(header) {
+            undecrypted.insert(number);
+        }
+    }
+
+    /// Tells how many bytes went each way since the last time.
+    pub(super) fn report_traffic(&mut self) {
+        let Self { pair, record: Record { reported, .. }, .. } = self;
+        let (to_workstation, to_client_module) =
+            (pair.workstation.traffic().1, pair.client_module.traffic().1);
+        let more = to_client_module - reported.to_client_module;
+        pair.tracked.relayed(Direction::ToModule, more);
+        pair.tracked.relayed(Direction::ToClient, to_workstation - reported.to_workstation);
+        *reported = Reported { to_workstation, to_client_module };
+    }
+}
+
+/// Whether the header says that the client module could not decrypt the message.
+fn could_not_be_opened(header: &HeaderReader) -> bool {
+    let values = |name| header.values(name).collect::<Vec<_>>();
+    let evidence = Evidence {
+        decryption: &values("X-KIM-DecryptionResult"),
+        errors: &values("X-KIM-Fehlermeldung"),
+        subjects: &values("Subject"),
+    };
+    evidence.is_undecrypted()
+}

@@ -1,0 +1,107 @@
+//! What the machine asks: the permit and the configuration in force answer.
+
+use std::sync::Arc;
+
+use super::Driver;
+use crate::gateway::reply::{About, hinted, refusal};
+use crate::observe::Event;
+use crate::policy::{Denial, Judgement, Request};
+use crate::proto::relay::{Question, Refusal, Service, Verdict};
+use crate::words::{Action, Protocol, Reason};
+
+/// Stands for a service that was not read; only a list that takes any service takes it.
+const UNREAD: &str = "\u{2026}";
+
+impl Driver {
+    /// After a reload the session goes on only if it would be let in now.
+    pub(super) fn check_permission(&mut self) -> Result<(), Reason> {
+        let pair = &mut self.pair;
+        let current = pair.shared.loaded.load();
+        if Arc::ptr_eq(&pair.live, &current) {
+            return Ok(());
+        }
+        let current = current.clone();
+        let Some(login) = &pair.facts.login else { return Ok(()) };
+        // The address may belong to another workstation now, or to none.
+        let station = current.policy.station(pair.facts.peer.ip(), &pair.certificate_names);
+        let request = Request { station: &station, login, protocol: pair.facts.protocol };
+        match current.policy.decide(&request) {
+            Ok(permit) => {
+                (pair.permit, pair.live) = (permit, current);
+                Ok(())
+            }
+            Err(denial) => {
+                self.report_denial(&denial, true);
+                Err(denial.reason)
+            }
+        }
+    }
+
+    pub(super) fn judge(&self, question: Question<'_>) -> Verdict {
+        let permit = &self.pair.permit;
+        let judgement = match question {
+            Question::Command | Question::Offer => return Verdict::Pass,
+            Question::Sender(address) => permit.judge_sender(address),
+            Question::Recipient(address) => permit.judge_recipient(address),
+            Question::Service(Service::Named(service)) => permit.judge_service(Some(service)),
+            Question::Service(Service::Missing) => permit.judge_service(None),
+            Question::Service(Service::Unread) => permit.judge_service(Some(UNREAD)),
+            Question::Delete(number) => {
+                let verdict = self.judged(permit.judge_delete());
+                if verdict == Verdict::Pass && self.record.is_undecrypted(number) {
+                    let session = &self.pair.facts;
+                    self.pair.shared.observer.emit(Event::DeleteHeld { session, number });
+                    return Verdict::Refuse(Reason::DeleteHeld);
+                }
+                return verdict;
+            }
+        };
+        self.judged(judgement)
+    }
+
+    /// Reports a judgement, and gives what has to be carried out of it.
+    fn judged(&self, judgement: Judgement) -> Verdict {
+        match judgement {
+            Judgement::Pass => Verdict::Pass,
+            Judgement::Observe(denial) => {
+                self.report_denial(&denial, false);
+                Verdict::Pass
+            }
+            Judgement::Refuse(denial) => {
+                self.report_denial(&denial, true);
+                Verdict::Refuse(denial.reason)
+            }
+        }
+    }
+
+    fn report_denial(&self, denial: &Denial, enforced: bool) {
+        self.pair.shared.observer.emit(Event::Denied {
+            session: &self.pair.facts,
+            action: denial.action,
+            reason: denial.reason,
+            rule: Some(denial.rule.as_str()),
+            enforced,
+        });
+    }
+
+    /// The reply to a command that is refused here.
+    pub(super) fn refusal(&self, why: Refusal<'_>) -> Vec<u8> {
+        let (protocol, language) = (self.pair.facts.protocol, self.pair.live.config.language);
+        match why {
+            Refusal::Command(hint) => hinted(protocol, language, hint),
+            Refusal::Rule { reason, about } => {
+                self.with_about(about, |about| refusal(protocol, language, reason, about))
+            }
+        }
+    }
+
+    pub(super) fn with_about<T>(&self, detail: &str, then: impl FnOnce(About<'_>) -> T) -> T {
+        let workstation = self.pair.facts.workstation_or_address();
+        let account = self.pair.permit.account().as_str();
+        let action = match self.pair.facts.protocol {
+            Protocol::Pop3 => Action::Receive,
+            Protocol::Smtp => Action::Send,
+        };
+        then(About { workstation: &workstation, account, action: Some(action), detail })
+    }
+}

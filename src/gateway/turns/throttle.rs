@@ -1,0 +1,414 @@
+//! The throttle of logins: a wrong password must not lock the account at the mail service.
+//!
+//! A mail program polls with a stored password for as long as it runs. The mail service may lock the
+//! account after some number of failures, which its operator does not publish. After several refusals
+//! by the client module, kimgate itself refuses the login for a while. Time is an argument everywhere.
+
+use std::collections::hash_map::{Entry, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::gateway::fingerprint::{Fingerprint, Fingerprints};
+use crate::kim::Account;
+
+/// Refusals are forgotten after this many pauses without a new refusal. A client module also refuses
+/// logins while a card is locked, so even a refused password must be tried again some day.
+const REMEMBERED_PAUSES: u32 = 12;
+
+/// Logins that are remembered. If there is one more, the one with the oldest refusal is forgotten.
+const LOGINS: usize = 10_000;
+
+/// Wrong passwords that are remembered of one login. If there is one more, the oldest is forgotten.
+const PASSWORDS: usize = 8;
+
+/// Bytes of a reply that are remembered: a reply line's limit in RFC 5321, section 4.5.3.1.5.
+const REPLY: usize = 512;
+
+/// All logins of an account at one workstation may be refused this many times as often as one login.
+/// There is a bound for the account because the mail service locks the account, not the login.
+const OF_ACCOUNT: u32 = 3;
+
+/// A login that goes to the client module.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    /// Of workstation and login.
+    login: Fingerprint,
+    /// Of workstation and account.
+    account: Fingerprint,
+    /// Of the password.
+    password: Fingerprint,
+    whose: Whose,
+}
+
+impl Attempt {
+    pub(super) fn new(prints: &Fingerprints, whose: Whose, login: &[u8], password: &[u8]) -> Self {
+        let workstation = whose.workstation.as_bytes();
+        Self {
+            login: prints.of(&[workstation, login]),
+            // The third part keeps it apart from the fingerprint of any login.
+            account: prints.of(&[workstation, whose.account.as_str().as_bytes(), b""]),
+            password: prints.of(&[password]),
+            whose,
+        }
+    }
+}
+
+/// What the client module says to an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LoginVerdict<'a> {
+    /// The login is accepted.
+    Accepted,
+    /// The login or the password may be wrong; the first line of the reply. A refusal that says
+    /// nothing about the password, e.g. `454` or `[SYS/TEMP]`, is not one.
+    Refused(&'a str),
+}
+
+/// Counts refusals for each login at a workstation, and for each account at a workstation. Logins from
+/// another workstation are never delayed by them.
+#[derive(Debug)]
+pub(super) struct LoginThrottle {
+    logins: RefusalTable,
+    accounts: RefusalTable,
+}
+
+impl LoginThrottle {
+    /// Pauses a login for `pause` after `failures` refusals. If either is zero, it never does.
+    pub(super) fn new(failures: u32, pause: Duration) -> Self {
+        let accounts = RefusalTable::new(failures.saturating_mul(OF_ACCOUNT), pause);
+        Self { logins: RefusalTable::new(failures, pause), accounts }
+    }
+
+    /// Applies other bounds. Refusals so far stay counted.
+    pub(super) fn adjust(&mut self, failures: u32, pause: Duration) {
+        self.logins.adjust(failures, pause);
+        self.accounts.adjust(failures.saturating_mul(OF_ACCOUNT), pause);
+    }
+
+    /// Whether the attempt may go to the client module.
+    pub(super) fn check(&self, attempt: &Attempt, now: Instant) -> Result<(), Paused> {
+        self.logins.check(attempt.login, attempt.password, now)?;
+        self.accounts.check(attempt.account, attempt.password, now)
+    }
+
+    /// Counts a refusal. An accepted login clears the refusals of the login and of its account.
+    pub(super) fn verdict(&mut self, attempt: &Attempt, verdict: LoginVerdict<'_>, now: Instant) {
+        let Attempt { login, account, password, .. } = *attempt;
+        match verdict {
+            LoginVerdict::Accepted => {
+                self.logins.accepted(login);
+                self.accounts.accepted(account);
+            }
+            LoginVerdict::Refused(reply) => {
+                self.logins.refused(login, password, reply, now);
+                self.logins.belongs_to(login, attempt.whose.clone());
+                self.accounts.refused(account, password, reply, now);
+            }
+        }
+    }
+
+    /// The logins that are paused now, and for how much longer. Pauses of a whole account are not
+    /// among them.
+    pub(super) fn paused(&self, now: Instant) -> impl Iterator<Item = (Option<&Whose>, Duration)> {
+        self.logins.paused(now)
+    }
+}
+
+/// The recent refusals by fingerprint: of a login or an account, at one workstation.
+#[derive(Debug)]
+struct RefusalTable {
+    failures: u32,
+    pause: Duration,
+    memory: Duration,
+    logins: HashMap<Fingerprint, Refusals>,
+}
+
+/// The refusals of one login or account at one workstation.
+#[derive(Debug)]
+struct Refusals {
+    count: u32,
+    last: Instant,
+    /// Oldest first.
+    passwords: Vec<Fingerprint>,
+    reply: Arc<str>,
+    /// For the status page.
+    whose: Option<Whose>,
+}
+
+/// Where a login comes from, and its account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Whose {
+    /// The workstation's name, or its address where it has no name.
+    pub(crate) workstation: Arc<str>,
+    /// The login's account.
+    pub(crate) account: Account,
+}
+
+/// The login must not go to the client module yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Paused {
+    /// For how much longer this login waits with this password.
+    pub(crate) remaining: Duration,
+    /// The first line of the client module's last refusal.
+    pub(crate) last_reply: Arc<str>,
+}
+
+impl RefusalTable {
+    /// As [`LoginThrottle::new`].
+    fn new(failures: u32, pause: Duration) -> Self {
+        let memory = pause.saturating_mul(REMEMBERED_PAUSES);
+        Self { failures, pause, memory, logins: HashMap::new() }
+    }
+
+    /// As [`LoginThrottle::adjust`].
+    fn adjust(&mut self, failures: u32, pause: Duration) {
+        *self = Self { logins: std::mem::take(&mut self.logins), ..Self::new(failures, pause) };
+    }
+
+    /// Whether this login may go to the client module with this password. After too many refusals a
+    /// new password waits for the pause. A refused password waits until the refusals are forgotten.
+    fn check(&self, login: Fingerprint, password: Fingerprint, now: Instant) -> Result<(), Paused> {
+        let too_many = |refusals: &&Refusals| self.failures > 0 && refusals.count >= self.failures;
+        let Some(refusals) = self.logins.get(&login).filter(too_many) else {
+            return Ok(());
+        };
+        let refused = refusals.passwords.contains(&password);
+        let wait = if refused { self.memory } else { self.pause };
+        let remaining = wait.saturating_sub(now.saturating_duration_since(refusals.last));
+        if remaining.is_zero() {
+            return Ok(());
+        }
+        Err(Paused { remaining, last_reply: Arc::clone(&refusals.reply) })
+    }
+
+    /// Counts a refusal with this first line of the reply.
+    fn refused(&mut self, login: Fingerprint, password: Fingerprint, reply: &str, now: Instant) {
+        if self.failures == 0 || self.pause.is_zero() {
+            return;
+        }
+        if self.logins.len() >= LOGINS && !self.logins.contains_key(&login) {
+            self.drop_oldest();
+        }
+        let refusals = match self.logins.entry(login) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Refusals::none(now)),
+        };
+        if now.saturating_duration_since(refusals.last) >= self.memory {
+            *refusals = Refusals::none(now);
+        }
+        refusals.add(password, reply, now);
+    }
+
+    /// Forgets the refusals of this login.
+    fn accepted(&mut self, login: Fingerprint) {
+        self.logins.remove(&login);
+    }
+
+    /// Records whose this login is, if it has refusals.
+    fn belongs_to(&mut self, login: Fingerprint, whose: Whose) {
+        if let Some(refusals) = self.logins.get_mut(&login) {
+            refusals.whose = Some(whose);
+        }
+    }
+
+    /// The logins that are paused at this time with any password, whose they are if that is known,
+    /// and for how much longer.
+    fn paused(&self, now: Instant) -> impl Iterator<Item = (Option<&Whose>, Duration)> + use<'_> {
+        self.logins.values().filter(|refusals| refusals.count >= self.failures).filter_map(
+            move |refusals| {
+                let passed = now.saturating_duration_since(refusals.last);
+                let remaining = self.pause.checked_sub(passed).filter(|left| !left.is_zero())?;
+                Some((refusals.whose.as_ref(), remaining))
+            },
+        )
+    }
+
+    /// Walks through all of them, but only after ten thousand different logins were refused.
+    fn drop_oldest(&mut self) {
+        let oldest = self.logins.iter().min_by_key(|(_, refusals)| refusals.last);
+        if let Some(oldest) = oldest.map(|(login, _)| *login) {
+            self.logins.remove(&oldest);
+        }
+    }
+}
+
+impl Refusals {
+    fn none(now: Instant) -> Self {
+        Self { count: 0, last: now, passwords: Vec::new(), reply: "".into(), whose: None }
+    }
+
+    fn add(&mut self, password: Fingerprint, reply: &str, now: Instant) {
+        self.count = self.count.saturating_add(1);
+        self.last = now;
+        self.reply = reply[..reply.floor_char_boundary(REPLY)].into();
+        self.passwords.retain(|other| *other != password);
+        if self.passwords.len() >= PASSWORDS {
+            self.passwords.remove(0);
+        }
+        self.passwords.push(password);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(300);
+    const SECOND: Duration = Duration::from_secs(1);
+    const LOGIN: Fingerprint = Fingerprint::fixed(1);
+    const WRONG: Fingerprint = Fingerprint::fixed(2);
+    const OTHER: Fingerprint = Fingerprint::fixed(3);
+
+    fn refused_three_times() -> (RefusalTable, Instant) {
+        let (mut pauses, now) = (RefusalTable::new(3, PAUSE), Instant::now());
+        for count in 0..3 {
+            assert_eq!(pauses.check(LOGIN, WRONG, now), Ok(()), "after {count} refusals");
+            pauses.refused(LOGIN, WRONG, "535 5.7.8 no", now);
+        }
+        (pauses, now)
+    }
+
+    fn remaining(paused: Result<(), Paused>) -> Option<Duration> {
+        paused.err().map(|paused| paused.remaining)
+    }
+
+    #[test]
+    fn other_bounds_hold_for_what_was_refused_before() {
+        let (fingerprints, now) = (Fingerprints::new(), Instant::now());
+        let (login, right) = (fingerprints.of(&[b"login"]), fingerprints.of(&[b"right"]));
+        let mut pauses = RefusalTable::new(3, Duration::from_secs(60));
+        pauses.refused(login, fingerprints.of(&[b"wrong"]), "535 no", now);
+        for (failures, paused) in [(3, false), (1, true), (0, false)] {
+            pauses.adjust(failures, Duration::from_secs(60));
+            assert_eq!(pauses.check(login, right, now).is_err(), paused, "{failures}");
+        }
+    }
+
+    #[test]
+    fn after_the_last_refusal_the_login_is_answered_with_its_words() {
+        let (pauses, now) = refused_three_times();
+        let paused = pauses.check(LOGIN, OTHER, now + SECOND).unwrap_err();
+        assert_eq!(paused.remaining, PAUSE - SECOND);
+        let mut pauses = pauses;
+        let whose = Whose { workstation: "PC1".into(), account: Account::new("a@b.de") };
+        pauses.belongs_to(LOGIN, whose.clone());
+        pauses.belongs_to(OTHER, whose.clone());
+        let shown: Vec<_> = pauses.paused(now + SECOND).collect();
+        assert_eq!(shown, [(Some(&whose), PAUSE - SECOND)]);
+        assert_eq!(&*paused.last_reply, "535 5.7.8 no");
+        assert_eq!(pauses.paused(now).count(), 1);
+    }
+
+    #[test]
+    fn another_password_waits_for_the_pause_and_the_refused_one_for_longer() {
+        let (pauses, now) = refused_three_times();
+        assert_eq!(remaining(pauses.check(LOGIN, OTHER, now + PAUSE)), None);
+        assert_eq!(remaining(pauses.check(LOGIN, WRONG, now + PAUSE)), Some(PAUSE * 11));
+        assert_eq!(remaining(pauses.check(LOGIN, WRONG, now + PAUSE * 12 - SECOND)), Some(SECOND));
+        assert_eq!(remaining(pauses.check(LOGIN, WRONG, now + PAUSE * 12)), None);
+        assert_eq!(pauses.paused(now + PAUSE).count(), 0);
+    }
+
+    #[test]
+    fn a_further_refusal_starts_the_pause_again() {
+        let (mut pauses, now) = refused_three_times();
+        pauses.refused(LOGIN, OTHER, "535 again", now + PAUSE);
+        let third = Fingerprint::fixed(4);
+        assert_eq!(remaining(pauses.check(LOGIN, third, now + PAUSE)), Some(PAUSE));
+        for refused in [WRONG, OTHER] {
+            assert!(pauses.check(LOGIN, refused, now + PAUSE * 2).is_err());
+        }
+        assert_eq!(pauses.check(LOGIN, third, now + PAUSE * 2), Ok(()));
+    }
+
+    #[test]
+    fn different_passwords_count_together() {
+        let (mut pauses, now) = (RefusalTable::new(3, PAUSE), Instant::now());
+        for password in 10..13 {
+            pauses.refused(LOGIN, Fingerprint::fixed(password), "-ERR no", now);
+        }
+        assert!(pauses.check(LOGIN, OTHER, now).is_err());
+    }
+
+    #[test]
+    fn success_forgets_all_of_it() {
+        let (mut pauses, now) = refused_three_times();
+        pauses.accepted(LOGIN);
+        assert_eq!(pauses.check(LOGIN, WRONG, now), Ok(()));
+        pauses.refused(LOGIN, WRONG, "535", now);
+        assert_eq!(pauses.check(LOGIN, WRONG, now), Ok(()));
+    }
+
+    #[test]
+    fn others_are_not_affected() {
+        let (pauses, now) = refused_three_times();
+        assert_eq!(pauses.check(Fingerprint::fixed(9), WRONG, now), Ok(()));
+    }
+
+    #[test]
+    fn refusals_that_lie_far_apart_do_not_add_up() {
+        let (mut pauses, start) = (RefusalTable::new(2, PAUSE), Instant::now());
+        for day in 0..5 {
+            let now = start + Duration::from_secs(86_400) * day;
+            pauses.refused(LOGIN, WRONG, "535", now);
+            assert_eq!(pauses.check(LOGIN, WRONG, now), Ok(()));
+        }
+    }
+
+    #[test]
+    fn zero_switches_it_off() {
+        for mut pauses in [RefusalTable::new(0, PAUSE), RefusalTable::new(3, Duration::ZERO)] {
+            let now = Instant::now();
+            (0..9).for_each(|_| pauses.refused(LOGIN, WRONG, "535", now));
+            assert_eq!(pauses.check(LOGIN, WRONG, now), Ok(()));
+            assert_eq!(pauses.paused(now).count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_does_not_panic() {
+        let (pauses, now) = refused_three_times();
+        if let Some(before) = now.checked_sub(SECOND) {
+            assert_eq!(remaining(pauses.check(LOGIN, OTHER, before)), Some(PAUSE));
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_oldest_goes_first() {
+        let (mut pauses, start) = (RefusalTable::new(1, PAUSE), Instant::now());
+        for number in 0..LOGINS as u64 + 5 {
+            let now = start + Duration::from_millis(number);
+            pauses.refused(Fingerprint::fixed(number), WRONG, "535", now);
+        }
+        assert_eq!(pauses.logins.len(), LOGINS);
+        assert_eq!(pauses.check(Fingerprint::fixed(4), OTHER, start), Ok(()));
+        assert!(pauses.check(Fingerprint::fixed(5), OTHER, start).is_err());
+
+        for password in 0..100 {
+            pauses.refused(LOGIN, Fingerprint::fixed(password), &"\u{fc}".repeat(4096), start);
+        }
+        let refusals = &pauses.logins[&LOGIN];
+        assert_eq!((refusals.passwords.len(), refusals.reply.len()), (PASSWORDS, REPLY));
+    }
+
+    #[test]
+    fn other_tails_of_a_login_do_not_help_for_long_against_one_account() {
+        let (mut throttle, now) = (LoginThrottle::new(3, PAUSE), Instant::now());
+        let attempt = |n: u64| Attempt {
+            login: Fingerprint::fixed(100 + n),
+            account: Fingerprint::fixed(1),
+            password: Fingerprint::fixed(200 + n),
+            whose: Whose { workstation: "PC1".into(), account: Account::new("a@b.de") },
+        };
+        for n in 0..9 {
+            assert_eq!(throttle.check(&attempt(n), now), Ok(()), "{n}");
+            throttle.verdict(&attempt(n), LoginVerdict::Refused("535"), now);
+        }
+        assert_eq!(remaining(throttle.check(&attempt(9), now)), Some(PAUSE));
+        let elsewhere = Attempt { account: Fingerprint::fixed(2), ..attempt(9) };
+        assert_eq!(throttle.check(&elsewhere, now), Ok(()), "another workstation or account");
+        assert_eq!(throttle.check(&attempt(9), now + PAUSE), Ok(()));
+        assert!(throttle.check(&attempt(8), now + PAUSE).is_err(), "this password was refused");
+        throttle.verdict(&attempt(9), LoginVerdict::Accepted, now);
+        assert_eq!(throttle.check(&attempt(8), now), Ok(()));
+    }
+}

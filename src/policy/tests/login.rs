@@ -1,0 +1,249 @@
+//! Who is refused at login, and who gets a permit.
+
+use super::*;
+
+#[test]
+fn a_known_workstation_may_use_a_known_account() {
+    let permit = from_pc1(practice(), Protocol::Pop3).unwrap();
+    assert_eq!(permit.account().as_str(), "prx@praxis.kim.telematik");
+    assert_eq!(permit.client_module(), "main");
+    assert_eq!(permit.users(), ["dr.mueller".into()]);
+    assert_eq!(permit.rule().as_str(), KEY);
+    assert!(permit.known_account() && !permit.needs_service());
+    assert_eq!(permit.would_deny(), None);
+    assert_eq!(permit.judge_delete(), Judgement::Pass);
+}
+
+#[test]
+fn every_rule_refuses_with_its_reason_and_its_key() {
+    let pop3: [(Change, Reason, Action, &str); 14] = [
+        (
+            |r| pc1(r).addresses.clear(),
+            Reason::UnknownWorkstation,
+            Action::Login,
+            "policy.unknown_workstations",
+        ),
+        (|r| r.accounts.clear(), Reason::AccountUnknown, Action::Login, "policy.unknown_accounts"),
+        (
+            |r| account(r).retired = true,
+            Reason::AccountRetired,
+            Action::Login,
+            "accounts.\"Prx@praxis.kim.telematik\".retired",
+        ),
+        (
+            |r| pc1(r).logins = Some(texts(&[&LOGIN.to_uppercase()])),
+            Reason::LoginNotAssigned,
+            Action::Login,
+            "workstations.PC1.logins",
+        ),
+        (
+            |r| pc1(r).workplaces = Some(texts(&["pc1", "PC2"])),
+            Reason::WorkplaceNotAssigned,
+            Action::Login,
+            "workstations.PC1.workplaces",
+        ),
+        (
+            |r| account(r).access.deny = subjects(&["workstation:PC1"]),
+            Reason::Denied,
+            Action::Login,
+            "accounts.\"Prx@praxis.kim.telematik\".deny",
+        ),
+        (
+            |r| account(r).access.deny = subjects(&["*"]),
+            Reason::Denied,
+            Action::Login,
+            "accounts.\"Prx@praxis.kim.telematik\".deny",
+        ),
+        (
+            |r| account(r).access.deny = subjects(&["mandant:Mandant1"]),
+            Reason::Denied,
+            Action::Login,
+            "accounts.\"Prx@praxis.kim.telematik\".deny",
+        ),
+        (
+            |r| account(r).access.allow = subjects(&["department:kfo"]),
+            Reason::NotAllowed,
+            Action::Login,
+            "accounts.\"Prx@praxis.kim.telematik\".allow",
+        ),
+        (
+            |r| account(r).access.allow = subjects(&["mandant:mandant1"]),
+            Reason::NotAllowed,
+            Action::Login,
+            "accounts.\"Prx@praxis.kim.telematik\".allow",
+        ),
+        (
+            |r| account(r).receive.deny = subjects(&["user:dr.mueller"]),
+            Reason::Denied,
+            Action::Receive,
+            "accounts.\"Prx@praxis.kim.telematik\".receive.deny",
+        ),
+        (
+            |r| account(r).receive.allow = subjects(&["user:anna"]),
+            Reason::NotAllowed,
+            Action::Receive,
+            "accounts.\"Prx@praxis.kim.telematik\".receive.allow",
+        ),
+        (
+            |r| {
+                account(r).access.allow = subjects(&["*"]);
+                account(r).access.deny = subjects(&["user:dr.mueller"]);
+            },
+            Reason::Denied,
+            Action::Login,
+            "accounts.\"Prx@praxis.kim.telematik\".deny",
+        ),
+        (
+            |r| {
+                r.groups.insert("inner".into(), subjects(&["workstation:PC1"]));
+                r.groups.insert("outer".into(), subjects(&["group:inner"]));
+                r.departments.insert("all".into(), subjects(&["group:outer"]));
+                account(r).receive.deny = subjects(&["department:all"]);
+            },
+            Reason::Denied,
+            Action::Receive,
+            "accounts.\"Prx@praxis.kim.telematik\".receive.deny",
+        ),
+    ];
+    for (at, (change, reason, action, rule)) in pop3.into_iter().enumerate() {
+        let mut rules = practice();
+        change(&mut rules);
+        let denial = from_pc1(rules.clone(), Protocol::Pop3).unwrap_err();
+        assert_eq!((denial.reason, denial.action), (reason, action), "row {at}");
+        assert_eq!(denial.rule.as_str(), rule, "row {at}");
+        if action == Action::Receive {
+            assert!(from_pc1(rules.clone(), Protocol::Smtp).is_ok(), "row {at} sends");
+        }
+        rules.mode = Mode::Observe;
+        let permit = from_pc1(rules, Protocol::Pop3).unwrap();
+        assert_eq!(permit.would_deny(), Some(&denial), "row {at}");
+        assert_eq!(permit.rule().as_str(), "policy.mode", "row {at}");
+    }
+    let mut rules = practice();
+    account(&mut rules).send.deny = subjects(&["workstation:PC1"]);
+    assert!(from_pc1(rules.clone(), Protocol::Pop3).is_ok());
+    let denial = from_pc1(rules, Protocol::Smtp).unwrap_err();
+    assert_eq!(denial.rule.as_str(), format!("{KEY}.send.deny"));
+    assert_eq!((denial.reason, denial.action), (Reason::Denied, Action::Send));
+}
+
+#[test]
+fn what_admits_is_the_narrowest_allow_list() {
+    let mut rules = practice();
+    account(&mut rules).access.allow = subjects(&["user:anna", "workstation:PC1"]);
+    let permit = from_pc1(rules.clone(), Protocol::Pop3).unwrap();
+    assert_eq!(permit.rule().as_str(), format!("{KEY}.allow"));
+    account(&mut rules).receive.allow = subjects(&["mandant:Mandant1"]);
+    let permit = from_pc1(rules.clone(), Protocol::Pop3).unwrap();
+    assert_eq!(permit.rule().as_str(), format!("{KEY}.receive.allow"));
+    let permit = from_pc1(rules, Protocol::Smtp).unwrap();
+    assert_eq!(permit.rule().as_str(), format!("{KEY}.allow"));
+}
+
+#[test]
+fn a_field_that_the_login_lacks_does_not_help_past_a_rule() {
+    let short = "prx@praxis.kim.telematik";
+    let ask = |change: Change, login: &str| {
+        let mut rules = practice();
+        change(&mut rules);
+        decide(rules, "192.168.0.31", login, Protocol::Pop3).map_err(|denial| denial.reason)
+    };
+    let table: [(Change, &str, Option<Reason>); 10] = [
+        (|_| (), short, None),
+        (|r| r.logins_without_context = Otherwise::Deny, short, Some(Reason::Denied)),
+        (|r| r.logins_without_context = Otherwise::Deny, "prx@praxis.kim.telematik#", {
+            Some(Reason::Denied)
+        }),
+        (|r| r.logins_without_context = Otherwise::Deny, LOGIN, None),
+        (|r| pc1(r).workplaces = Some(texts(&["PC1"])), short, Some(Reason::WorkplaceNotAssigned)),
+        (
+            |r| account(r).access.allow = subjects(&["mandant:Mandant1"]),
+            short,
+            Some(Reason::NotAllowed),
+        ),
+        (|r| account(r).access.deny = subjects(&["mandant:M9"]), short, Some(Reason::Denied)),
+        (|r| account(r).access.deny = subjects(&["mandant:M9"]), LOGIN, None),
+        (|r| account(r).access.deny = subjects(&["user:dr.mueller"]), short, None),
+        (|r| pc1(r).workplaces = Some(vec![]), short, None),
+    ];
+    for (at, (change, login, reason)) in table.into_iter().enumerate() {
+        assert_eq!(ask(change, login).err(), reason, "row {at}");
+    }
+}
+
+#[test]
+fn a_malformed_login_is_refused_and_while_observing_goes_to_the_default() {
+    let mut rules = practice();
+    rules.client_modules = texts(&["aaa", "main", "other"]);
+    account(&mut rules).client_module = Some("other".into());
+    for login in ["", "prx@praxis.kim.telematik#a\tb"] {
+        rules.mode = Mode::Enforce;
+        let denial = decide(rules.clone(), "192.168.0.31", login, Protocol::Smtp).unwrap_err();
+        assert_eq!(denial.reason, Reason::LoginMalformed);
+        assert_eq!(denial.rule.as_str(), "built-in");
+        rules.mode = Mode::Observe;
+        let permit = decide(rules.clone(), "192.168.0.31", login, Protocol::Smtp).unwrap();
+        assert_eq!(permit.client_module(), "main");
+        assert_eq!(permit.would_deny(), Some(&denial));
+        assert!(!permit.known_account());
+    }
+}
+
+#[test]
+fn what_is_unknown_may_be_let_in() {
+    let mut rules = practice();
+    rules.unknown_workstations = Otherwise::Allow;
+    rules.unknown_accounts = Otherwise::Allow;
+    let permit = decide(rules.clone(), "10.9.9.9", "New@x.kim.telematik", Protocol::Smtp).unwrap();
+    assert!(!permit.known_account() && !permit.needs_service());
+    assert_eq!(permit.rule().as_str(), "policy.unknown_accounts");
+    assert_eq!(permit.judge_recipient("anyone@anywhere"), Judgement::Pass);
+    assert_eq!(permit.judge_service(None), Judgement::Pass);
+    assert_eq!(permit.judge_sender("new@X.kim.telematik"), Judgement::Pass);
+    let Judgement::Refuse(denial) = permit.judge_sender("other@x.kim.telematik") else { panic!() };
+    assert_eq!(denial.rule.as_str(), "policy.unknown_accounts");
+
+    account(&mut rules).access.allow = subjects(&["workstation:PC1"]);
+    let denial = decide(rules, "10.9.9.9", LOGIN, Protocol::Smtp).unwrap_err();
+    assert_eq!(denial.reason, Reason::NotAllowed);
+}
+
+#[test]
+fn a_certificate_beats_the_address_where_it_names_a_workstation() {
+    let policy = Policy::compile(practice()).unwrap();
+    let table: [(&str, &[&str], Option<&str>); 6] = [
+        ("192.168.0.31", &[], Some("PC1")),
+        ("::ffff:192.168.0.31", &[], Some("PC1")),
+        ("192.168.0.31", &["PC2.Praxis.Local"], Some("PC2")),
+        ("192.168.0.31", &["dr.mueller"], Some("PC1")),
+        ("10.9.9.9", &["someone", "pc1.praxis.local"], Some("PC1")),
+        ("10.9.9.9", &["someone"], None),
+    ];
+    for (peer, certificates, expected) in table {
+        let station = policy.station(peer.parse().unwrap(), &texts(certificates));
+        assert_eq!(station.name(), expected, "{peer} {certificates:?}");
+    }
+}
+
+#[test]
+fn a_station_from_older_rules_is_unknown_once_its_workstation_is_gone() {
+    let old = Policy::compile(practice()).unwrap();
+    let station = old.station("192.168.0.31".parse().unwrap(), &[]);
+    let mut rules = practice();
+    rules.workstations.remove("PC1");
+    let new = Policy::compile(rules).unwrap();
+    let login = Login::parse(LOGIN.as_bytes());
+    let request = Request { station: &station, login: &login, protocol: Protocol::Pop3 };
+    assert_eq!(new.decide(&request).unwrap_err().reason, Reason::UnknownWorkstation);
+    assert_eq!(new.explain(&request, &Wish::default()).workstation, None);
+}
+
+#[test]
+fn the_default_client_module_is_the_only_one_or_main_or_the_first() {
+    for (names, expected) in [(&["x"][..], "x"), (&["a", "main", "z"], "main"), (&["a", "b"], "a")]
+    {
+        let rules = Rules { client_modules: texts(names), ..practice() };
+        let permit = from_pc1(rules, Protocol::Pop3).unwrap();
+        assert_eq!(permit.client_module(), expected);
+    }
+}

@@ -1,0 +1,480 @@
+//! A message on its way to the client module. Its header block is judged before the client module
+//! sees DATA. Then it is passed on, byte for byte, up to an end that no server can read differently.
+
+use super::relay::{GOODBYE, Transaction, is_no_answer, reply};
+use super::reply::Reply;
+use crate::proto::dot::{DotScan, END};
+use crate::proto::header::HeaderReader;
+use crate::proto::relay::{
+    Attention, Fact, Limit, PeerEof, Question, Refusal, Seen, Service, Side, Step, Teardown,
+    Verdict, Why, broken_silence,
+};
+use crate::words::Reason;
+
+const GO_AHEAD: &[u8] = b"354 KIM-Gateway: end data with <CR><LF>.<CR><LF>\r\n";
+
+const SERVICE: &str = "X-KIM-Dienstkennung";
+const READ_RECEIPT: &str = "Disposition-Notification-To";
+const MESSAGE_ID: &str = "Message-ID";
+const MIDDLEWARE: &str = "X-KIM-Middleware";
+
+/// What is read of a message that is sent.
+const HEADER_FIELDS: &[&str] = &[SERVICE, READ_RECEIPT, MESSAGE_ID];
+
+/// From DATA to the answer.
+pub(super) struct Message {
+    state: State,
+    transaction: Transaction,
+    intake: Intake,
+    /// Header lines that kimgate adds.
+    lines: Vec<u8>,
+    /// Names of what kimgate adds.
+    added: Vec<&'static str>,
+    /// The client module has accepted DATA and has not got the final line.
+    is_unfinished: bool,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    /// The workstation is told to send.
+    GoAhead,
+    /// More of the header block is needed.
+    Header,
+    /// The owner was asked about the service of this number.
+    Judge(usize),
+    /// All services may be sent. The client module was polled.
+    Silence,
+    /// The client module has DATA.
+    DataReply,
+    /// The client module accepted DATA.
+    Head,
+    /// The message is passed on.
+    Body,
+    /// The client module did not take a part of the message.
+    NotTaken,
+    /// All but the final line was passed on. The client module was polled.
+    Whole,
+    /// The final line goes to the client module.
+    FinalLine,
+    /// The client module has the whole message.
+    Fate,
+    /// Nobody will answer the whole message.
+    Lost(Reason),
+    /// This reply to the whole message was noted.
+    Answered(Reply),
+    /// The message is read to its true end, so that nothing of it is taken for a command.
+    Swallow(AfterSwallow),
+    Over(Outcome),
+}
+
+/// What follows a message that was read and not passed on.
+#[derive(Clone, Copy)]
+enum AfterSwallow {
+    /// The service of this number may not be sent.
+    Service(usize, Reason),
+    /// The message is refused, and the session ends: a mail program that sends such a message has
+    /// no other that is wanted.
+    Refuse(Reason),
+    /// The client module did not listen to the end.
+    Fail(Reason),
+    /// The client module answered DATA with this reply instead of 354.
+    DataRefused(Reply),
+}
+
+/// How the session goes on after the message.
+#[derive(Clone, Copy)]
+pub(super) enum Outcome {
+    /// With the next command.
+    Done,
+    /// With a RSET of kimgate's own.
+    Reset,
+    /// With a RSET of kimgate's own, and then with the refusal of the service of this number.
+    Refused(usize, Reason),
+    /// Not at all.
+    End(Teardown),
+}
+
+impl Message {
+    /// A message of this transaction; so many bytes of its header block are read.
+    pub(super) fn new(transaction: Transaction, header_limit: usize) -> Self {
+        Self {
+            state: State::GoAhead,
+            transaction,
+            intake: Intake::new(header_limit),
+            lines: Vec::new(),
+            added: Vec::new(),
+            is_unfinished: false,
+        }
+    }
+
+    /// What follows, as soon as there is nothing left to do for the message.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        if let State::Over(outcome) = self.state { Some(outcome) } else { None }
+    }
+
+    /// The value of the service of this number, as a text for the workstation's user.
+    pub(super) fn service_text(&self, number: usize) -> &str {
+        match self.service(number) {
+            Some(Service::Named(name)) => name,
+            // What a client module writes in (gemSpec_CM_KOMLE A_19488).
+            Some(Service::Missing) | None => "KIM-Mail;Default;V1.0",
+            Some(Service::Unread) => "\u{2026}",
+        }
+    }
+
+    pub(super) fn verdict(&mut self, verdict: Verdict) {
+        if let State::Judge(number) = self.state {
+            self.state = match verdict {
+                Verdict::Pass => State::Judge(number + 1),
+                Verdict::Refuse(reason) => State::Swallow(AfterSwallow::Service(number, reason)),
+            };
+        }
+    }
+
+    pub(super) fn late(&mut self) {
+        self.state = if matches!(self.state, State::Fate) {
+            State::Lost(Reason::ClientModuleUnreachable)
+        } else if matches!(self.state, State::DataReply) {
+            self.over(Why::Refused(Reason::ClientModuleUnreachable))
+        } else {
+            self.over(Why::Broken(Reason::Timeout))
+        };
+    }
+
+    pub(super) fn unwritable(&mut self, side: Side) {
+        self.state = match (side, self.state) {
+            (Side::Workstation, _) => self.over(Why::Vanished),
+            (Side::ClientModule, State::Body) => State::NotTaken,
+            (Side::ClientModule, State::Fate) => State::Lost(Reason::ClientModuleUnreachable),
+            (Side::ClientModule, _) => self.over(Why::Refused(Reason::ClientModuleUnreachable)),
+        };
+    }
+
+    /// `account` is asked for read receipts. Not to be called once there is an outcome.
+    pub(super) fn step(&mut self, seen: Seen<'_>, account: &str) -> Step<'_> {
+        match self.state {
+            State::GoAhead => {
+                self.state = State::Header;
+                Step::Say { to: Side::Workstation, words: GO_AHEAD }
+            }
+            State::Header => self.read_header(seen),
+            State::Judge(number) => self.judge(number),
+            State::Silence => match broken_silence(GOODBYE, seen.client_module) {
+                Some(reason) => self.end(Why::Refused(reason)),
+                None => {
+                    self.state = State::DataReply;
+                    Step::Say { to: Side::ClientModule, words: b"DATA\r\n" }
+                }
+            },
+            State::DataReply => self.data_reply(seen),
+            State::Head => self.begin(seen, account),
+            State::Body => self.pass_on(seen),
+            State::NotTaken => {
+                // It has no say before the message ends: what it says before is not the answer.
+                let is_silent = seen.client_module.bytes.is_empty();
+                self.fail(seen, if is_silent { GONE } else { UNASKED })
+            }
+            State::Whole => match broken_silence(GOODBYE, seen.client_module) {
+                Some(reason) => self.fail(seen, reason),
+                None => {
+                    self.state = State::FinalLine;
+                    Step::Note(Fact::SendEnded)
+                }
+            },
+            State::FinalLine => {
+                (self.state, self.is_unfinished) = (State::Fate, false);
+                Step::Forward { from: Side::Workstation, bytes: self.intake.take_rest() }
+            }
+            State::Fate => self.fate(seen),
+            State::Lost(reason) => {
+                self.state = self.over(Why::Refused(reason));
+                self.sent(Err(reason), 0)
+            }
+            State::Answered(reply) => self.answer(reply),
+            State::Swallow(after) => self.swallow(after, seen),
+            State::Over(Outcome::End(teardown)) => Step::End(teardown),
+            State::Over(Outcome::Done | Outcome::Reset | Outcome::Refused(..)) => Step::Poll,
+        }
+    }
+
+    fn read_header(&mut self, seen: Seen<'_>) -> Step<'_> {
+        self.intake.read_header(seen.workstation.bytes);
+        if !self.intake.is_header_known() {
+            return self.wait_for_workstation(Attention::Ignore, seen);
+        }
+        if self.intake.is_ambiguous {
+            return self.swallow(AfterSwallow::Refuse(Reason::AmbiguousLineEnding), seen);
+        }
+        self.judge(0)
+    }
+
+    /// Asks about every service that the message names: it is unknown which one the next server
+    /// goes by.
+    fn judge(&mut self, number: usize) -> Step<'_> {
+        if self.service(number).is_none() {
+            // The header block may have taken its time. What the client module said meanwhile is
+            // no answer to DATA.
+            self.state = State::Silence;
+            return Step::Poll;
+        }
+        self.state = State::Judge(number);
+        match self.service(number) {
+            Some(service) => Step::Ask(Question::Service(service)),
+            None => Step::Poll,
+        }
+    }
+
+    fn service(&self, number: usize) -> Option<Service<'_>> {
+        let header = &self.intake.header;
+        let named = header.values(SERVICE).count();
+        match header.values(SERVICE).nth(number) {
+            Some(name) => Some(Service::Named(name)),
+            None if number > named => None,
+            None if header.is_over_limit() => Some(Service::Unread),
+            None => (named == 0).then_some(Service::Missing),
+        }
+    }
+
+    fn data_reply(&mut self, seen: Seen<'_>) -> Step<'_> {
+        match reply(seen.client_module) {
+            Ok(Some(reply)) if reply.code == 354 => {
+                self.state = State::Head;
+                Step::Skip { from: Side::ClientModule, bytes: reply.len }
+            }
+            Ok(Some(reply)) => self.swallow(AfterSwallow::DataRefused(reply), seen),
+            Ok(None) if seen.workstation.eof == Some(PeerEof::Cut) => self.end(Why::Vanished),
+            Ok(None) => Step::Wait {
+                workstation: Attention::Watch,
+                client_module: Attention::Need,
+                limit: Limit::Stall,
+            },
+            Err(reason) => self.end(Why::Refused(reason)),
+        }
+    }
+
+    /// Adds the header lines that the configuration asks for.
+    fn begin(&mut self, seen: Seen<'_>, account: &str) -> Step<'_> {
+        (self.state, self.is_unfinished) = (State::Body, true);
+        let Self { lines, added, .. } = self;
+        if seen.settings.middleware_header {
+            lines.extend_from_slice(MIDDLEWARE.as_bytes());
+            lines.extend_from_slice(
+                concat!(": kimgate;", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes(),
+            );
+            added.push(MIDDLEWARE);
+        }
+        let header = &self.intake.header;
+        let is_header_whole = header.is_done() && !header.is_over_limit();
+        if seen.settings.read_receipts && is_header_whole && !header.has(READ_RECEIPT) {
+            lines.extend_from_slice(format!("{READ_RECEIPT}: <{account}>\r\n").as_bytes());
+            added.push(READ_RECEIPT);
+        }
+        added.extend(self.transaction.has_receipts.then_some("NOTIFY"));
+        if self.lines.is_empty() {
+            return self.pass_on(seen);
+        }
+        Step::Say { to: Side::ClientModule, words: &self.lines }
+    }
+
+    fn pass_on(&mut self, seen: Seen<'_>) -> Step<'_> {
+        self.intake.read(seen.workstation.bytes);
+        let bytes = self.intake.take_cleared();
+        if bytes > 0 {
+            return Step::Forward { from: Side::Workstation, bytes };
+        }
+        if self.intake.is_ambiguous {
+            return self.swallow(AfterSwallow::Refuse(Reason::AmbiguousLineEnding), seen);
+        }
+        if seen.settings.message > 0 && self.intake.bytes > seen.settings.message {
+            return self.swallow(AfterSwallow::Refuse(Reason::MessageTooLarge), seen);
+        }
+        if self.intake.has_ended {
+            // An answer to the message cannot be there before its end.
+            self.state = State::Whole;
+            return Step::Poll;
+        }
+        let silence = seen.client_module;
+        match (silence.bytes, silence.eof) {
+            ([], None) => self.wait_for_workstation(Attention::Watch, seen),
+            _ if seen.workstation.eof.is_some() => self.end(Why::Vanished),
+            ([], Some(_)) => self.fail(seen, GONE),
+            (_, _) => self.fail(seen, UNASKED),
+        }
+    }
+
+    /// The answer to a whole message is waited for whether the workstation does so or not: only then
+    /// is it known what became of the message.
+    fn fate(&mut self, seen: Seen<'_>) -> Step<'_> {
+        match reply(seen.client_module) {
+            Ok(Some(reply)) => {
+                self.state = State::Answered(reply);
+                self.sent(Ok(reply.is_positive()), reply.len)
+            }
+            Ok(None) => Step::Wait {
+                workstation: Attention::Watch,
+                client_module: Attention::Need,
+                limit: Limit::Answer,
+            },
+            Err(reason) => {
+                self.state = self.over(Why::Refused(reason));
+                self.sent(Err(reason), 0)
+            }
+        }
+    }
+
+    fn sent(&self, accepted: Result<bool, Reason>, reply: usize) -> Step<'_> {
+        Step::Note(Fact::Sent {
+            bytes: self.intake.bytes,
+            service: self.intake.header.values(SERVICE).next(),
+            message_id: self.intake.header.values(MESSAGE_ID).next(),
+            recipients: self.transaction.recipients,
+            accepted,
+            reply,
+            added: &self.added,
+        })
+    }
+
+    fn answer(&mut self, reply: Reply) -> Step<'_> {
+        if is_no_answer(reply) {
+            return self.end(Why::Refused(UNASKED));
+        }
+        self.state = match reply.code {
+            421 => self.over(Why::Replied(Reason::RejectedByClientModule)),
+            _ => State::Over(Outcome::Done),
+        };
+        Step::Forward { from: Side::ClientModule, bytes: reply.len }
+    }
+
+    fn fail(&mut self, seen: Seen<'_>, reason: Reason) -> Step<'_> {
+        self.swallow(AfterSwallow::Fail(reason), seen)
+    }
+
+    fn swallow(&mut self, after: AfterSwallow, seen: Seen<'_>) -> Step<'_> {
+        self.state = State::Swallow(after);
+        self.intake.read(seen.workstation.bytes);
+        let bytes = self.intake.take_rest();
+        if bytes > 0 {
+            return Step::Skip { from: Side::Workstation, bytes };
+        }
+        if !self.intake.has_ended {
+            return self.wait_for_workstation(Attention::Ignore, seen);
+        }
+        match after {
+            AfterSwallow::Service(number, reason) => {
+                self.state = State::Over(Outcome::Refused(number, reason));
+                Step::Poll
+            }
+            AfterSwallow::Refuse(reason) => {
+                self.state = self.over(Why::Replied(reason));
+                Step::Refuse(Refusal::Rule { reason, about: "" })
+            }
+            AfterSwallow::Fail(reason) => self.end(Why::Refused(reason)),
+            AfterSwallow::DataRefused(reply) => self.refused_data(reply),
+        }
+    }
+
+    /// Passes on the refusal of DATA. The workstation gets it after its message, where a transaction
+    /// is over whatever the answer. The client module refused a command and keeps its recipients.
+    fn refused_data(&mut self, reply: Reply) -> Step<'_> {
+        self.state = match (reply.code, reply.code / 100) {
+            (421, _) => self.over(Why::Replied(Reason::RejectedByClientModule)),
+            (_, 4 | 5) => State::Over(Outcome::Reset),
+            (_, _) => return self.end(Why::Refused(UNASKED)),
+        };
+        Step::Forward { from: Side::ClientModule, bytes: reply.len }
+    }
+
+    /// All that the workstation has sent was used.
+    fn wait_for_workstation(&mut self, client_module: Attention, seen: Seen<'_>) -> Step<'_> {
+        if seen.workstation.eof.is_some() {
+            return self.end(Why::Vanished);
+        }
+        Step::Wait { workstation: Attention::Need, client_module, limit: Limit::Stall }
+    }
+
+    fn over(&self, why: Why) -> State {
+        let is_unfinished = self.is_unfinished;
+        State::Over(Outcome::End(Teardown { is_unfinished, ..Teardown::new(why) }))
+    }
+
+    fn end(&mut self, why: Why) -> Step<'_> {
+        let teardown = Teardown { is_unfinished: self.is_unfinished, ..Teardown::new(why) };
+        self.state = State::Over(Outcome::End(teardown));
+        Step::End(teardown)
+    }
+}
+
+const GONE: Reason = Reason::ClientModuleUnreachable;
+const UNASKED: Reason = Reason::ClientModuleProtocolError;
+
+/// What the workstation has sent of a message. Places count from its first unread byte.
+struct Intake {
+    dots: DotScan,
+    header: HeaderReader,
+    /// So far the message was scanned.
+    scanned: usize,
+    /// So far it may be passed on. The rest is a dot whose meaning the next bytes decide, or the
+    /// final line.
+    cleared: usize,
+    /// Bytes of the message that were cleared, the final line not among them.
+    bytes: u64,
+    has_ended: bool,
+    is_ambiguous: bool,
+}
+
+impl Intake {
+    fn new(header_limit: usize) -> Self {
+        Self {
+            dots: DotScan::strict(),
+            header: HeaderReader::new(HEADER_FIELDS, header_limit),
+            scanned: 0,
+            cleared: 0,
+            bytes: 0,
+            has_ended: false,
+            is_ambiguous: false,
+        }
+    }
+
+    fn is_header_known(&self) -> bool {
+        self.header.is_done() || self.header.is_over_limit() || self.has_ended || self.is_ambiguous
+    }
+
+    /// Scans what was not scanned yet, and reads the header block.
+    fn read_header(&mut self, unread: &[u8]) {
+        let before = self.cleared;
+        self.read(unread);
+        self.header.feed(&unread[before..self.cleared]);
+        if self.has_ended {
+            // The final line is not cleared, and it ends the last field of a message without a body.
+            self.header.feed(END);
+        }
+    }
+
+    /// Scans what was not scanned yet.
+    fn read(&mut self, unread: &[u8]) {
+        let new = &unread[self.scanned..];
+        if self.has_ended || new.is_empty() {
+            return;
+        }
+        let found = self.dots.scan(new);
+        let cleared = found.release.len() + found.safe;
+        self.cleared += cleared;
+        self.bytes += cleared as u64;
+        self.scanned += found.end.unwrap_or(new.len());
+        self.has_ended = found.end.is_some();
+        self.is_ambiguous |= found.ambiguous;
+    }
+
+    /// What may be passed on, which is then used up.
+    fn take_cleared(&mut self) -> usize {
+        let bytes = std::mem::take(&mut self.cleared);
+        self.scanned -= bytes;
+        bytes
+    }
+
+    /// Everything that was scanned, which is then used up.
+    fn take_rest(&mut self) -> usize {
+        self.cleared = 0;
+        std::mem::take(&mut self.scanned)
+    }
+}

@@ -1,0 +1,109 @@
+//! `kimgate trust`, in front of the simulator and of certificates that openssl made.
+
+use crate::support::cli::{Running, kimgate, text};
+use crate::support::pki::{Pki, Server, openssl_is_here};
+
+fn simulate(more: &[&str]) -> Running {
+    let ports = ["simulate", "--pop3", "127.0.0.1:0", "--smtp", "127.0.0.1:0"];
+    Running::start(&[&ports, more].concat(), "Ctrl-C")
+}
+
+/// The policies that accept, in their order: nothing, self-signed, name, both, pin.
+fn accepted(json: &serde_json::Value) -> Vec<bool> {
+    let policies = json["policies"].as_array().unwrap();
+    policies.iter().map(|policy| policy["accepted"].as_bool().unwrap()).collect()
+}
+
+#[test]
+fn each_certificate_of_the_simulator_is_judged_as_the_table_of_the_contract_says() {
+    let table = [
+        ("self-signed", "self-signed", [false, true, false, true, true]),
+        ("self-signed-ca", "self-signed", [false, true, false, true, true]),
+        (
+            "self-signed-wrong-name",
+            "self-signed-and-name-mismatch",
+            [false, false, false, true, true],
+        ),
+        ("private-ca", "unknown-issuer", [false, false, false, false, true]),
+        ("expired", "expired", [false, false, false, false, false]),
+    ];
+    for (certificate, class, expected) in table {
+        let sim = simulate(&["--certificate", certificate]);
+        let ran = kimgate(&["trust", sim.value("POP3"), "--json"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let json = ran.json();
+        assert_eq!(json["verdict"], class, "{json}");
+        assert_eq!(accepted(&json), expected, "{certificate}");
+        let pin = format!("pins = [\"{}\"]", json["certificate"]["fingerprint"].as_str().unwrap());
+        assert_eq!(pin, sim.value("certificate"));
+        let lines = json["accepting_lines"].as_array().unwrap();
+        assert_eq!(lines.first().map(|line| line == &pin), expected[4].then_some(true), "{json}");
+    }
+}
+
+#[test]
+fn starttls_is_asked_for_in_both_protocols() {
+    let sim = simulate(&["--tls", "starttls"]);
+    for (port, protocol) in [("POP3", "pop3"), ("SMTP", "smtp")] {
+        let said = kimgate(&["trust", sim.value(port), "--starttls", protocol]).expect(0);
+        assert!(said.contains(sim.value("certificate")), "{said}");
+        assert!(said.contains("handshake    TLS 1.3"), "{said}");
+    }
+    let without = kimgate(&["trust", sim.value("SMTP")]);
+    assert_eq!((without.code, without.stdout.as_str()), (1, ""));
+    assert!(without.stderr.contains("add --starttls"), "{without:?}");
+}
+
+#[test]
+fn the_lines_that_it_prints_are_a_configuration() {
+    let sim = simulate(&[]);
+    let said = kimgate(&["trust", sim.value("POP3")]).expect(0);
+    let start = said.find("[client_modules").unwrap();
+    let document: toml_edit::DocumentMut = said[start..].parse().unwrap();
+    let pins = document["client_modules"]["NAME"]["trust"]["pins"].as_array().unwrap();
+    assert!(sim.value("certificate").contains(pins.get(0).unwrap().as_str().unwrap()));
+}
+
+#[test]
+fn an_authority_that_is_named_is_judged_by() {
+    if !openssl_is_here() {
+        return;
+    }
+    let mut pki = Pki::new();
+    pki.make("ca", &"cn=Praxis-CA san=none ca=CA:TRUE key=p256.ca".parse().unwrap());
+    let recipe = "by=ca cn=kim san=IP:127.0.0.1 send=ca";
+    let server = Server::start(pki.make("leaf", &recipe.parse().unwrap()), &[]).unwrap();
+    let target = server.address.to_string();
+    let said = kimgate(&["trust", &target]).expect(0);
+    assert!(said.contains("sent with it CN=Praxis-CA"), "{said}");
+    assert!(said.contains("[unknown-issuer]"), "{said}");
+    let ca = text(&pki.get("ca").certificate);
+    let said = kimgate(&["trust", &target, "--ca", &ca]).expect(0);
+    assert!(said.contains("The certificate is in order [ok]"), "{said}");
+    assert!(said.contains(&format!("ca = [\"{ca}\"]")), "{said}");
+}
+
+#[cfg(feature = "brainpool")]
+#[test]
+fn a_brainpool_certificate_as_openkim_makes_it_is_shown_and_spoken_to() {
+    if !openssl_is_here() {
+        return;
+    }
+    let mut pki = Pki::new();
+    let made = pki.make("bp", &"key=bp256 cn=openKIM san=none ca=CA:TRUE".parse().unwrap());
+    let server = Server::start(made, &["-tls1_2"]).unwrap();
+    let said = kimgate(&["trust", &server.address.to_string()]).expect(0);
+    for wanted in
+        ["EC brainpoolP256r1", "none (no subjectAltName)", "TLS 1.2, ECDHE_ECDSA", "✓ pins"]
+    {
+        assert!(said.contains(wanted), "no {wanted} in {said}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_and_a_target_that_is_none_are_told_apart() {
+    let nobody = kimgate(&["trust", "127.0.0.1:1"]);
+    assert_eq!((nobody.code, nobody.stdout.as_str()), (1, ""));
+    assert!(nobody.stderr.starts_with("kimgate: 127.0.0.1:1: "), "{nobody:?}");
+    assert_eq!(kimgate(&["trust", "127.0.0.1"]).code, 2);
+}

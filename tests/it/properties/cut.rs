@@ -1,0 +1,350 @@
+//! Dialogues through the relay machines, cut at every byte on both sides: the machines answer the same.
+
+use std::collections::VecDeque;
+
+use kimgate::proto::relay::{
+    Attention, Limit, PeerEof, Relay, Seen, Side, Step, Teardown, Verdict, Why,
+};
+use kimgate::proto::{pop3, smtp};
+use kimgate::words::Reason;
+
+use super::holds::relay::{Act, Outcome, World};
+
+/// A session: what each side says, and what has to come of it.
+struct Dialogue {
+    name: &'static str,
+    /// All that the workstation says.
+    workstation: &'static str,
+    /// What the client module answers to each command and to each message.
+    answers: &'static [&'static str],
+    /// The answers to questions, `n` for no; then again from the first.
+    verdicts: &'static str,
+    to_workstation: &'static str,
+    to_client_module: &'static str,
+    log: &'static [&'static str],
+    why: Why,
+}
+
+#[test]
+fn a_pop3_session_is_the_same_however_it_is_cut() {
+    for dialogue in POP3 {
+        check(dialogue, &|| Box::new(pop3::Relay::default()));
+    }
+}
+
+#[test]
+fn an_smtp_session_is_the_same_however_it_is_cut() {
+    for dialogue in SMTP {
+        check(dialogue, &|| Box::new(smtp::Relay::new("a@b")));
+    }
+}
+
+fn check(dialogue: &Dialogue, relay: &dyn Fn() -> Box<dyn Relay>) {
+    let said = dialogue.workstation.as_bytes();
+    let answered: usize = dialogue.answers.iter().map(|answer| answer.len()).sum();
+    let whole = play(dialogue, &mut *relay(), &[said.len()], &[answered]);
+    let name = dialogue.name;
+    assert_eq!(text(&whole.to_workstation), dialogue.to_workstation, "{name}");
+    assert_eq!(text(&whole.to_client_module), dialogue.to_client_module, "{name}");
+    assert_eq!(whole.log, dialogue.log, "{name}");
+    assert_eq!(whole.end.map(|end| end.why), Some(dialogue.why), "{name}");
+    for cut in 1..said.len() {
+        let cut_said = play(dialogue, &mut *relay(), &[cut, said.len()], &[answered]);
+        assert_eq!(cut_said, whole, "{name}: the workstation cut at {cut}");
+    }
+    for cut in 1..answered {
+        let cut_answer = play(dialogue, &mut *relay(), &[said.len()], &[cut, answered]);
+        assert_eq!(cut_answer, whole, "{name}: the client module cut at {cut}");
+    }
+    let each = |length: usize| (1..=length).collect::<Vec<_>>();
+    let by_bytes = play(dialogue, &mut *relay(), &each(said.len()), &each(answered));
+    assert_eq!(by_bytes, whole, "{name}: byte by byte");
+}
+
+/// Where such a dot comes with the header block, the client module sees nothing of the message; where it
+/// comes later, it has a part of it, and no end.
+#[test]
+fn an_ambiguous_dot_in_a_body_is_refused_however_it_is_cut() {
+    let dialogue = Dialogue {
+        name: "an ambiguous dot in a body",
+        workstation: "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\na: b\r\n\r\nhi\n.\r\nNOOP\r\n.\r\nNOOP\r\n",
+        answers: &["250 ok\r\n", "250 ok\r\n", "354 go\r\n"],
+        verdicts: "",
+        to_workstation: "",
+        to_client_module: "",
+        log: &[],
+        why: Why::Replied(Reason::AmbiguousLineEnding),
+    };
+    for cut in 1..dialogue.workstation.len() {
+        let cuts = [cut, dialogue.workstation.len()];
+        let outcome = play(&dialogue, &mut smtp::Relay::new("a@b"), &cuts, &[usize::MAX]);
+        let end = outcome.end.unwrap();
+        let has_begun = text(&outcome.to_client_module).contains("DATA");
+        assert_eq!((end.why, end.is_unfinished), (dialogue.why, has_begun), "cut at {cut}");
+        assert!(!text(&outcome.to_client_module).contains("\n."), "cut at {cut}");
+        assert!(text(&outcome.to_workstation).ends_with("<ambiguous-line-ending >\r\n"));
+    }
+}
+
+/// A machine that takes these steps, whatever it is shown.
+struct Planted(VecDeque<Step<'static>>);
+
+impl Relay for Planted {
+    fn step(&mut self, _: Seen<'_>) -> Step<'_> {
+        self.0.pop_front().unwrap_or(Step::End(Teardown::new(Why::Left)))
+    }
+
+    fn verdict(&mut self, _: Verdict) {}
+
+    fn offer(&mut self, _: &[String]) {}
+
+    fn late(&mut self) {}
+
+    fn unwritable(&mut self, _: Side) {}
+}
+
+#[test]
+fn a_step_that_must_not_be_is_found() {
+    let wait = Step::Wait {
+        workstation: Attention::Need,
+        client_module: Attention::Need,
+        limit: Limit::Stall,
+    };
+    let forward = |bytes| Step::Forward { from: Side::Workstation, bytes };
+    let say = |words| Step::Say { to: Side::ClientModule, words };
+    let data = [wait, wait, say(b"DATA\r\n"), Step::Skip { from: Side::ClientModule, bytes: 8 }];
+    let planted: [(&str, Vec<Step<'static>>); 8] = [
+        ("99 of 15 bytes", vec![wait, wait, forward(99)]),
+        ("QUIT", vec![say(b"QUIT\r\n")]),
+        ("two commands at once", vec![wait, wait, forward(6), forward(6)]),
+        ("ends_with", vec![wait, wait, forward(5)]),
+        (".\\r\\n", [&data[..], &[say(b".\r\n")]].concat()),
+        ("only its final line", [&data[..], &[forward(12), forward(3)]].concat()),
+        ("a proper end without QUIT", vec![Step::End(Teardown::new(Why::Quit))]),
+        ("no end", vec![Step::Poll; 300_000]),
+    ];
+    for (fault, steps) in planted {
+        let found = std::panic::catch_unwind(|| {
+            let said = Act::Send(b"NOOP\r\nNOOP\r\n.\r\n".to_vec());
+            let mut world = World::dutiful([said].into(), VecDeque::new());
+            world.client_module.push_back(Act::Send(b"354 go\r\n".to_vec()));
+            world.drive(&mut Planted(steps.into()))
+        });
+        let said = found.unwrap_err();
+        let said =
+            said.downcast_ref::<String>().map(String::as_str).or(said.downcast_ref().copied());
+        assert!(said.is_some_and(|said| said.contains(fault)), "{fault}: {said:?}");
+    }
+}
+
+/// Plays a dialogue whose bytes are cut in these places, counted over all that a side says.
+fn play(dialogue: &Dialogue, relay: &mut dyn Relay, said: &[usize], answered: &[usize]) -> Outcome {
+    let mut workstation: VecDeque<Act> =
+        pieces(dialogue.workstation.as_bytes(), 0, said).into_iter().map(Act::Send).collect();
+    workstation.push_back(Act::End(PeerEof::Clean));
+    let mut start = 0;
+    let answers = dialogue.answers.iter().map(|answer| {
+        let pieces = pieces(answer.as_bytes(), start, answered);
+        start += answer.len();
+        pieces
+    });
+    let mut world = World::dutiful(workstation, answers.collect());
+    world.refusals = dialogue.verdicts.chars().map(|verdict| verdict == 'n').collect();
+    world.settings.middleware_header = dialogue.name.contains("middleware");
+    world.settings.delivery_receipts = dialogue.name.contains("receipts");
+    world.settings.read_receipts = dialogue.name.contains("receipts");
+    world.settings.message = if dialogue.name.contains("too large") { 8 } else { 0 };
+    world.drive(relay)
+}
+
+/// Bytes that begin at `start` of a side's bytes, cut in these places.
+fn pieces(bytes: &[u8], start: usize, cuts: &[usize]) -> Vec<Vec<u8>> {
+    let mut pieces = Vec::new();
+    let mut from = 0;
+    for cut in cuts.iter().map(|cut| cut.saturating_sub(start).min(bytes.len())) {
+        if cut > from {
+            pieces.push(bytes[from..cut].to_vec());
+            from = cut;
+        }
+    }
+    pieces.push(bytes[from..].to_vec());
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+const REJECTED: Why = Why::Replied(Reason::RejectedByClientModule);
+const UNASKED: Why = Why::Refused(Reason::ClientModuleProtocolError);
+
+const POP3: &[Dialogue] = &[
+    Dialogue {
+        name: "fetching and deleting",
+        workstation: "STAT\r\nRETR 1\r\nDELE 1\r\nQUIT\r\n",
+        answers: &[
+            "+OK 1 9\r\n",
+            "+OK\r\nX-KIM-Dienstkennung: eAU\r\n\r\nhi\r\n.\r\n",
+            "+OK\r\n",
+            "+OK bye\r\n",
+        ],
+        verdicts: "",
+        to_workstation: "+OK 1 9\r\n+OK\r\nX-KIM-Dienstkennung: eAU\r\n\r\nhi\r\n.\r\n+OK\r\n+OK bye\r\n",
+        to_client_module: "STAT\r\nRETR 1\r\nDELE 1\r\nQUIT\r\n",
+        log: &[
+            "RetrieveAsked",
+            "RetrieveBegan",
+            "received 1, 32 bytes, [\"eAU\"]",
+            "delete 1: yes",
+            "Deleted { number: 1 }",
+        ],
+        why: Why::Quit,
+    },
+    Dialogue {
+        name: "a deletion that is refused, a list, and what is not carried",
+        workstation: "DELE 7\r\nCAPA\r\nUTF8\r\nLIST\r\nTOP 1 0\r\nPASS x\r\nNOOP\n",
+        answers: &["+OK\r\n1 9\r\n.\r\n", "-ERR no\r\n"],
+        verdicts: "n",
+        to_workstation: "<not-allowed >\r\n+OK\r\nSIZE 100\r\nAUTH PLAIN\r\nDSN\r\nRESP-CODES\r\n.\r\n\
+            <NotCarried>\r\n+OK\r\n1 9\r\n.\r\n-ERR no\r\n<LoggedIn>\r\n<LineEnd>\r\n",
+        to_client_module: "LIST\r\nTOP 1 0\r\n",
+        log: &["delete 7: no"],
+        why: Why::Left,
+    },
+    Dialogue {
+        name: "a message that breaks off at the workstation's end",
+        workstation: "RETR 1\r\nQUIT\r\n",
+        answers: &["+OK\r\na: b\r\n\r\n", ""],
+        verdicts: "",
+        to_workstation: "+OK\r\na: b\r\n\r\n",
+        to_client_module: "RETR 1\r\n",
+        log: &["RetrieveAsked", "RetrieveBegan", "Stall has passed"],
+        why: Why::Broken(Reason::ClientModuleUnreachable),
+    },
+    Dialogue {
+        name: "an answer that is none",
+        workstation: "NOOP\r\n",
+        answers: &["250 ok\r\n"],
+        verdicts: "",
+        to_workstation: "",
+        to_client_module: "NOOP\r\n",
+        log: &[],
+        why: UNASKED,
+    },
+];
+
+const SMTP: &[Dialogue] = &[
+    Dialogue {
+        name: "sending",
+        workstation: "EHLO pc\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nX-KIM-Dienstkennung: eAU\r\n\r\n\
+            ..\r\n.x\r\n.\r\nNOOP\r\nQUIT\r\n",
+        answers: &[
+            "250 ok\r\n",
+            "250-c\r\n250 ok\r\n",
+            "354 go\r\n",
+            "250 sent\r\n",
+            "250 ok\r\n",
+            "221 bye\r\n",
+        ],
+        verdicts: "",
+        to_workstation: "250-gw\r\n250-SIZE 100\r\n250 DSN\r\n250 ok\r\n250-c\r\n250 ok\r\n\
+            354 KIM-Gateway: end data with <CR><LF>.<CR><LF>\r\n250 sent\r\n250 ok\r\n221 bye\r\n",
+        to_client_module: "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nX-KIM-Dienstkennung: eAU\r\n\r\n\
+            ..\r\n.x\r\n.\r\nNOOP\r\nQUIT\r\n",
+        log: &[
+            "sender a@b: yes",
+            "recipient c@d: yes",
+            "SendBegan",
+            "service eAU: yes",
+            "SendEnded",
+            "sent 36 bytes, Some(\"eAU\"), 1, Ok(true) 250 sent\\r\\n[]",
+        ],
+        why: Why::Quit,
+    },
+    Dialogue {
+        name: "receipts and middleware are added",
+        workstation: "MAIL FROM:<>\r\nRCPT TO:<c@d>\r\nRCPT TO:<e@f> NOTIFY=NEVER\r\nDATA\r\na: b\r\n\r\n.\r\n",
+        answers: &["250 ok\r\n", "250 ok\r\n", "550 no\r\n", "354 go\r\n", "451 no\r\n"],
+        verdicts: "",
+        to_workstation: "250 ok\r\n250 ok\r\n550 no\r\n354 KIM-Gateway: end data with <CR><LF>.<CR><LF>\r\n451 no\r\n",
+        to_client_module: concat!(
+            "MAIL FROM:<>\r\nRCPT TO:<c@d> NOTIFY=SUCCESS,FAILURE,DELAY\r\nRCPT TO:<e@f> NOTIFY=NEVER\r\n",
+            "DATA\r\nX-KIM-Middleware: kimgate;",
+            env!("CARGO_PKG_VERSION"),
+            "\r\nDisposition-Notification-To: <a@b>\r\na: b\r\n\r\n.\r\n",
+        ),
+        log: &[
+            "sender : yes",
+            "recipient c@d: yes",
+            "recipient e@f: yes",
+            "SendBegan",
+            "service Missing: yes",
+            "SendEnded",
+            "sent 8 bytes, None, 1, Ok(false) 451 no\\r\\n[\"X-KIM-Middleware\", \
+             \"Disposition-Notification-To\", \"NOTIFY\"]",
+        ],
+        why: Why::Left,
+    },
+    Dialogue {
+        name: "a service that is refused, and a transaction that is over then",
+        workstation: "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nX-KIM-Dienstkennung: x\r\n\
+            X-KIM-Dienstkennung: y\r\n\r\n.\r\nDATA\r\nMAIL FROM:<a@b>\r\nDATA\r\n",
+        answers: &["250 ok\r\n", "250 ok\r\n", "250 reset\r\n", "250 ok\r\n", "250 reset\r\n"],
+        verdicts: "yyyny",
+        to_workstation: "250 ok\r\n250 ok\r\n354 KIM-Gateway: end data with <CR><LF>.<CR><LF>\r\n\
+            <not-allowed y>\r\n<NeedTransaction>\r\n250 ok\r\n<NeedTransaction>\r\n",
+        to_client_module: "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRSET\r\nMAIL FROM:<a@b>\r\nRSET\r\n",
+        log: &[
+            "sender a@b: yes",
+            "recipient c@d: yes",
+            "SendBegan",
+            "service x: yes",
+            "service y: no",
+            "SendBegan",
+            "sender a@b: yes",
+            "SendBegan",
+        ],
+        why: Why::Left,
+    },
+    Dialogue {
+        name: "DATA is refused by the client module",
+        workstation: "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\na: b\r\n\r\nhi\r\n.\r\nNOOP\r\n",
+        answers: &["250 ok\r\n", "250 ok\r\n", "451 card\r\n", "250 reset\r\n", "250 ok\r\n"],
+        verdicts: "",
+        to_workstation: "250 ok\r\n250 ok\r\n354 KIM-Gateway: end data with <CR><LF>.<CR><LF>\r\n451 card\r\n250 ok\r\n",
+        to_client_module: "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nRSET\r\nNOOP\r\n",
+        log: &["sender a@b: yes", "recipient c@d: yes", "SendBegan", "service Missing: yes"],
+        why: Why::Left,
+    },
+    Dialogue {
+        name: "a dot between ambiguous line ends",
+        workstation: "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\na: b\n.\r\nNOOP\r\n.\r\nNOOP\r\n",
+        answers: &["250 ok\r\n", "250 ok\r\n"],
+        verdicts: "",
+        to_workstation: "250 ok\r\n250 ok\r\n354 KIM-Gateway: end data with <CR><LF>.<CR><LF>\r\n<ambiguous-line-ending >\r\n",
+        to_client_module: "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n",
+        log: &["sender a@b: yes", "recipient c@d: yes", "SendBegan"],
+        why: Why::Replied(Reason::AmbiguousLineEnding),
+    },
+    Dialogue {
+        name: "a client module that says goodbye to a command",
+        workstation: "NOOP\r\nNOOP\r\n",
+        answers: &["421 bye\r\n"],
+        verdicts: "",
+        to_workstation: "421 bye\r\n",
+        to_client_module: "NOOP\r\n",
+        log: &[],
+        why: REJECTED,
+    },
+    Dialogue {
+        name: "a client module that has forgotten the login",
+        workstation: "RSET\r\n",
+        answers: &["530 login first\r\n"],
+        verdicts: "",
+        to_workstation: "",
+        to_client_module: "RSET\r\n",
+        log: &[],
+        why: UNASKED,
+    },
+];
