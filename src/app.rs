@@ -115,7 +115,7 @@ impl App {
         let reloader = Reloader(Arc::new(Running {
             gateway: gateway.handle(),
             observer,
-            may_look: Arc::new(ArcSwap::from_pointee(allowed(&config))),
+            admin_allow: Arc::new(ArcSwap::from_pointee(allowed(&config))),
             autoconfig,
             source: config.source.clone(),
             tried: Mutex::new(tried),
@@ -134,7 +134,7 @@ impl App {
         self.admin.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
-    /// What everything is told to.
+    /// Where every event goes.
     pub fn observer(&self) -> &Observer {
         &self.reloader.0.observer
     }
@@ -151,10 +151,11 @@ impl App {
         // The admin pages stay until the last session is over: that is when people look.
         let drained = CancellationToken::new();
         let pages: Option<JoinHandle<io::Result<()>>> = admin.map(|listener| {
-            let may_look = reloader.0.may_look.clone();
+            let admin_allow = reloader.0.admin_allow.clone();
             let workstations = reloader.0.autoconfig.clone();
             let reload = Arc::new(move || reloader.answer());
-            let pages = admin::Pages { observer: observer.clone(), may_look, workstations, reload };
+            let pages =
+                admin::Pages { observer: observer.clone(), admin_allow, workstations, reload };
             tokio::spawn(admin::serve(listener, pages, drained.clone()))
         });
         gateway.serve(shutdown).await;
@@ -178,7 +179,7 @@ pub struct Reloader(Arc<Running>);
 struct Running {
     gateway: Handle,
     observer: Observer,
-    may_look: Arc<ArcSwap<Vec<IpNet>>>,
+    admin_allow: Arc<ArcSwap<Vec<IpNet>>>,
     autoconfig: Arc<autoconfig::InForce>,
     source: PathBuf,
     /// What was in the files when they were last tried. Locked for a whole reload: one comes after
@@ -189,7 +190,7 @@ struct Running {
 
 impl Reloader {
     /// Reads the file again and says, in lines for people, what is different now and for whom. On
-    /// any error nothing changes and the errors say why; warnings are `check`'s to tell. All of it
+    /// any error nothing changes and the errors say why; warnings are shown by `kimgate check`. All of it
     /// is logged. Reads files, so it is slow; must be called within a tokio runtime.
     pub fn reload(&self) -> Result<Vec<String>, Vec<String>> {
         let mut tried = self.tried();
@@ -257,7 +258,7 @@ impl Reloader {
     }
 
     fn put_in_force(&self, in_force: &mut Config, config: Config) -> Result<Vec<String>, String> {
-        let Running { gateway, observer, may_look, autoconfig, .. } = &*self.0;
+        let Running { gateway, observer, admin_allow, autoconfig, .. } = &*self.0;
         let (old, new) = (compile(in_force), compile(&config));
         let new = new.map_err(|error| error.to_string())?;
         let asked = autoconfig_of(&config).map_err(|error| error.to_string())?;
@@ -269,7 +270,7 @@ impl Reloader {
             .reload(config.gateway.clone(), new)
             .map_err(|error| AppError::from(error).with_remedy())?;
         observer.rename(config.observe.names.clone());
-        may_look.store(Arc::new(allowed(&config)));
+        admin_allow.store(Arc::new(allowed(&config)));
         autoconfig.replace(asked);
         if in_force.log.level != config.log.level {
             observe::set_log_level(config.log.level);
@@ -322,8 +323,9 @@ fn further_changes(old: &Config, new: &Config) -> Vec<String> {
     if allowed(old) != allowed(new) {
         lines.push("admin.allow: applied".into());
     }
-    let tells = |config: &Config| config.admin.as_ref().is_some_and(|admin| admin.autoconfig);
-    if tells(old) != tells(new) {
+    let has_autoconfig =
+        |config: &Config| config.admin.as_ref().is_some_and(|admin| admin.autoconfig);
+    if has_autoconfig(old) != has_autoconfig(new) {
         lines.push("admin.autoconfig: applied".into());
     }
     let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
@@ -342,7 +344,7 @@ fn further_changes(old: &Config, new: &Config) -> Vec<String> {
     lines
 }
 
-/// Who may see the admin pages.
+/// The networks that may see the admin pages.
 fn allowed(config: &Config) -> Vec<IpNet> {
     config.admin.as_ref().map(|admin| admin.allow.clone()).unwrap_or_default()
 }

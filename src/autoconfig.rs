@@ -13,7 +13,7 @@ use crate::policy::{Policy, Request, Station};
 use crate::words::{Protocol, Security};
 
 /// One side of an account.
-pub(crate) struct Server<'a> {
+pub(crate) struct MailServer<'a> {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) security: Security,
@@ -124,7 +124,7 @@ pub(crate) fn server<'a>(
     host: Option<&str>,
     protocol: Protocol,
     login: &'a str,
-) -> Option<Server<'a>> {
+) -> Option<MailServer<'a>> {
     let of_protocol = config.gateway.listeners.iter().filter(|l| l.protocol == protocol);
     let listener = of_protocol
         .min_by_key(|l| (l.address.ip().is_loopback(), l.security != Security::Implicit))?;
@@ -133,12 +133,12 @@ pub(crate) fn server<'a>(
         None if listener.address.ip().is_loopback() => listener.address.ip().to_string(),
         None => config.gateway.name.clone(),
     };
-    Some(Server { host, port: listener.address.port(), security: listener.security, login })
+    Some(MailServer { host, port: listener.address.port(), security: listener.security, login })
 }
 
 /// The file: Thunderbird reads it as `isp/DOMAIN.xml` in its program folder, or from
 /// `http://autoconfig.DOMAIN/mail/config-v1.1.xml`.
-pub(crate) fn file(address: &str, incoming: &Server<'_>, outgoing: &Server<'_>) -> String {
+pub(crate) fn file(address: &str, incoming: &MailServer<'_>, outgoing: &MailServer<'_>) -> String {
     let domain = address.rsplit_once('@').map_or(address, |(_, domain)| domain);
     let (address, domain) = (escaped(address), escaped(domain));
     let mut xml = format!(
@@ -154,7 +154,7 @@ pub(crate) fn file(address: &str, incoming: &Server<'_>, outgoing: &Server<'_>) 
     xml.push_str("  </emailProvider>\n</clientConfig>");
     xml
 }
-fn push(xml: &mut String, element: &str, kind: &str, server: &Server<'_>) {
+fn push(xml: &mut String, element: &str, kind: &str, server: &MailServer<'_>) {
     let socket = match server.security {
         Security::Implicit => "SSL",
         Security::StartTls => "STARTTLS",
@@ -172,7 +172,7 @@ fn push(xml: &mut String, element: &str, kind: &str, server: &Server<'_>) {
         escaped(server.login)
     );
     if kind == "pop3" {
-        // Whoever fetches from a second PC, or may not delete, has nothing left otherwise.
+        // Otherwise a person who fetches from a second PC, or may not delete, has nothing left.
         xml.push_str(
             "      <pop3>\n        <leaveMessagesOnServer>true</leaveMessagesOnServer>\n      \
              </pop3>\n",

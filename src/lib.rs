@@ -13,7 +13,7 @@
 //!                       │              │
 //!                      kim           proto              pure values, pure machines
 //!                       └────┬─────────┘
-//!                     secret, words
+//!                     printable, secret, words
 //!
 //!  accept → TLS → front → login → decide → dial → log in upstream → relay → close
 //!  gateway  trust  proto   kim    policy  gateway      proto        gateway observe
@@ -31,6 +31,7 @@ pub mod gateway;
 pub mod kim;
 pub mod observe;
 pub mod policy;
+pub mod printable;
 pub mod proto;
 pub mod secret;
 pub mod service;

@@ -1,6 +1,6 @@
-//! The service manager, systemd as a rule: the sockets that it hands over, and what it wants to hear.
+//! The service manager, usually systemd: the sockets that it hands over, and the notices that it gets.
 //!
-//! Everything here does nothing where kimgate was not started by one.
+//! Where kimgate was not started by one, everything here does nothing.
 
 use std::time::Duration;
 
@@ -85,16 +85,16 @@ mod elsewhere {
         Ok(Sockets::new())
     }
 
-    /// Nobody to tell.
+    /// There is no service manager.
     pub fn ready() {}
 
-    /// Nobody to tell.
+    /// There is no service manager.
     pub fn reloading() {}
 
-    /// Nobody to tell.
+    /// There is no service manager.
     pub fn stopping(_: &str) {}
 
-    /// Nobody to tell.
+    /// There is no service manager.
     pub fn status(_: &str) {}
 
     /// None.

@@ -46,7 +46,7 @@ fn routes(pages: Pages, loopback: bool) -> Router {
     guarded(pages, loopback)
 }
 
-/// What a workstation may see that may not look at anything else.
+/// What a workstation may see whose address is not in `admin.allow`.
 fn workstation_routes(workstations: Arc<dyn Workstations>, loopback: bool) -> Router {
     guarded(workstations::only(workstations), loopback)
 }
@@ -74,7 +74,7 @@ async fn ready(State(pages): State<Pages>) -> Response {
 
 /// The header without which `/reload` does nothing. A page in a browser, open on a machine in
 /// `admin.allow`, can send a form anywhere; it cannot add a header to what it sends to another
-/// origin without asking first (Fetch, "CORS-preflight request"), and nobody here says yes.
+/// origin without asking first (Fetch, "CORS-preflight request"), and kimgate never says yes.
 pub const COMMAND: &str = "kimgate-command";
 
 async fn reload(State(pages): State<Pages>, headers: HeaderMap) -> Response {

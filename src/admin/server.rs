@@ -29,7 +29,8 @@ use crate::observe::Observer;
 const CONNECTIONS: usize = 64;
 /// Workstations that ask for their accounts.
 const WORKSTATIONS: usize = 16;
-/// Strangers who are being told so; they never take the place of somebody who may look.
+/// Answers to peers outside `admin.allow`. They have places of their own, so they never take those of
+/// peers that are allowed.
 const STRANGERS: usize = 8;
 /// For a request's header.
 const HEADER: Duration = Duration::from_secs(10);
@@ -45,20 +46,20 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 pub struct Config {
     /// Where it binds.
     pub address: SocketAddr,
-    /// Who may look.
+    /// The networks that may see the pages.
     pub allow: Vec<IpNet>,
     /// Workstations may ask for their own accounts.
     pub autoconfig: bool,
 }
 
-/// What the pages are made from, and who may see them.
+/// What the pages are made from, and the peers that may see them.
 #[derive(Clone)]
 pub struct Pages {
     /// What they show.
     pub observer: Observer,
-    /// Who may look; a reload replaces it.
-    pub may_look: Arc<ArcSwap<Vec<IpNet>>>,
-    /// Who else may ask, and what for.
+    /// The networks that may see the pages; a reload replaces them.
+    pub admin_allow: Arc<ArcSwap<Vec<IpNet>>>,
+    /// The workstations, which may ask for their own accounts.
     pub workstations: Arc<dyn Workstations>,
     /// Reads the configuration again; may block.
     pub reload: Arc<dyn Fn() -> Reloaded + Send + Sync>,
@@ -80,7 +81,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let loopback = listener.local_addr()?.ip().to_canonical().is_loopback();
-    let (may_look, workstations) = (pages.may_look.clone(), pages.workstations.clone());
+    let (admin_allow, workstations) = (pages.admin_allow.clone(), pages.workstations.clone());
     let theirs = workstation_routes(workstations.clone(), loopback);
     let all = routes(pages, loopback);
     let [guests, known, strangers] =
@@ -102,7 +103,7 @@ pub async fn serve(
             }
         };
         let ip = peer.ip().to_canonical();
-        let peer_may = may_look.load().iter().any(|net| net.contains(&ip));
+        let peer_may = admin_allow.load().iter().any(|net| net.contains(&ip));
         let (routes, place) = match (peer_may, workstations.knows(ip)) {
             (true, _) => (Some(&all), &guests),
             (false, true) => (Some(&theirs), &known),
@@ -128,7 +129,7 @@ async fn answer(stream: TcpStream, routes: Router, _place: OwnedSemaphorePermit)
         .keep_alive(false)
         .max_buf_size(16 << 10)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    // Whoever sends half a request, or does not read the answer, is not worth a log line.
+    // A peer that sends half a request, or does not read the answer, is not worth a log line.
     let _ = timeout(WHOLE, connection).await;
 }
 

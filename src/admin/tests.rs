@@ -51,9 +51,9 @@ impl World {
             let accepted = count.fetch_add(1, Ordering::Relaxed) == 0;
             Reloaded { accepted, lines: vec!["x".into()] }
         });
-        let may_look = Arc::new(ArcSwap::from_pointee(vec![allow.parse().unwrap()]));
+        let admin_allow = Arc::new(ArcSwap::from_pointee(vec![allow.parse().unwrap()]));
         let workstations = Arc::new(NoWorkstations);
-        let pages = Pages { observer: observer.clone(), may_look, workstations, reload };
+        let pages = Pages { observer: observer.clone(), admin_allow, workstations, reload };
         let server = tokio::spawn(serve(listener, pages, shutdown.clone()));
         Self { address, observer, reloads, shutdown, server }
     }

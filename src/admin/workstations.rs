@@ -1,6 +1,6 @@
 //! What workstations may ask for: the autoconfig file of their own accounts, and nothing else.
 //!
-//! It holds logins, so it is for whoever they belong to: the workstation that asks, by its address.
+//! It holds logins, so each workstation gets only its own. The asking address says which one it is.
 //! Nothing of it is logged.
 
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 
-/// Who knows the workstations and what each may be told.
+/// Knows the workstations, and what each of them may see.
 pub trait Workstations: Send + Sync {
     /// Whether a workstation has this address, and workstations may ask at all.
     fn knows(&self, peer: IpAddr) -> bool;
@@ -37,7 +37,7 @@ pub(super) fn routes(workstations: Arc<dyn Workstations>) -> Router {
         .route("/.well-known/autoconfig/mail/config-v1.1.xml", get(autoconfig))
 }
 
-/// The same for somebody who may see nothing else.
+/// The same for a peer that may see nothing else.
 pub(super) fn only(workstations: Arc<dyn Workstations>) -> Router {
     let refusal = (StatusCode::FORBIDDEN, "this address is not in admin.allow\n");
     routes(workstations).fallback(async move || refusal)

@@ -1,8 +1,8 @@
-//! Files that change while kimgate runs: whoever renews a certificate at night sends no signal.
+//! Reloads when files change, since a job that renews a certificate at night sends no signal.
 //!
-//! The operating system tells of changes where it can. What it does not tell, as on network shares,
-//! a slow look finds. Either way the content decides: a file that was written as it was is no news,
-//! and one that could not be used is tried again when it is another one.
+//! The operating system reports changes where it can. Where it cannot, as on network shares, the
+//! files are read every 30 s. Only another content is a change: a file that was written again with
+//! the same content is not reloaded, and one that could not be used is tried again once it differs.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
@@ -22,12 +22,12 @@ use zeroize::Zeroizing;
 use super::Reloader;
 use crate::config;
 
-/// Between two looks where nobody tells of changes.
+/// Between two looks at the files where no change is reported.
 const PACE: Duration = Duration::from_secs(30);
-/// A certificate and its key are two files; nobody has looked between them if they are written
-/// within this time.
+/// A certificate and its key are two files. kimgate reads neither while less than this has passed
+/// since the last reported change.
 const QUIET: Duration = Duration::from_millis(500);
-/// Somebody who never stops writing does not put it off for longer.
+/// Changes that never stop put a reload off for no longer than this.
 const LONGEST: Duration = Duration::from_secs(5);
 /// Certificates are small; a device file has no end.
 const LARGEST: u64 = 4 << 20;
@@ -35,7 +35,7 @@ const LARGEST: u64 = 4 << 20;
 /// What a look at the files found.
 enum Look {
     Nothing,
-    /// Somebody has written, and may not have finished.
+    /// A file has changed, and the writer may not have finished.
     News,
     Reloaded {
         accepted: bool,
@@ -44,16 +44,16 @@ enum Look {
 
 /// Reloads whenever a file of the configuration has changed, for as long as the runtime runs.
 pub async fn follow(reloader: Reloader) {
-    let (tell, mut told) = channel(1);
-    let mut ear = Some(Ear::new(tell));
+    let (sender, mut changes) = channel(1);
+    let mut watch = Some(FileWatch::new(sender));
     let mut has_settled = false;
     loop {
-        let (reloader, mut listening) = (reloader.clone(), ear.take());
+        let (reloader, mut watched) = (reloader.clone(), watch.take());
         // Reading files is slow work for a thread that serves sessions.
         let looked = tokio::task::spawn_blocking(move || {
-            // First the ear, then the look: nothing can change unnoticed in between.
-            if let Some(ear) = &mut listening {
-                ear.turn_to(&reloader.files());
+            // First watch, then look: no change in between is missed.
+            if let Some(watch) = &mut watched {
+                watch.watch(&reloader.files());
             }
             let look = match has_settled {
                 true => reloader
@@ -62,20 +62,20 @@ pub async fn follow(reloader: Reloader) {
                 false if reloader.has_changed() => Look::News,
                 false => Look::Nothing,
             };
-            (listening, look)
+            (watched, look)
         });
-        let Ok((listening, look)) = looked.await else { return };
-        ear = listening;
+        let Ok((watched, look)) = looked.await else { return };
+        watch = watched;
         has_settled = match look {
             Look::Nothing => tokio::select! {
-                Some(()) = told.recv() => {
-                    settle(&mut told).await;
+                Some(()) = changes.recv() => {
+                    settle(&mut changes).await;
                     true
                 }
                 () = sleep(PACE) => false,
             },
             Look::News => {
-                settle(&mut told).await;
+                settle(&mut changes).await;
                 true
             }
             // There may be other files to listen for now, so all of it begins anew.
@@ -84,20 +84,20 @@ pub async fn follow(reloader: Reloader) {
                 false
             }
             Look::Reloaded { accepted: false } => {
-                tracing::error!("changed files cannot be used, the old ones count on");
+                tracing::error!("changed files cannot be used, the old ones stay in use");
                 false
             }
         };
     }
 }
 
-/// Waits until whoever writes has finished.
-async fn settle(told: &mut Receiver<()>) {
+/// Waits until no change is reported for a while.
+async fn settle(changes: &mut Receiver<()>) {
     let latest = Instant::now() + LONGEST;
-    while let Ok(Ok(Some(()))) = timeout_at(latest, timeout(QUIET, told.recv())).await {}
+    while let Ok(Ok(Some(()))) = timeout_at(latest, timeout(QUIET, changes.recv())).await {}
 }
 
-/// What was in the files when somebody looked; nothing for a file that cannot be read.
+/// The hashes of the files at one moment; `None` for a file that could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Snapshot(BTreeMap<PathBuf, Option<[u8; 32]>>);
 
@@ -124,27 +124,27 @@ fn content(file: &Path) -> Option<[u8; 32]> {
     digest(&SHA256, &bytes).as_ref().try_into().ok()
 }
 
-/// What the operating system tells of changes.
-struct Ear {
-    /// `None`: it tells nothing.
+/// The changes that the operating system reports.
+struct FileWatch {
+    /// `None`: it reports nothing.
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
     /// Everything else that happens in those folders is of no interest, as the audit file's lines.
     names: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
-impl Ear {
-    fn new(tell: Sender<()>) -> Self {
+impl FileWatch {
+    fn new(sender: Sender<()>) -> Self {
         let names = Arc::new(Mutex::new(HashSet::new()));
         let known = names.clone();
-        let heard = move |event: notify::Result<Event>| {
+        let notice = move |event: notify::Result<Event>| {
             let known = known.lock().unwrap_or_else(PoisonError::into_inner);
             if event.map_or(true, |event| matters(&event, &known)) {
-                // A full channel has told already.
-                let _ = tell.try_send(());
+                // A full channel holds a notice already.
+                let _ = sender.try_send(());
             }
         };
-        let watcher = notify::recommended_watcher(heard)
+        let watcher = notify::recommended_watcher(notice)
             .inspect_err(|error| tracing::warn!(%error, "changed files are noticed by looking"))
             .ok();
         Self { watcher, folders: BTreeSet::new(), names }
@@ -152,7 +152,7 @@ impl Ear {
 
     /// From now on listens for these files, in their folders: files are replaced by renaming
     /// another one over them, or by turning a link.
-    fn turn_to(&mut self, files: &[PathBuf]) {
+    fn watch(&mut self, files: &[PathBuf]) {
         let Some(watcher) = &mut self.watcher else { return };
         let trails: HashSet<PathBuf> = files.iter().flat_map(|file| trail(file)).collect();
         let folders: BTreeSet<PathBuf> =
@@ -194,7 +194,7 @@ fn trail(file: &Path) -> Vec<PathBuf> {
     trail
 }
 
-/// The first link of a path, what it says, and what comes behind it.
+/// The first link of a path, its target, and the rest of the path.
 fn first_link(path: &Path) -> Option<(PathBuf, PathBuf, PathBuf)> {
     let parts: Vec<&OsStr> = path.iter().collect();
     (1..=parts.len()).find_map(|length| {

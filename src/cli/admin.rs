@@ -22,7 +22,7 @@ pub(super) struct Admin {
 /// Where the admin pages are unless the configuration says something else.
 const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9465);
 
-/// The gateway answers from memory; whoever takes longer is no gateway.
+/// The gateway answers from memory; what takes longer is something else.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Thousands of sessions fit.
@@ -60,7 +60,7 @@ impl Admin {
     }
 }
 
-/// "Every address" is no address to ask; this machine's own is one of them.
+/// A gateway that listens on every address is asked at the loopback address.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -109,9 +109,9 @@ pub(super) fn ask(
     }
 }
 
-/// Somebody else is there.
+/// Another program listens there.
 pub(super) fn no_kimgate(address: SocketAddr) -> Failure {
-    Failure::error(format!("{address} answers, but is no kimgate"))
+    Failure::error(format!("{address} answers, but is not kimgate"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Times and sizes as people tell them.
 
-/// Two units at most: nobody reads more.
+/// Two units at most; more would not be read.
 pub(super) fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0) as u64; // a clock that was set back
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -13,7 +13,7 @@ pub(super) fn duration(seconds: f64) -> String {
 }
 
 /// In powers of 1024.
-pub(super) fn octets(count: u64) -> String {
+pub(super) fn bytes_text(count: u64) -> String {
     const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
     let step = (0..UNITS.len() - 1).rev().find(|step| count >> (10 * (step + 1)) > 0);
     match step {
@@ -48,7 +48,7 @@ mod tests {
             (1_600_000, "1.5 MiB"),
             (5 << 40, "5120.0 GiB"),
         ] {
-            assert_eq!(octets(count), told);
+            assert_eq!(bytes_text(count), told);
         }
     }
 }

@@ -32,7 +32,7 @@ impl Check {
         };
         if self.json {
             let json = serde_json::to_string_pretty(&findings).map_err(Failure::error)?;
-            screen.say(&json);
+            screen.say_json(&json);
         } else {
             for finding in &findings {
                 screen.say(&finding.to_string());

@@ -33,7 +33,7 @@ const PORTS: Ports = Ports { pop3: 1995, smtp: 1465, admin: 9465 };
 
 /// Try kimgate: a simulated client module and a gateway in one process on loopback
 ///
-/// Certificates are made at start and nothing is left behind.
+/// Certificates are made at start, and nothing is kept.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kimgate demo --once   send and fetch one message, say what \
     happened, and exit\n  kimgate demo          keep it running, for a mail program of your own")]
@@ -85,7 +85,7 @@ impl Demo {
         let ports = if self.once { Ports::FREE } else { PORTS };
         let stage = match self.build(folder, ports).await {
             Ok(stage) => stage,
-            // Somebody has these ports; any others will do.
+            // These ports are taken; any others will do.
             Err(_) if !self.once => self.build(folder, Ports::FREE).await?,
             Err(failure) => return Err(failure),
         };
@@ -110,7 +110,7 @@ impl Demo {
     async fn build(&self, folder: &Path, ports: Ports) -> Result<Stage, Failure> {
         let security = match self.upstream {
             Kind::Own => Security::Implicit,
-            // mailin-embedded has TLS behind STARTTLS only.
+            // mailin-embedded speaks TLS after STARTTLS only.
             Kind::Mailin => Security::StartTls,
         };
         let sim = Sim::start(SimConfig { security, ..SimConfig::default() }).await?;
@@ -169,7 +169,7 @@ impl Demo {
             .await
             .map_err(|error| Failure::error(format!("the message could not be sent: {error}")))?;
         screen.done(format_args!(
-            "sent            {} octets in {} ms; the client module says \"{reply}\"",
+            "sent            {} bytes in {} ms; the client module says \"{reply}\"",
             message.len(),
             begun.elapsed().as_millis()
         ));
@@ -179,7 +179,7 @@ impl Demo {
             Failure::error(format!("the message could not be fetched: {error}"))
         })?;
         screen.done(format_args!(
-            "fetched         {} octets in {} ms, and deleted",
+            "fetched         {} bytes in {} ms, and deleted",
             fetched.len(),
             begun.elapsed().as_millis()
         ));
@@ -188,7 +188,7 @@ impl Demo {
         };
         let lines = added.iter().filter(|byte| **byte == b'\n').count();
         screen.done(format_args!(
-            "compared        identical byte for byte, behind the {lines} lines that a client \
+            "compared        identical byte for byte, after the {lines} lines that a client \
              module writes above it"
         ));
         let refused = account.try_login(pop3, "fremd@praxis.tm.kim.telematik").await;

@@ -110,7 +110,7 @@ impl Dialogue {
         Self::new(Stream::Plain(tcp), protocol, own_name, start_tls)
     }
 
-    /// Waits for the greeting behind TLS.
+    /// Waits for the greeting after the TLS handshake.
     pub(super) fn secured(tls: TlsStream<TcpStream>, protocol: Protocol, own_name: &str) -> Self {
         Self::new(Stream::Tls(Box::new(tls)), protocol, own_name, false)
     }

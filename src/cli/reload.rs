@@ -7,7 +7,7 @@ use clap::Args;
 use super::admin::{Admin, ask, no_kimgate};
 use super::{Failure, Screen};
 use crate::admin::{COMMAND, Reloaded};
-use crate::observe::printable;
+use crate::printable::printable;
 
 /// Have a running gateway read its configuration again
 ///
@@ -36,13 +36,13 @@ impl Reload {
             _ => return Err(no_kimgate(address)),
         };
         if self.json {
-            screen.say(&serde_json::to_string_pretty(&done).map_err(Failure::error)?);
+            screen.say_json(&serde_json::to_string_pretty(&done).map_err(Failure::error)?);
         } else {
             for line in &done.lines {
                 screen.say(&printable(line));
             }
             screen.complain(match (done.accepted, done.lines.is_empty()) {
-                (true, true) => "reloaded; nothing changes for anybody",
+                (true, true) => "reloaded; nothing changes for workstations",
                 (true, false) => "reloaded",
                 (false, _) => "not reloaded; the configuration before it stays in force",
             });

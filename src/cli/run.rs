@@ -13,8 +13,8 @@ use crate::service;
 
 /// Run the gateway
 ///
-/// A changed configuration, certificate or key counts at once, as after SIGHUP; SIGTERM or Ctrl-C lets messages in flight finish within
-/// limits.drain, a second one ends at once.
+/// A changed configuration, certificate or key is reloaded at once, as after SIGHUP. SIGTERM or Ctrl-C
+/// lets messages in flight finish within limits.drain; a second one ends them at once.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: kimgate run --config config/kimgate.toml")]
 pub(super) struct Run {

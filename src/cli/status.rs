@@ -7,16 +7,15 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::admin::{Admin, get, no_kimgate};
-use super::amounts::{duration, octets};
+use super::amounts::{bytes_text, duration};
 use super::{Failure, Screen, table};
-use crate::observe::{
-    AnswerStatus, ClientModuleStatus, RefusalStatus, SessionStatus, Status, printable,
-};
+use crate::observe::{AnswerStatus, ClientModuleStatus, RefusalStatus, SessionStatus, Status};
+use crate::printable::printable;
 use crate::words::{Protocol, Security};
 
 /// Show a running gateway: sessions, contexts, client modules, certificates, latest refusals
 ///
-/// Exit code 0: mail can go through. 1: it cannot, or nobody answers.
+/// Exit code 0: mail can go through. 1: it cannot, or no gateway answers.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  kimgate status\n  kimgate status --address 127.0.0.1:9465 --json"
@@ -36,22 +35,22 @@ impl StatusCommand {
         let status: Status = serde_json::from_slice(&body).map_err(|_| no_kimgate(address))?;
         if self.json {
             let json = serde_json::to_string_pretty(&status).map_err(Failure::error)?;
-            screen.say(&json);
+            screen.say_json(&json);
         } else {
-            View { screen, status: &status, now: OffsetDateTime::now_utc() }.show(address);
+            StatusView { screen, status: &status, now: OffsetDateTime::now_utc() }.show(address);
         }
         if status.readiness.ready { Ok(()) } else { Err(Failure::no()) }
     }
 }
 
 /// A status on a screen. What it says comes from another process and is escaped again.
-struct View<'a> {
+struct StatusView<'a> {
     screen: &'a mut Screen,
     status: &'a Status,
     now: OffsetDateTime,
 }
 
-impl View<'_> {
+impl StatusView<'_> {
     fn show(mut self, address: SocketAddr) {
         let status = self.status;
         self.screen.headline(&format!(
@@ -193,7 +192,7 @@ impl View<'_> {
             self.screen.say("");
             self.screen.headline(&title);
         } else {
-            let heads = ["workstation", "account", "doing", "for", "octets", "from"];
+            let heads = ["workstation", "account", "doing", "for", "bytes", "from"];
             self.list(&title, with_heads(&heads, status.sessions.iter().map(session)));
         }
     }
@@ -308,7 +307,11 @@ fn session(session: &SessionStatus) -> Vec<String> {
         optional(session.account.as_deref()),
         format!("{} {}", spelled(session.protocol), printable(&session.phase)),
         duration(session.seconds),
-        format!("↓ {} ↑ {}", octets(session.bytes_to_client), octets(session.bytes_to_module)),
+        format!(
+            "↓ {} ↑ {}",
+            bytes_text(session.bytes_to_client),
+            bytes_text(session.bytes_to_module)
+        ),
         printable(&session.peer).into_owned(),
     ]
 }

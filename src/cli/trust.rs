@@ -169,7 +169,7 @@ impl Trust {
         match dialogue.talk(PATIENCE).await {
             Ok(Pause::StartTls) => {}
             Ok(Pause::Refused(answer)) => {
-                let words = crate::observe::printable(answer.first_line()).into_owned();
+                let words = crate::printable::printable(answer.first_line()).into_owned();
                 return Err(before(&format!("it refused us: {words}")));
             }
             Ok(_) => return Err(before(&"it went on without TLS")),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::source::Source;
+use crate::printable::{cut, escaped};
 
 /// One thing that `kimgate check` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -245,23 +246,12 @@ pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", printable(text))
 }
 
-/// `text` cut to what a line holds, with control and direction characters spelled out.
+/// The text escaped, and cut after 120 characters.
 pub(super) fn printable(text: &str) -> String {
     const LONGEST: usize = 120;
-    let mut shown: String = text
-        .chars()
-        .take(LONGEST)
-        .flat_map(|c| {
-            let turns = matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-            let escaped = c.is_control() || turns;
-            let plain = (!escaped).then_some(c);
-            plain.into_iter().chain(escaped.then(|| c.escape_unicode()).into_iter().flatten())
-        })
-        .collect();
-    if text.chars().nth(LONGEST).is_some() {
-        shown.push('…');
-    }
-    shown
+    let shown = cut(text, LONGEST);
+    let mark = if shown.len() < text.len() { "…" } else { "" };
+    escaped(shown).into_owned() + mark
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Audit lines on their way out: a bounded queue and a thread of its own, so that a slow disk, a
-//! full one or a reader who has stopped reading costs lines and never a session.
+//! Audit lines on their way out: a bounded queue and a thread of its own, so that a slow or full
+//! disk, or a reader that has stopped, costs lines and never a session.
 
 use std::io::{self, Write as _};
 use std::sync::Mutex;
@@ -17,7 +17,7 @@ use super::record::Record;
 
 /// Lines that wait for the disk. At a hundred events a second, forty seconds.
 const QUEUE: usize = 4096;
-/// Octets that a line seldom exceeds.
+/// Bytes that a line seldom exceeds.
 const LINE: usize = 512;
 /// How long lines gather before they are written in one go. A busy gateway says thousands of them
 /// in a second, and waking this thread for each one costs more than writing it.
@@ -190,10 +190,18 @@ impl Losses {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Event, Pseudonyms};
     use super::*;
 
     fn config(file: &std::path::Path) -> AuditConfig {
         AuditConfig { file: Some(file.into()), ..AuditConfig::default() }
+    }
+
+    fn record(number: u32) -> Record<'static> {
+        let event =
+            Event::ConfigLoaded { reload: true, accepted: true, hash: "", problems: number };
+        let now = OffsetDateTime::UNIX_EPOCH;
+        Record::new(&event, now, &Pseudonyms::Off, &Pseudonyms::Off)
     }
 
     fn counter() -> IntCounter {
@@ -206,13 +214,15 @@ mod tests {
         let path = dir.path().join("audit.jsonl");
         let audit = Audit::start(&config(&path), counter()).unwrap();
         for number in 0..100 {
-            audit.write(&Record { number: Some(number), ..Record::default() });
+            audit.write(&record(number));
         }
         assert!(audit.flush());
         let text = std::fs::read_to_string(path).unwrap();
         let numbers: Vec<u64> = text
             .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["number"].clone())
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["problems"].clone()
+            })
             .map(|number| number.as_u64().unwrap())
             .collect();
         assert_eq!(numbers, (0..100).collect::<Vec<_>>());
@@ -224,7 +234,7 @@ mod tests {
         let lost = counter();
         let audit = Audit::start(&config(std::path::Path::new("/dev/full")), lost.clone()).unwrap();
         for _ in 0..3 {
-            audit.write(&Record::default());
+            audit.write(&record(0));
         }
         assert!(audit.flush());
         assert_eq!(lost.get(), 3);
@@ -236,7 +246,7 @@ mod tests {
         let lost = counter();
         let audit = Audit { queue: Some(queue), losses: Losses::new(lost.clone()) };
         for _ in 0..10 {
-            audit.write(&Record::default());
+            audit.write(&record(0));
         }
         assert_eq!(lost.get(), 9);
     }

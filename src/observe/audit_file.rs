@@ -68,7 +68,7 @@ impl AuditFile {
         let found = match fs::metadata(&self.path) {
             Ok(found) => found,
             Err(_) => {
-                // Somebody moved it away, logrotate perhaps: the next line starts a new one.
+                // It was moved away, by logrotate perhaps: the next line starts a new one.
                 self.open = None;
                 return Ok(());
             }
@@ -86,7 +86,7 @@ impl AuditFile {
     }
 
     fn append(&self, now: OffsetDateTime) -> io::Result<Open> {
-        // Somebody may have removed the folder since the start, or taken away what was mounted.
+        // The folder may have been removed since the start, or unmounted.
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder)?;
         }

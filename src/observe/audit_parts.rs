@@ -63,7 +63,7 @@ fn read(audit: &Path, name: &str) -> Option<(OffsetDateTime, u16)> {
     Some((rotated.assume_utc(), count.parse().ok()?))
 }
 
-/// What stands before and behind the stamp.
+/// What stands before and after the stamp.
 fn around(audit: &Path) -> (String, String) {
     let text = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
     let end = audit.extension().map(|end| format!(".{}", end.to_string_lossy()));

@@ -76,9 +76,9 @@ pub enum LogFormat {
 /// The least important log lines that are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// What somebody must do something about.
+    /// What needs action.
     Error,
-    /// What somebody should look at: refusals among them.
+    /// What needs a look, refusals for instance.
     Warn,
     /// Logins and messages.
     #[default]

@@ -7,6 +7,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use crate::kim::{Account, Login};
 use crate::words::{Action, CloseReason, Protocol, Reason};
 
@@ -54,7 +56,7 @@ pub enum Event<'a> {
     MessageSent {
         /// Whose.
         session: &'a SessionFacts,
-        /// Octets of the message as they went over the wire, without the line that ends it.
+        /// Bytes of the message as they went over the wire, without the line that ends it.
         bytes: u64,
         /// From the last byte sent to the answer.
         seconds: f64,
@@ -64,7 +66,7 @@ pub enum Event<'a> {
         message_id: Option<&'a str>,
         /// How many.
         recipients: u32,
-        /// Whether the answer was a 2xx; `Err`: there was none, and nobody knows whether the message
+        /// Whether the answer was a 2xx; `Err`: there was none, so it is unknown whether the message
         /// went out.
         accepted: Result<bool, Reason>,
         /// After how many seconds of waiting the workstation left, where it left before the answer.
@@ -78,7 +80,7 @@ pub enum Event<'a> {
     MessageReceived {
         /// Whose.
         session: &'a SessionFacts,
-        /// Octets of the message as they went over the wire, without the line that ends it.
+        /// Bytes of the message as they went over the wire, without the line that ends it.
         bytes: u64,
         /// From RETR to the last byte.
         seconds: f64,
@@ -127,7 +129,7 @@ pub enum Event<'a> {
         sentence: &'a str,
         /// `sha256:` and the certificate's hash.
         fingerprint: Option<&'a str>,
-        /// When it ends, in Unix seconds.
+        /// When it expires, in Unix seconds.
         not_after: Option<i64>,
         /// The fingerprint of the one in the last good connection, where that was another.
         replaces: Option<&'a str>,
@@ -138,7 +140,7 @@ pub enum Event<'a> {
         reload: bool,
         /// Whether it is in force now; a bad one never replaces a good one.
         accepted: bool,
-        /// What tells two configurations apart.
+        /// A hash that differs between two configurations.
         hash: &'a str,
         /// How many errors it had.
         problems: u32,
@@ -149,9 +151,9 @@ pub enum Event<'a> {
         session: &'a SessionFacts,
         /// How.
         close: CloseReason,
-        /// Octets to the workstation.
+        /// Bytes to the workstation.
         bytes_to_client: u64,
-        /// Octets to the client module.
+        /// Bytes to the client module.
         bytes_to_module: u64,
         /// From accept to close.
         seconds: f64,
@@ -159,24 +161,6 @@ pub enum Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The word in the audit line.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Connected(_) => "connected",
-            Self::Login { result: Ok(()) | Err(Reason::RejectedByClientModule), .. } => "login",
-            Self::Login { .. } => "denied",
-            Self::Denied { .. } => "denied",
-            Self::MessageSent { .. } => "message-sent",
-            Self::MessageReceived { .. } => "message-received",
-            Self::MessageDeleted { .. } => "message-deleted",
-            Self::DeleteHeld { .. } => "delete-held",
-            Self::ContextConflict { .. } => "context-conflict",
-            Self::Certificate { .. } => "certificate",
-            Self::ConfigLoaded { .. } => "config-loaded",
-            Self::Closed { .. } => "closed",
-        }
-    }
-
     /// The session it is about.
     pub fn session(&self) -> Option<&'a SessionFacts> {
         match self {
@@ -191,6 +175,43 @@ impl<'a> Event<'a> {
             | Self::Closed { session, .. } => Some(session),
             Self::Certificate { .. } | Self::ConfigLoaded { .. } => None,
         }
+    }
+}
+
+/// The word `event` of an audit line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// A workstation connected.
+    Connected,
+    /// The client module answered a login.
+    Login,
+    /// kimgate refused a login, connection, sender, recipient, service or deletion, or would have.
+    Denied,
+    /// The client module answered the end of a message, or was lost before it did.
+    MessageSent,
+    /// A workstation got a whole message.
+    MessageReceived,
+    /// The client module accepted a DELE.
+    MessageDeleted,
+    /// A DELE was refused because the message came undecrypted.
+    DeleteHeld,
+    /// Two workstations want the same card context.
+    ContextConflict,
+    /// A client module's certificate was judged.
+    Certificate,
+    /// A configuration was read.
+    ConfigLoaded,
+    /// A session ended.
+    Closed,
+}
+
+impl EventKind {
+    /// The kind that an audit line calls by this word; `None` for a word that is none of ours, as a
+    /// newer kimgate may write.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(word))
+            .ok()
     }
 }
 
@@ -265,7 +286,7 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// How a client module answered the last time that somebody asked.
+/// How a client module answered the last login or health probe.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ClientModuleState<'a> {
     /// It greeted us.
@@ -278,7 +299,7 @@ pub struct ClientModuleState<'a> {
     pub connect_seconds: Option<f64>,
 }
 
-/// Which way relayed octets go.
+/// Which way relayed bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From the workstation to the client module.

@@ -7,14 +7,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use time::OffsetDateTime;
 
-use super::ending::Ending;
+use super::expiry::Expiry;
 use super::labels::{self, Labels, client_module_role};
-use super::record::{Record, from_unix, milliseconds, rfc3339, shown};
+use super::record::{
+    Record, RecordedEvent, RefusalRecord, from_unix, milliseconds, rfc3339, shown,
+};
 use super::status::{
     AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ErrorStatus, ListenerStatus,
     Missing, RefusalStatus, Status, VerdictStatus,
 };
-use super::{ClientModuleState, Event, Readiness, printable};
+use super::{ClientModuleState, Event, Readiness};
+use crate::printable::printable;
 use crate::words::Protocol;
 
 /// Refusals that the console shows.
@@ -22,24 +25,24 @@ const REFUSALS: usize = 50;
 /// Of what a client module announces; a hostile one may announce for ever.
 const CAPABILITIES: usize = 32;
 
-/// Behind one lock: everything in it changes seldom.
-pub(super) struct Health(Mutex<State>);
+/// One lock for all of it, since it changes seldom.
+pub(super) struct Health(Mutex<HealthState>);
 
-struct State {
+struct HealthState {
     started: OffsetDateTime,
     /// Every listener is bound, and kimgate is not stopping.
     bound: bool,
     listeners: Vec<ListenerStatus>,
     client_modules: BTreeMap<String, ClientModuleStatus>,
     /// By role.
-    certificates: BTreeMap<String, Ending>,
+    certificates: BTreeMap<String, Expiry>,
     config: ConfigStatus,
     refusals: VecDeque<RefusalStatus>,
 }
 
 impl Health {
     pub(super) fn new(labels: &Labels, now: OffsetDateTime) -> Self {
-        let mut state = State {
+        let mut state = HealthState {
             started: now,
             bound: false,
             listeners: Vec::new(),
@@ -69,18 +72,18 @@ impl Health {
         let mut state = self.state();
         let is_named = |role: &str| ends.iter().any(|(named, _)| named == role);
         let certificates = &mut state.certificates;
-        let gone = certificates.iter().filter(|(role, ending)| !ending.met && !is_named(role));
+        let gone = certificates.iter().filter(|(role, expiry)| !expiry.met && !is_named(role));
         let gone: Vec<String> = gone.map(|(role, _)| role.clone()).collect();
         certificates.retain(|role, _| !gone.contains(role));
         for (role, end) in ends {
-            let new = || Ending::new(*end, false);
+            let new = || Expiry::new(*end, false);
             certificates.entry(role.clone()).or_insert_with(new).replaced_by(*end);
         }
         gone
     }
 
-    /// Keeps when a certificate ends that somebody showed; gives the days that are left where
-    /// somebody should be told of this one.
+    /// Keeps when a certificate expires that a client module showed. Gives the days that are left
+    /// where this is to be logged now.
     pub(super) fn certificate_met(
         &self,
         role: &str,
@@ -95,19 +98,19 @@ impl Health {
                 known.tell(now)
             }
             None => {
-                let mut ending = Ending::new(unix_seconds, true);
-                let days = ending.tell(now);
-                state.certificates.insert(role.to_owned(), ending);
+                let mut expiry = Expiry::new(unix_seconds, true);
+                let days = expiry.tell(now);
+                state.certificates.insert(role.to_owned(), expiry);
                 days
             }
         }
     }
 
-    /// The certificates whose end somebody should be told of now, with the days that are left.
-    pub(super) fn ending(&self, now: OffsetDateTime) -> Vec<(String, i64)> {
+    /// The certificates whose expiry is to be logged now, with the days that are left.
+    pub(super) fn expiring(&self, now: OffsetDateTime) -> Vec<(String, i64)> {
         let mut state = self.state();
         let each = state.certificates.iter_mut();
-        each.filter_map(|(role, ending)| Some((role.clone(), ending.tell(now)?))).collect()
+        each.filter_map(|(role, expiry)| Some((role.clone(), expiry.tell(now)?))).collect()
     }
 
     /// False for a client module that is not configured.
@@ -140,54 +143,60 @@ impl Health {
         true
     }
 
-    /// Keeps what an event tells. False for a certificate that was judged the same before.
-    pub(super) fn note(&self, event: &Event<'_>, record: &Record<'_>) -> bool {
+    /// Keeps what `/status` shows of an event. False for a certificate that was judged the same before.
+    pub(super) fn keep(&self, event: &Event<'_>, record: &Record<'_>) -> bool {
         let mut state = self.state();
-        if let Some(reason) = record.refusal() {
+        if let Some(refusal) = record.refusal() {
             state.refusals.truncate(REFUSALS - 1);
-            state.refusals.push_front(refusal(record, reason));
+            state.refusals.push_front(refusal_status(record, &refusal));
         }
-        match *event {
-            Event::Certificate { client_module, class, accepted, not_after, replaces, .. } => {
+        match &record.what {
+            RecordedEvent::Certificate(certificate) => {
+                // The configuration's name for it; the record has it escaped.
+                let Event::Certificate { client_module, .. } = *event else { return true };
                 let Some(known) = state.client_modules.get_mut(client_module) else { return true };
                 let verdict = VerdictStatus {
-                    class: class.into(),
-                    accepted,
-                    sentence: owned(&record.sentence).unwrap_or_default(),
-                    fingerprint: owned(&record.fingerprint),
-                    not_after: not_after.and_then(from_unix).map(rfc3339),
-                    replaces: replaces.map(shown),
+                    class: certificate.verdict.into(),
+                    accepted: certificate.accepted,
+                    sentence: certificate.sentence.to_string(),
+                    fingerprint: owned(&certificate.fingerprint),
+                    not_after: certificate.not_after.clone(),
+                    replaces: owned(&certificate.replaces),
                 };
                 let same = known.certificate.as_ref().is_some_and(|last| {
                     (&last.class, last.accepted, &last.fingerprint)
-                        == (&verdict.class, accepted, &verdict.fingerprint)
-                        && (replaces.is_none() || last.replaces == verdict.replaces)
+                        == (&verdict.class, verdict.accepted, &verdict.fingerprint)
+                        && (verdict.replaces.is_none() || last.replaces == verdict.replaces)
                 });
                 known.certificate = Some(verdict);
                 !same
             }
-            Event::ConfigLoaded { accepted, problems, .. } => {
+            RecordedEvent::ConfigLoaded(loaded) => {
                 let time = Some(record.time.clone());
-                state.config = match accepted {
+                state.config = match loaded.accepted {
                     true => ConfigStatus {
-                        hash: owned(&record.config),
+                        hash: Some(loaded.config.to_string()),
                         loaded: time,
                         rejected: None,
                         problems: 0,
                     },
-                    false => ConfigStatus { rejected: time, problems, ..state.config.clone() },
+                    false => ConfigStatus {
+                        rejected: time,
+                        problems: loaded.problems,
+                        ..state.config.clone()
+                    },
                 };
                 true
             }
-            Event::Connected(_)
-            | Event::Login { .. }
-            | Event::Denied { .. }
-            | Event::MessageSent { .. }
-            | Event::MessageReceived { .. }
-            | Event::MessageDeleted { .. }
-            | Event::DeleteHeld { .. }
-            | Event::ContextConflict { .. }
-            | Event::Closed { .. } => true,
+            RecordedEvent::Connected(_)
+            | RecordedEvent::Login(_)
+            | RecordedEvent::Denied(_)
+            | RecordedEvent::MessageSent(_)
+            | RecordedEvent::MessageReceived(_)
+            | RecordedEvent::MessageDeleted(_)
+            | RecordedEvent::DeleteHeld(_)
+            | RecordedEvent::ContextConflict(_)
+            | RecordedEvent::Closed(_) => true,
         }
     }
 
@@ -200,8 +209,8 @@ impl Health {
         let state = self.state();
         // Client modules' have a place of their own.
         let own = state.certificates.iter().filter(|(role, _)| !labels::is_client_module(role));
-        let ends = |(role, ending): (&String, &Ending)| {
-            let not_after = rfc3339(from_unix(ending.not_after)?);
+        let ends = |(role, expiry): (&String, &Expiry)| {
+            let not_after = rfc3339(from_unix(expiry.not_after)?);
             Some(CertificateStatus { role: shown(role), not_after })
         };
         Status {
@@ -218,12 +227,12 @@ impl Health {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, HealthState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl HealthState {
     fn rename(&mut self, labels: &Labels) {
         self.client_modules.retain(|name, _| labels.has_client_module(name));
         let is_gone = |role: &str| !labels.client_modules().any(|n| client_module_role(n) == role);
@@ -254,15 +263,15 @@ fn owned(text: &Option<Cow<'_, str>>) -> Option<String> {
     text.as_deref().map(str::to_owned)
 }
 
-fn refusal(record: &Record<'_>, reason: &str) -> RefusalStatus {
+fn refusal_status(record: &Record<'_>, refusal: &RefusalRecord<'_, '_>) -> RefusalStatus {
     RefusalStatus {
         time: record.time.clone(),
-        peer: record.peer.clone().unwrap_or_default(),
-        workstation: owned(&record.workstation),
-        account: owned(&record.account),
-        action: record.action.map(String::from),
-        reason: reason.into(),
-        rule: owned(&record.rule),
-        enforced: record.would_deny.is_none(),
+        peer: refusal.about.peer.clone(),
+        workstation: owned(&refusal.about.workstation),
+        account: owned(&refusal.about.account),
+        action: refusal.action.map(String::from),
+        reason: refusal.reason.into(),
+        rule: refusal.rule.map(String::from),
+        enforced: refusal.enforced,
     }
 }

@@ -30,13 +30,13 @@ impl LiveSession {
         self.entry.enter(phase);
     }
 
-    /// Octets went through: counted here and in the metrics.
-    pub fn relayed(&self, direction: Direction, octets: u64) {
-        self.entry.relayed(direction, octets);
-        self.observer.relay_bytes(self.protocol, direction, octets);
+    /// Bytes were relayed: counted here and in the metrics.
+    pub fn relayed(&self, direction: Direction, bytes: u64) {
+        self.entry.relayed(direction, bytes);
+        self.observer.relay_bytes(self.protocol, direction, bytes);
     }
 
-    /// Octets that went through so far.
+    /// Bytes that were relayed so far.
     pub fn octets(&self, direction: Direction) -> u64 {
         self.entry.octets(direction)
     }
@@ -48,7 +48,7 @@ impl LiveSession {
 }
 
 impl Drop for LiveSession {
-    /// Nobody said how the session ended: its task panicked, or was aborted at the end of the
+    /// The session ended without an event: its task panicked, or was aborted at the end of the
     /// drain. Audit and metrics would otherwise show a session that never ends.
     fn drop(&mut self) {
         let Some(entry) = self.observer.inner.sessions.close(self.id) else { return };

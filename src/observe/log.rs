@@ -14,9 +14,13 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry, reload};
 
-use super::record::Record;
-use super::{Event, LogConfig, LogFormat, LogLevel};
+use super::record::{
+    Answered, CertificateRecord, ConfigLoadedRecord, DeniedRecord, Judged, LoginRecord,
+    MessageSentRecord, RecordedEvent, SessionRecord,
+};
+use super::{LogConfig, LogFormat, LogLevel};
 use crate::kim::LoginWarning;
+use crate::printable::{escaped_beside_ascii, escaped_json};
 
 /// Starts logging for the whole process. The error says that it was started before.
 ///
@@ -25,7 +29,10 @@ use crate::kim::LoginWarning;
 pub fn init(config: LogConfig) -> io::Result<()> {
     let ansi = io::stderr().is_terminal();
     let journal = is_journal();
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(ansi);
+    let json = matches!(config.format, LogFormat::Json);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(move || EscapedLines { json, output: io::stderr() })
+        .with_ansi(ansi);
     let text = format::Format::default().with_target(false);
     let lines = match config.format {
         LogFormat::Text if journal => lines.event_format(Prioritised(text.without_time())).boxed(),
@@ -54,7 +61,7 @@ static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 /// Another level from now on, where [`init`] has started the log.
 pub fn set_level(level: LogLevel) {
     if let Some(filter) = FILTER.get() {
-        // It fails only where the subscriber is gone, and then nobody logs.
+        // It fails only where the subscriber is gone, and then there is no log.
         let _ = filter.reload(targets(level));
     }
 }
@@ -71,6 +78,31 @@ fn is_journal() -> bool {
     }
     #[cfg(not(unix))]
     false
+}
+
+/// A last look at each line of the log. It escapes what may stand in the error texts of other crates.
+///
+/// ASCII control characters in a text are escaped by `tracing_subscriber` itself; those that are
+/// left are its own colours and line ends.
+struct EscapedLines<W> {
+    json: bool,
+    output: W,
+}
+
+impl<W: io::Write> io::Write for EscapedLines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if line.is_ascii() {
+            return self.output.write(line);
+        }
+        let text = String::from_utf8_lossy(line);
+        let safe = if self.json { escaped_json(&text) } else { escaped_beside_ascii(&text) };
+        self.output.write_all(safe.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
 }
 
 /// Lines that begin with `<3>` for an error and so on.
@@ -115,180 +147,224 @@ fn targets(level: LogLevel) -> Targets {
 
 /// A line with what is known of the session, and more fields.
 macro_rules! line {
-    ($level:ident, $r:expr, $text:literal $(, $name:ident = $value:expr)* $(,)?) => {
+    ($level:ident, $about:expr, $text:literal $(, $name:ident = $value:expr)* $(,)?) => {
         $level!(
-            session = $r.session.as_deref(),
-            protocol = $r.protocol,
-            peer = $r.peer.as_deref(),
-            workstation = $r.workstation.as_deref(),
-            account = $r.account.as_deref(),
+            session = $about.session.as_str(),
+            protocol = $about.protocol,
+            peer = $about.peer.as_str(),
+            workstation = $about.workstation.as_deref(),
+            account = $about.account.as_deref(),
             $($name = $value,)*
             $text
         )
     };
 }
 
-/// Says an event.
-pub(super) fn say(event: &Event<'_>, r: &Record<'_>) {
-    let (reason, rule) = (r.reason, r.rule.as_deref());
-    let (bytes, seconds) = (r.bytes, r.seconds);
-    match *event {
-        Event::Connected(_) => line!(debug, r, "connected", listener = r.listener.as_deref()),
-        Event::Login { result: Ok(()), would_deny: None, .. } => line!(
-            info,
-            r,
-            "login accepted",
-            seconds = seconds,
-            client_module = r.client_module.as_deref(),
-        ),
-        Event::Login { result: Ok(()), .. } => line!(
-            warn,
-            r,
-            "login accepted, enforcing would refuse it",
-            would_deny = r.would_deny,
-            rule = rule,
-            seconds = seconds,
-        ),
-        Event::Login { result: Err(_), .. } => line!(
-            warn,
-            r,
-            "login refused",
-            action = r.action,
-            reason = reason,
-            rule = rule,
-            reply = r.reply.as_deref(),
-            seconds = seconds,
-        ),
-        Event::Denied { enforced: true, .. } => {
-            line!(warn, r, "refused", action = r.action, reason = reason, rule = rule);
+/// Says what happened.
+pub(super) fn say(what: &RecordedEvent<'_>) {
+    match what {
+        RecordedEvent::Connected(about) => {
+            line!(debug, about, "connected", listener = &*about.listener)
         }
-        Event::Denied { .. } => line!(
-            warn,
-            r,
-            "passed, enforcing would refuse it",
-            action = r.action,
-            would_deny = r.would_deny,
-            rule = rule,
-        ),
-        Event::MessageSent { accepted: Ok(true), left_after: Some(_), .. } => line!(
-            warn,
-            r,
-            "message sent, but the workstation left before it heard so; it may send it again",
-            message_id = r.message_id.as_deref(),
-            left_after = r.left_after,
-            seconds = seconds,
-        ),
-        Event::MessageSent { accepted: Ok(true), .. } => line!(
+        RecordedEvent::Login(r) => login(r),
+        RecordedEvent::Denied(r) => denied(r),
+        RecordedEvent::MessageSent(r) => sent(r),
+        RecordedEvent::MessageReceived(r) if r.decryption.iter().any(|code| *code != "00") => {
+            line!(
+                warn,
+                r.about,
+                "message came undecrypted; is the card plugged in and unlocked?",
+                decryption = tracing::field::debug(&r.decryption),
+                service = r.service.as_deref(),
+                bytes = r.bytes,
+            )
+        }
+        RecordedEvent::MessageReceived(r) => line!(
             info,
-            r,
-            "message sent",
-            service = r.service.as_deref(),
-            bytes = bytes,
-            recipients = r.recipients,
-            seconds = seconds,
-        ),
-        Event::MessageSent { accepted: Err(_), .. } => line!(
-            warn,
-            r,
-            "the client module was lost before it answered: nobody knows whether the message went out",
-            message_id = r.message_id.as_deref(),
-            reason = reason,
-            seconds = seconds,
-        ),
-        Event::MessageSent { .. } => line!(
-            warn,
-            r,
-            "message refused by the client module",
-            reply = r.reply.as_deref(),
-            service = r.service.as_deref(),
-            bytes = bytes,
-            seconds = seconds,
-        ),
-        Event::MessageReceived { .. } if r.decryption.iter().any(|code| *code != "00") => line!(
-            warn,
-            r,
-            "message came undecrypted; is the card plugged in and unlocked?",
-            decryption = tracing::field::debug(&r.decryption),
-            service = r.service.as_deref(),
-            bytes = bytes,
-        ),
-        Event::MessageReceived { .. } => line!(
-            info,
-            r,
+            r.about,
             "message received",
             service = r.service.as_deref(),
-            bytes = bytes,
-            seconds = seconds,
+            bytes = r.bytes,
+            seconds = r.seconds,
             wait = r.wait,
         ),
-        Event::MessageDeleted { .. } => line!(info, r, "message deleted", number = r.number),
-        Event::DeleteHeld { .. } => line!(
+        RecordedEvent::MessageDeleted(r) => {
+            line!(info, r.about, "message deleted", number = r.number)
+        }
+        RecordedEvent::DeleteHeld(r) => line!(
             warn,
-            r,
+            r.about,
             "deletion refused, the message came undecrypted and this is its only copy",
             number = r.number,
         ),
-        Event::ContextConflict { enforced, .. } => line!(
+        RecordedEvent::ContextConflict(r) => line!(
             warn,
-            r,
+            r.about,
             "card context is taken by another workstation",
-            holder = r.holder.as_deref(),
-            enforced = enforced,
+            holder = &*r.holder,
+            enforced = !r.judged.accepted,
         ),
-        Event::Certificate { accepted: true, replaces: Some(_), .. } => warn!(
-            client_module = r.client_module.as_deref(),
-            verdict = r.verdict,
-            sentence = r.sentence.as_deref(),
-            replaces = r.replaces.as_deref(),
-            "the client module has another certificate than before, and it is accepted"
-        ),
-        Event::Certificate { accepted: true, .. } => info!(
-            client_module = r.client_module.as_deref(),
-            verdict = r.verdict,
-            sentence = r.sentence.as_deref(),
-            "certificate accepted"
-        ),
-        Event::Certificate { .. } => error!(
-            client_module = r.client_module.as_deref(),
-            verdict = r.verdict,
-            sentence = r.sentence.as_deref(),
-            replaces = r.replaces.as_deref(),
-            "certificate refused"
-        ),
-        Event::ConfigLoaded { accepted: true, reload, .. } => {
-            info!(config = r.config.as_deref(), reload, "configuration in force");
+        RecordedEvent::Certificate(r) => certificate(r),
+        RecordedEvent::ConfigLoaded(ConfigLoadedRecord {
+            accepted: true, reload, config, ..
+        }) => {
+            info!(config = &**config, reload, "configuration in force");
         }
-        Event::ConfigLoaded { problems, .. } => {
+        RecordedEvent::ConfigLoaded(ConfigLoadedRecord { problems, .. }) => {
             error!(problems, "configuration has errors, the old one stays in force");
         }
-        Event::Closed { .. } if r.sentence.is_some() => {
-            line!(info, r, "tls handshake failed", sentence = r.sentence.as_deref());
-        }
-        Event::Closed { .. } => {
-            line!(debug, r, "closed", reason = reason, bytes = bytes, seconds = seconds);
-        }
+        RecordedEvent::Closed(r) => match r.sentence.as_deref() {
+            Some(sentence) => line!(info, r.about, "tls handshake failed", sentence = sentence),
+            None => line!(
+                debug,
+                r.about,
+                "closed",
+                reason = r.reason,
+                bytes = r.bytes,
+                seconds = r.seconds,
+            ),
+        },
+    }
+}
+
+fn login(r: &LoginRecord<'_>) {
+    let (judged, answered) = (r.judged, &r.answered);
+    match (judged.accepted, judged.would_deny) {
+        (true, None) => line!(
+            info,
+            r.about,
+            "login accepted",
+            seconds = answered.seconds,
+            client_module = r.about.client_module.as_deref(),
+        ),
+        (true, Some(would_deny)) => line!(
+            warn,
+            r.about,
+            "login accepted, enforcing would refuse it",
+            would_deny = would_deny,
+            rule = r.rule.as_deref(),
+            seconds = answered.seconds,
+        ),
+        (false, _) => refused_login(&r.about, r.action, judged, r.rule.as_deref(), answered),
+    }
+}
+
+fn denied(r: &DeniedRecord<'_>) {
+    let rule = r.rule.as_deref();
+    match (&r.answered, r.judged.accepted) {
+        (Some(answered), _) => refused_login(&r.about, r.action, r.judged, rule, answered),
+        (None, false) => line!(
+            warn,
+            r.about,
+            "refused",
+            action = r.action,
+            reason = r.judged.reason,
+            rule = rule,
+        ),
+        (None, true) => line!(
+            warn,
+            r.about,
+            "passed, enforcing would refuse it",
+            action = r.action,
+            would_deny = r.judged.would_deny,
+            rule = rule,
+        ),
+    }
+}
+
+fn refused_login(
+    about: &SessionRecord<'_>,
+    action: &str,
+    judged: Judged,
+    rule: Option<&str>,
+    answered: &Answered<'_>,
+) {
+    line!(
+        warn,
+        about,
+        "login refused",
+        action = action,
+        reason = judged.reason,
+        rule = rule,
+        reply = &*answered.reply,
+        seconds = answered.seconds,
+    );
+}
+
+fn sent(r: &MessageSentRecord<'_>) {
+    match (r.accepted, r.left_after) {
+        (Some(true), Some(left_after)) => line!(
+            warn,
+            r.about,
+            "message sent, but the workstation left before it heard so; it may send it again",
+            message_id = r.message_id.as_deref(),
+            left_after = left_after,
+            seconds = r.seconds,
+        ),
+        (Some(true), None) => line!(
+            info,
+            r.about,
+            "message sent",
+            service = r.service.as_deref(),
+            bytes = r.bytes,
+            recipients = r.recipients,
+            seconds = r.seconds,
+        ),
+        (Some(false), _) => line!(
+            warn,
+            r.about,
+            "message refused by the client module",
+            reply = r.reply.as_deref(),
+            service = r.service.as_deref(),
+            bytes = r.bytes,
+            seconds = r.seconds,
+        ),
+        (None, _) => line!(
+            warn,
+            r.about,
+            "the client module was lost before it answered: the message may or may not have gone out",
+            message_id = r.message_id.as_deref(),
+            reason = r.reason,
+            seconds = r.seconds,
+        ),
+    }
+}
+
+fn certificate(r: &CertificateRecord<'_>) {
+    let (client_module, verdict, sentence) = (&*r.client_module, r.verdict, &*r.sentence);
+    let replaces = r.replaces.as_deref();
+    match (r.accepted, replaces) {
+        (true, Some(_)) => warn!(
+            client_module,
+            verdict,
+            sentence,
+            replaces,
+            "the client module has another certificate than before, and it is accepted"
+        ),
+        (true, None) => info!(client_module, verdict, sentence, "certificate accepted"),
+        (false, _) => error!(client_module, verdict, sentence, replaces, "certificate refused"),
     }
 }
 
 /// Says what looks wrong about a login.
-pub(super) fn login_warning(r: &Record<'_>, warning: LoginWarning) {
+pub(super) fn login_warning(about: &SessionRecord<'_>, warning: LoginWarning) {
     let (problem, remedy) = (warning.problem(), warning.remedy());
     line!(
         warn,
-        r,
+        about,
         "a login looks wrong; it goes on as it came",
         problem = problem,
         remedy = remedy,
     );
 }
 
-/// Says that a certificate ends soon, or is over.
-pub(super) fn ending(role: &str, days: i64) {
-    let role = &*super::printable(role);
+/// Says that a certificate expires soon, or has expired.
+pub(super) fn expiring(role: &str, days: i64) {
+    let role = &*crate::printable::printable(role);
     match days {
-        i64::MIN..0 => error!(role, "a certificate is over; renew it"),
-        0..=3 => error!(role, days, "a certificate ends within days; renew it"),
-        _ => warn!(role, days, "a certificate ends soon; renew it"),
+        i64::MIN..0 => error!(role, "a certificate has expired; renew it"),
+        0..=3 => error!(role, days, "a certificate expires within days; renew it"),
+        _ => warn!(role, days, "a certificate expires soon; renew it"),
     }
 }
 
@@ -303,6 +379,20 @@ mod tests {
         for other in ["mailin", "mailin::smtp", "rustls::conn", "hyper"] {
             assert!(!targets.would_enable(other, &Level::DEBUG), "{other}");
             assert!(targets.would_enable(other, &Level::INFO), "{other}");
+        }
+    }
+
+    #[test]
+    fn no_log_line_holds_what_reorders_or_hides_text() {
+        use std::io::Write as _;
+        let hostile = "\u{1b}[32mgr\u{fc}n\u{1b}[0m \u{202e}\u{200b}\u{feff}\u{e0041}\u{85}\n";
+        for (json, shown) in [
+            (false, "\u{1b}[32mgr\u{fc}n\u{1b}[0m \\u{202e}\\u{200b}\\u{feff}\\u{e0041}\\u{85}\n"),
+            (true, "\\u001b[32mgr\u{fc}n\\u001b[0m \\u202e\\u200b\\ufeff\\udb40\\udc41\\u0085\n"),
+        ] {
+            let mut lines = EscapedLines { json, output: Vec::new() };
+            lines.write_all(hostile.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(lines.output).unwrap(), shown);
         }
     }
 

@@ -4,14 +4,13 @@ mod audit;
 mod audit_file;
 mod audit_parts;
 mod config;
-mod ending;
 mod event;
+mod expiry;
 mod health;
 mod labels;
 mod live;
 mod log;
 mod metrics;
-mod printable;
 mod pseudonym;
 mod record;
 mod sessions;
@@ -21,10 +20,9 @@ pub use audit_parts::{AuditPart, rotated as rotated_audit};
 pub use config::{
     AuditConfig, KnownNames, LogConfig, LogFormat, LogLevel, LogWordError, ObserveConfig,
 };
-pub use event::{ClientModuleState, Direction, Event, Phase, SessionFacts, SessionId};
+pub use event::{ClientModuleState, Direction, Event, EventKind, Phase, SessionFacts, SessionId};
 pub use live::LiveSession;
 pub use log::{init as init_log, set_level as set_log_level};
-pub use printable::printable;
 pub use pseudonym::Pseudonyms;
 pub use status::{
     AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ContextStatus, Counts,
@@ -44,7 +42,7 @@ use audit::Audit;
 use health::Health;
 use labels::Labels;
 use metrics::Metrics;
-use record::Record;
+use record::{Record, SessionRecord};
 use sessions::Sessions;
 
 /// Where everything that happens is said. One per gateway; clones are the same observer.
@@ -61,7 +59,7 @@ struct Inner {
     labels: ArcSwap<Labels>,
     audit: Audit,
     names: Pseudonyms,
-    /// Always on: a Message-ID may name its sender's machine, and need only be told from another.
+    /// Always on: a Message-ID may name its sender's machine, and its hash is enough to tell two apart.
     message_ids: Pseudonyms,
     sessions: Sessions,
     health: Health,
@@ -79,7 +77,7 @@ impl Observer {
         };
         let message_ids = match config.audit.off {
             true => Pseudonyms::passing(),
-            // Without its folder kimgate can do its work, as long as nobody asked for pseudonyms.
+            // Without its folder kimgate can do its work, as long as no pseudonyms are asked for.
             false => Pseudonyms::open(&config.audit.state_dir).unwrap_or_else(|error| {
                 tracing::warn!(%error, "hashes of Message-IDs will be others after a restart");
                 Pseudonyms::passing()
@@ -117,28 +115,24 @@ impl Observer {
             | Event::ConfigLoaded { .. } => {}
         }
         metrics.count(&event, &labels.load(), unix_seconds(now));
-        let mut record = Record::new(&event, now, names);
-        if let Event::MessageSent { message_id: Some(id), .. } = event {
-            record.message_id = Some(message_ids.of(id));
-        }
+        let record = Record::new(&event, now, names, message_ids);
         if let Event::Certificate { client_module, not_after: Some(end), .. } = event
             && labels.load().has_client_module(client_module)
         {
             let role = labels::client_module_role(client_module);
             if let Some(days) = health.certificate_met(&role, end, now) {
-                log::ending(&role, days);
+                log::expiring(&role, days);
             }
         }
-        if health.note(&event, &record) {
+        if health.keep(&event, &record) {
             audit.write(&record);
-            log::say(&event, &record);
+            log::say(&record.what);
         }
     }
 
-    /// Something looks wrong about a session's login, which goes on as it came. Only the log says it:
-    /// nothing has happened that an audit would have to know.
+    /// Logs that a session's login looks wrong. It goes on as it came, so the audit has no line for it.
     pub fn login_warning(&self, session: &SessionFacts, warning: LoginWarning) {
-        log::login_warning(&Record::about(session, &self.inner.names), warning);
+        log::login_warning(&SessionRecord::of(session, &self.inner.names), warning);
     }
 
     /// The session's place in the live table. It has one from [`Event::Connected`], or this, until
@@ -166,7 +160,7 @@ impl Observer {
         self.inner.health.listeners(listeners);
     }
 
-    /// When each certificate ends that the configuration in force names, by its role and in Unix
+    /// When each certificate expires that the configuration in force names, by its role and in Unix
     /// seconds. Those of the configuration before it are forgotten.
     pub fn certificates_in_use(&self, ends: &[(String, i64)]) {
         for gone in self.inner.health.certificates_in_use(ends) {
@@ -178,21 +172,21 @@ impl Observer {
         self.warn_of_ends(OffsetDateTime::now_utc());
     }
 
-    /// When the certificate ends that a configured workstation has shown.
+    /// When the certificate expires that a configured workstation has shown.
     pub fn certificate_met(&self, workstation: &str, unix_seconds: i64) {
         let role = labels::workstation_role(workstation);
         self.inner.metrics.not_after(&role, unix_seconds);
         let now = OffsetDateTime::now_utc();
         if let Some(days) = self.inner.health.certificate_met(&role, unix_seconds, now) {
-            log::ending(&role, days);
+            log::expiring(&role, days);
         }
     }
 
-    /// Says in the log which certificates end within 30, 14 or 3 days, or are over: each once for
+    /// Says in the log which certificates expire within 30, 14 or 3 days, or have expired: each once for
     /// each of these marks.
     pub fn warn_of_ends(&self, now: OffsetDateTime) {
-        for (role, days) in self.inner.health.ending(now) {
-            log::ending(&role, days);
+        for (role, days) in self.inner.health.expiring(now) {
+            log::expiring(&role, days);
         }
     }
 
@@ -231,9 +225,9 @@ impl Observer {
         }
     }
 
-    /// Octets went through. [`LiveSession::relayed`] calls this.
-    pub fn relay_bytes(&self, protocol: Protocol, direction: Direction, octets: u64) {
-        self.inner.metrics.relayed(protocol, direction, octets);
+    /// Bytes were relayed. [`LiveSession::relayed`] calls this.
+    pub fn relay_bytes(&self, protocol: Protocol, direction: Direction, bytes: u64) {
+        self.inner.metrics.relayed(protocol, direction, bytes);
     }
 
     /// How long a POP3 login waited for its mailbox.

@@ -11,13 +11,13 @@ use std::path::Path;
 
 use aws_lc_rs::hmac;
 
-use super::printable;
+use crate::printable::printable;
 
 const KEY_FILE: &str = "audit.key";
 const KEY_LENGTH: usize = 32;
 /// How a pseudonym begins; no mail address does.
 const PSEUDONYM: &str = "hmac:";
-/// Octets of the hash that are shown: enough that two accounts of one practice never meet.
+/// Bytes of the hash that are shown: enough that two accounts of one practice never meet.
 const SHOWN: usize = 12;
 
 /// How addresses are shown.
@@ -50,13 +50,13 @@ impl Pseudonyms {
             Err(error) => return Err(named(error)),
         };
         if key.len() != KEY_LENGTH {
-            let wrong = format!("has {} octets instead of {KEY_LENGTH}; remove it", key.len());
+            let wrong = format!("has {} bytes instead of {KEY_LENGTH}; remove it", key.len());
             return Err(named(io::Error::new(io::ErrorKind::InvalidData, wrong)));
         }
         Ok(Self::On(Box::new(hmac::Key::new(hmac::HMAC_SHA256, &key))))
     }
 
-    /// A key that nobody keeps: what it makes can be compared until kimgate ends.
+    /// A key that is not stored: its hashes can be compared until kimgate ends.
     pub(super) fn passing() -> Self {
         Self::On(Box::new(hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; KEY_LENGTH]>())))
     }
@@ -128,6 +128,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(KEY_FILE), "short").unwrap();
         let error = Pseudonyms::open(dir.path()).err().unwrap().to_string();
-        assert!(error.contains("audit.key") && error.contains("5 octets"), "{error}");
+        assert!(error.contains("audit.key") && error.contains("5 bytes"), "{error}");
     }
 }

@@ -8,25 +8,45 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use super::printable::printable_sentence;
 use super::pseudonym::Pseudonyms;
-use super::{Event, SessionFacts, labels, printable};
+use super::{Event, SessionFacts, labels};
 use crate::kim::Account;
+use crate::printable::{printable, printable_within};
 use crate::words::{Action, Reason};
 
-/// The fields of an audit line, in its order; what is absent is left out.
-#[derive(Clone, Debug, Default, Serialize)]
+/// An audit line. Its fields stand in the order in which they are declared here; what is absent is
+/// left out.
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Record<'a> {
     pub(super) time: String,
-    pub(super) event: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) session: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) protocol: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) listener: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) peer: Option<String>,
+    #[serde(flatten)]
+    pub(super) what: RecordedEvent<'a>,
+}
+
+/// What happened. The tag is the word of an [`EventKind`](super::EventKind).
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(super) enum RecordedEvent<'a> {
+    Connected(SessionRecord<'a>),
+    Login(LoginRecord<'a>),
+    Denied(DeniedRecord<'a>),
+    MessageSent(MessageSentRecord<'a>),
+    MessageReceived(MessageReceivedRecord<'a>),
+    MessageDeleted(MessageDeletedRecord<'a>),
+    DeleteHeld(DeleteHeldRecord<'a>),
+    ContextConflict(ContextConflictRecord<'a>),
+    Certificate(CertificateRecord<'a>),
+    ConfigLoaded(ConfigLoadedRecord<'a>),
+    Closed(ClosedRecord<'a>),
+}
+
+/// What is known of a session.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct SessionRecord<'a> {
+    pub(super) session: String,
+    pub(super) protocol: &'static str,
+    pub(super) listener: Cow<'a, str>,
+    pub(super) peer: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) workstation: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -41,57 +61,135 @@ pub(super) struct Record<'a> {
     pub(super) workplace_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) client_module: Option<Cow<'a, str>>,
+}
+
+/// Whether it was let through, and why not; in observe mode, what enforcing would have said.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Judged {
+    pub(super) accepted: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) action: Option<&'static str>,
-    /// Whether it was let through; absent where nothing was asked for.
+    pub(super) reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) would_deny: Option<&'static str>,
+}
+
+/// How a login was answered.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Answered<'a> {
+    pub(super) seconds: f64,
+    pub(super) reply: Cow<'a, str>,
+}
+
+/// A login that the client module answered.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct LoginRecord<'a> {
+    #[serde(flatten)]
+    pub(super) about: SessionRecord<'a>,
+    pub(super) action: &'static str,
+    #[serde(flatten)]
+    pub(super) judged: Judged,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rule: Option<Cow<'a, str>>,
+    #[serde(flatten)]
+    pub(super) answered: Answered<'a>,
+}
+
+/// Something that kimgate refused, or would have.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct DeniedRecord<'a> {
+    #[serde(flatten)]
+    pub(super) about: SessionRecord<'a>,
+    pub(super) action: &'static str,
+    #[serde(flatten)]
+    pub(super) judged: Judged,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rule: Option<Cow<'a, str>>,
+    /// Where it was a login.
+    #[serde(flatten)]
+    pub(super) answered: Option<Answered<'a>>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct MessageSentRecord<'a> {
+    #[serde(flatten)]
+    pub(super) about: SessionRecord<'a>,
+    pub(super) action: &'static str,
+    /// Absent where there was no answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) accepted: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) would_deny: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) rule: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) service: Option<Cow<'a, str>>,
     /// A keyed hash.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) message_id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) bytes_to_client: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) bytes_to_module: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) seconds: Option<f64>,
+    pub(super) bytes: u64,
+    pub(super) seconds: f64,
     /// How long the workstation waited for the answer, where it left before that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) left_after: Option<f64>,
-    /// From RETR to the first octet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) wait: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reply: Option<Cow<'a, str>>,
     /// A count, never who.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) recipients: Option<u32>,
+    pub(super) recipients: u32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) added: Vec<Cow<'a, str>>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct MessageReceivedRecord<'a> {
+    #[serde(flatten)]
+    pub(super) about: SessionRecord<'a>,
+    pub(super) action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) service: Option<Cow<'a, str>>,
+    pub(super) bytes: u64,
+    pub(super) seconds: f64,
+    /// From RETR to the first byte.
+    pub(super) wait: f64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) decryption: Vec<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) integrity: Vec<&'static str>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct MessageDeletedRecord<'a> {
+    #[serde(flatten)]
+    pub(super) about: SessionRecord<'a>,
+    pub(super) action: &'static str,
     /// The message's number in its session.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) number: Option<u32>,
+    pub(super) number: u32,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct DeleteHeldRecord<'a> {
+    #[serde(flatten)]
+    pub(super) about: SessionRecord<'a>,
+    pub(super) action: &'static str,
+    #[serde(flatten)]
+    pub(super) judged: Judged,
+    /// The message's number in its session.
+    pub(super) number: u32,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ContextConflictRecord<'a> {
+    #[serde(flatten)]
+    pub(super) about: SessionRecord<'a>,
+    #[serde(flatten)]
+    pub(super) judged: Judged,
     /// The workstation that has the context.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) holder: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) verdict: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) sentence: Option<Cow<'a, str>>,
+    pub(super) holder: Cow<'a, str>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct CertificateRecord<'a> {
+    pub(super) client_module: Cow<'a, str>,
+    pub(super) accepted: bool,
+    pub(super) verdict: &'static str,
+    pub(super) sentence: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fingerprint: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,133 +197,228 @@ pub(super) struct Record<'a> {
     /// The fingerprint of the certificate that was there before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) replaces: Option<Cow<'a, str>>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ConfigLoadedRecord<'a> {
+    pub(super) accepted: bool,
+    pub(super) reload: bool,
+    pub(super) config: Cow<'a, str>,
+    pub(super) problems: u32,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ClosedRecord<'a> {
+    #[serde(flatten)]
+    pub(super) about: SessionRecord<'a>,
+    pub(super) reason: &'static str,
+    pub(super) bytes: u64,
+    pub(super) bytes_to_client: u64,
+    pub(super) bytes_to_module: u64,
+    pub(super) seconds: f64,
+    /// Why the TLS handshake failed, where it did.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reload: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) config: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) problems: Option<u32>,
+    pub(super) sentence: Option<Cow<'a, str>>,
+}
+
+/// What the console shows of a refusal.
+pub(super) struct RefusalRecord<'r, 'a> {
+    pub(super) about: &'r SessionRecord<'a>,
+    pub(super) action: Option<&'static str>,
+    pub(super) reason: &'static str,
+    pub(super) rule: Option<&'r str>,
+    pub(super) enforced: bool,
 }
 
 impl<'a> Record<'a> {
-    pub(super) fn new(event: &Event<'a>, now: OffsetDateTime, names: &Pseudonyms) -> Self {
-        let about = event.session().map(|session| Self::about(session, names)).unwrap_or_default();
-        let base = Self { time: rfc3339(now), event: event.name(), ..about };
+    /// `names` stands for the key of account addresses, `message_ids` for that of Message-IDs.
+    pub(super) fn new(
+        event: &Event<'a>,
+        now: OffsetDateTime,
+        names: &Pseudonyms,
+        message_ids: &Pseudonyms,
+    ) -> Self {
+        Self { time: rfc3339(now), what: RecordedEvent::of(event, names, message_ids) }
+    }
+
+    /// Why something was refused, or would have been; `None` where nothing was.
+    pub(super) fn refusal(&self) -> Option<RefusalRecord<'_, 'a>> {
+        let (about, action, judged, rule) = match &self.what {
+            RecordedEvent::Login(login) => {
+                (&login.about, Some(login.action), login.judged, login.rule.as_deref())
+            }
+            RecordedEvent::Denied(denied) => {
+                (&denied.about, Some(denied.action), denied.judged, denied.rule.as_deref())
+            }
+            RecordedEvent::MessageSent(sent) => {
+                let judged = Judged { accepted: false, reason: sent.reason, would_deny: None };
+                (&sent.about, Some(sent.action), judged, None)
+            }
+            RecordedEvent::DeleteHeld(held) => (&held.about, Some(held.action), held.judged, None),
+            RecordedEvent::ContextConflict(conflict) => {
+                (&conflict.about, None, conflict.judged, None)
+            }
+            RecordedEvent::Connected(_)
+            | RecordedEvent::MessageReceived(_)
+            | RecordedEvent::MessageDeleted(_)
+            | RecordedEvent::Certificate(_)
+            | RecordedEvent::ConfigLoaded(_)
+            | RecordedEvent::Closed(_) => return None,
+        };
+        let reason = judged.reason.or(judged.would_deny)?;
+        Some(RefusalRecord { about, action, reason, rule, enforced: judged.would_deny.is_none() })
+    }
+}
+
+impl<'a> RecordedEvent<'a> {
+    fn of(event: &Event<'a>, names: &Pseudonyms, message_ids: &Pseudonyms) -> Self {
+        let about = |session| SessionRecord::of(session, names);
         match *event {
-            Event::Connected(_) => base,
-            Event::Login { action, result, seconds, rule, reply, would_deny, .. } => Self {
-                action: Some(action.as_str()),
-                accepted: Some(result.is_ok()),
-                reason: result.err().map(Reason::as_str),
-                would_deny: would_deny.map(Reason::as_str),
-                rule: rule.map(|rule| names.in_rule(rule)),
-                seconds: Some(milliseconds(seconds)),
-                reply: Some(printable(reply)),
-                ..base
-            },
-            Event::Denied { action, reason, rule, enforced, .. } => Self {
-                action: Some(action.as_str()),
-                rule: rule.map(|rule| names.in_rule(rule)),
-                ..base.judged(reason, enforced)
-            },
+            Event::Connected(session) => Self::Connected(about(session)),
+            Event::Login { session, action, result, seconds, rule, reply, would_deny } => {
+                let about = about(session);
+                let action = action.as_str();
+                let judged = Judged {
+                    accepted: result.is_ok(),
+                    reason: result.err().map(Reason::as_str),
+                    would_deny: would_deny.map(Reason::as_str),
+                };
+                let rule = rule.map(|rule| names.in_rule(rule));
+                let answered = Answered { seconds: milliseconds(seconds), reply: printable(reply) };
+                match result {
+                    Ok(()) | Err(Reason::RejectedByClientModule) => {
+                        Self::Login(LoginRecord { about, action, judged, rule, answered })
+                    }
+                    Err(_) => Self::Denied(DeniedRecord {
+                        about,
+                        action,
+                        judged,
+                        rule,
+                        answered: Some(answered),
+                    }),
+                }
+            }
+            Event::Denied { session, action, reason, rule, enforced } => {
+                Self::Denied(DeniedRecord {
+                    about: about(session),
+                    action: action.as_str(),
+                    judged: Judged::new(reason, enforced),
+                    rule: rule.map(|rule| names.in_rule(rule)),
+                    answered: None,
+                })
+            }
             Event::MessageSent {
+                session,
                 bytes,
                 seconds,
                 service,
+                message_id,
                 recipients,
                 accepted,
                 left_after,
                 reply,
                 added,
-                ..
-            } => Self {
-                action: Some(Action::Send.as_str()),
+            } => Self::MessageSent(MessageSentRecord {
+                about: about(session),
+                action: Action::Send.as_str(),
                 accepted: accepted.ok(),
                 reason: accepted.err().map(Reason::as_str),
+                service: service.map(printable),
+                message_id: message_id.map(|id| message_ids.of(id)),
+                bytes,
+                seconds: milliseconds(seconds),
                 left_after: left_after.map(milliseconds),
-                service: service.map(printable),
-                bytes: Some(bytes),
-                seconds: Some(milliseconds(seconds)),
                 reply: (!reply.is_empty()).then(|| printable(reply)),
-                recipients: Some(recipients),
+                recipients,
                 added: added.iter().map(|name| printable(name)).collect(),
-                ..base
-            },
+            }),
             Event::MessageReceived {
-                bytes, seconds, wait, service, decryption, integrity, ..
-            } => Self {
-                action: Some(Action::Receive.as_str()),
+                session,
+                bytes,
+                seconds,
+                wait,
+                service,
+                decryption,
+                integrity,
+            } => Self::MessageReceived(MessageReceivedRecord {
+                about: about(session),
+                action: Action::Receive.as_str(),
                 service: service.map(printable),
-                bytes: Some(bytes),
-                seconds: Some(milliseconds(seconds)),
-                wait: Some(milliseconds(wait)),
+                bytes,
+                seconds: milliseconds(seconds),
+                wait: milliseconds(wait),
                 decryption: codes(decryption, labels::decryption),
                 integrity: codes(integrity, labels::integrity),
-                ..base
-            },
-            Event::MessageDeleted { number, .. } => {
-                Self { action: Some(Action::Delete.as_str()), number: Some(number), ..base }
+            }),
+            Event::MessageDeleted { session, number } => {
+                Self::MessageDeleted(MessageDeletedRecord {
+                    about: about(session),
+                    action: Action::Delete.as_str(),
+                    number,
+                })
             }
-            Event::DeleteHeld { number, .. } => Self {
-                action: Some(Action::Delete.as_str()),
-                number: Some(number),
-                ..base.judged(Reason::DeleteHeld, true)
-            },
-            Event::ContextConflict { holder, enforced, .. } => Self {
-                holder: Some(printable(holder)),
-                ..base.judged(Reason::ContextInUse, enforced)
-            },
+            Event::DeleteHeld { session, number } => Self::DeleteHeld(DeleteHeldRecord {
+                about: about(session),
+                action: Action::Delete.as_str(),
+                judged: Judged::new(Reason::DeleteHeld, true),
+                number,
+            }),
+            Event::ContextConflict { session, holder, enforced } => {
+                Self::ContextConflict(ContextConflictRecord {
+                    about: about(session),
+                    judged: Judged::new(Reason::ContextInUse, enforced),
+                    holder: printable(holder),
+                })
+            }
             Event::Certificate {
                 client_module,
                 class,
                 accepted,
-                sentence: words,
+                sentence,
                 fingerprint,
                 not_after,
                 replaces,
-            } => Self {
-                client_module: Some(printable(client_module)),
-                accepted: Some(accepted),
-                verdict: Some(class),
-                sentence: Some(printable_sentence(words)),
+            } => Self::Certificate(CertificateRecord {
+                client_module: printable(client_module),
+                accepted,
+                verdict: class,
+                sentence: printable_sentence(sentence),
                 fingerprint: fingerprint.map(printable),
                 not_after: not_after.and_then(from_unix).map(rfc3339),
                 replaces: replaces.map(printable),
-                ..base
-            },
-            Event::ConfigLoaded { reload, accepted, hash, problems } => Self {
-                accepted: Some(accepted),
-                reload: Some(reload),
-                config: Some(printable(hash)),
-                problems: Some(problems),
-                ..base
-            },
-            Event::Closed { session, close, bytes_to_client, bytes_to_module, seconds } => Self {
-                reason: Some(close.as_str()),
-                sentence: session.tls_fault.as_deref().map(printable_sentence),
-                bytes: Some(bytes_to_client.saturating_add(bytes_to_module)),
-                bytes_to_client: Some(bytes_to_client),
-                bytes_to_module: Some(bytes_to_module),
-                seconds: Some(milliseconds(seconds)),
-                ..base
-            },
+            }),
+            Event::ConfigLoaded { reload, accepted, hash, problems } => {
+                Self::ConfigLoaded(ConfigLoadedRecord {
+                    accepted,
+                    reload,
+                    config: printable(hash),
+                    problems,
+                })
+            }
+            Event::Closed { session, close, bytes_to_client, bytes_to_module, seconds } => {
+                Self::Closed(ClosedRecord {
+                    about: about(session),
+                    reason: close.as_str(),
+                    bytes: bytes_to_client.saturating_add(bytes_to_module),
+                    bytes_to_client,
+                    bytes_to_module,
+                    seconds: milliseconds(seconds),
+                    sentence: session.tls_fault.as_deref().map(printable_sentence),
+                })
+            }
         }
     }
+}
 
-    /// Why something was refused, or would have been.
-    pub(super) fn refusal(&self) -> Option<&'static str> {
-        if self.event == "closed" { None } else { self.reason.or(self.would_deny) }
-    }
-
-    /// What is known of a session, and no event.
-    pub(super) fn about(session: &'a SessionFacts, names: &Pseudonyms) -> Self {
+impl<'a> SessionRecord<'a> {
+    pub(super) fn of(session: &'a SessionFacts, names: &Pseudonyms) -> Self {
         let field = |value: &'a str| (!value.is_empty()).then(|| printable(value));
         let login = session.login.as_ref();
         Self {
-            session: Some(session.id.to_string()),
-            protocol: Some(session.protocol.as_str()),
-            listener: Some(printable(&session.listener)),
-            peer: Some(session.peer.to_string()),
+            session: session.id.to_string(),
+            protocol: session.protocol.as_str(),
+            listener: printable(&session.listener),
+            peer: session.peer.to_string(),
             workstation: session.workstation.as_deref().map(printable),
             users: session.users.iter().map(|user| printable(user)).collect(),
             account: session.account.as_ref().map(|account| {
@@ -238,14 +431,15 @@ impl<'a> Record<'a> {
             clientsystem_id: login.and_then(|login| field(login.clientsystem_id())),
             workplace_id: login.and_then(|login| field(login.workplace_id())),
             client_module: session.client_module.as_deref().map(printable),
-            ..Self::default()
         }
     }
+}
 
-    fn judged(self, reason: Reason, enforced: bool) -> Self {
+impl Judged {
+    fn new(reason: Reason, enforced: bool) -> Self {
         let word = Some(reason.as_str());
         let (reason, would_deny) = if enforced { (word, None) } else { (None, word) };
-        Self { accepted: Some(!enforced), reason, would_deny, ..self }
+        Self { accepted: !enforced, reason, would_deny }
     }
 }
 
@@ -253,7 +447,7 @@ impl<'a> Record<'a> {
 pub(super) const NOT_AN_ADDRESS: &str = "(not an address)";
 
 /// The account, if it may be shown. People type their password where the user name belongs; so an
-/// account that nobody configured is shown only where it has the form of a KIM address (gematik FAQ:
+/// account that is not configured is shown only where it has the form of a KIM address (gematik FAQ:
 /// `A-Z a-z 0-9 . - _` before the `@`).
 pub(super) fn showable(account: &Account, known: bool) -> Option<&str> {
     let address = account.as_str();
@@ -282,6 +476,15 @@ pub(super) fn milliseconds(seconds: f64) -> f64 {
     if seconds.is_finite() { (seconds * 1000.0).round() / 1000.0 } else { 0.0 }
 }
 
+/// Characters that are kept of a sentence of kimgate's own, which may quote several texts.
+const SENTENCE: usize = 1500;
+
+/// A sentence of kimgate's own, escaped and cut.
+fn printable_sentence(sentence: &str) -> Cow<'_, str> {
+    printable_within(SENTENCE, sentence)
+}
+
+/// The text escaped and cut, for a value that outlives the event.
 pub(super) fn shown(text: &str) -> String {
     printable(text).into_owned()
 }
@@ -308,6 +511,75 @@ impl Pseudonyms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::Protocol;
+
+    #[test]
+    fn the_fields_of_a_line_keep_their_order() {
+        let mut facts =
+            SessionFacts::new(Protocol::Smtp, "smtps".into(), ([192, 0, 2, 1], 50_000).into());
+        facts.workstation = Some("PC1".into());
+        facts.users = vec!["anna".into()];
+        facts.client_module = Some("main".into());
+        let session = &facts;
+        let refused = Event::Login {
+            session,
+            action: Action::Send,
+            result: Err(Reason::NotAllowed),
+            seconds: 1.25,
+            rule: Some("policy.mode"),
+            reply: "550",
+            would_deny: None,
+        };
+        let sent = Event::MessageSent {
+            session,
+            bytes: 10,
+            seconds: 0.5,
+            service: Some("eAU;x"),
+            message_id: None,
+            recipients: 2,
+            accepted: Ok(true),
+            left_after: Some(0.25),
+            reply: "250",
+            added: &["X-KIM-Middleware"],
+        };
+        let loaded =
+            Event::ConfigLoaded { reload: true, accepted: false, hash: "abc", problems: 3 };
+        let about = format!(
+            "\"session\":\"{}\",\"protocol\":\"smtp\",\"listener\":\"smtps\",\
+             \"peer\":\"192.0.2.1:50000\",\"workstation\":\"PC1\",\"users\":[\"anna\"],\
+             \"client_module\":\"main\",",
+            facts.id
+        );
+        for (event, word, about, rest) in [
+            (
+                refused,
+                "denied",
+                about.as_str(),
+                r#""action":"send","accepted":false,"reason":"not-allowed","rule":"policy.mode","seconds":1.25,"reply":"550""#,
+            ),
+            (
+                sent,
+                "message-sent",
+                about.as_str(),
+                r#""action":"send","accepted":true,"service":"eAU;x","bytes":10,"seconds":0.5,"left_after":0.25,"reply":"250","recipients":2,"added":["X-KIM-Middleware"]"#,
+            ),
+            (
+                loaded,
+                "config-loaded",
+                "",
+                r#""accepted":false,"reload":true,"config":"abc","problems":3"#,
+            ),
+        ] {
+            let now = OffsetDateTime::UNIX_EPOCH;
+            let record = Record::new(&event, now, &Pseudonyms::Off, &Pseudonyms::Off);
+            assert_eq!(
+                serde_json::to_string(&record).unwrap(),
+                format!(
+                    "{{\"time\":\"1970-01-01T00:00:00.000Z\",\"event\":\"{word}\",{about}{rest}}}"
+                )
+            );
+        }
+    }
 
     #[test]
     fn no_rule_shows_an_address_that_has_a_pseudonym() {

@@ -77,12 +77,12 @@ impl Entry {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    pub(super) fn relayed(&self, direction: Direction, octets: u64) {
+    pub(super) fn relayed(&self, direction: Direction, bytes: u64) {
         let counter = match direction {
             Direction::ToModule => &self.to_module,
             Direction::ToClient => &self.to_client,
         };
-        counter.fetch_add(octets, Ordering::Relaxed);
+        counter.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn octets(&self, direction: Direction) -> u64 {

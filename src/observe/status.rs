@@ -74,7 +74,7 @@ impl fmt::Display for Missing {
 /// The configuration in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigStatus {
-    /// What tells two configurations apart.
+    /// A hash that differs between two configurations.
     pub hash: Option<String>,
     /// Since when it is in force.
     pub loaded: Option<String>,
@@ -102,9 +102,9 @@ pub struct ListenerStatus {
 pub struct ClientModuleStatus {
     /// In the configuration.
     pub name: String,
-    /// Its POP3 side, if anybody has asked.
+    /// Its POP3 side, once a login or a health probe has asked.
     pub pop3: Option<AnswerStatus>,
-    /// Its SMTP side, if anybody has asked.
+    /// Its SMTP side, once a login or a health probe has asked.
     pub smtp: Option<AnswerStatus>,
     /// How its certificate was judged the last time.
     pub certificate: Option<VerdictStatus>,
@@ -154,7 +154,7 @@ pub struct VerdictStatus {
     pub replaces: Option<String>,
 }
 
-/// When a certificate ends.
+/// When a certificate expires.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateStatus {
     /// What it is for.
@@ -213,9 +213,9 @@ pub struct SessionStatus {
     pub phase: String,
     /// Since it connected.
     pub seconds: f64,
-    /// Octets to the workstation.
+    /// Bytes to the workstation.
     pub bytes_to_client: u64,
-    /// Octets to the client module.
+    /// Bytes to the client module.
     pub bytes_to_module: u64,
 }
 

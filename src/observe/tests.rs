@@ -13,8 +13,7 @@ use crate::kim::{Account, Login};
 use crate::words::{Action, CloseReason, Security};
 
 /// What no output may contain as it stands: line ends, an escape sequence, a reversed text.
-const HOSTILE: &str =
-    "x\r\n{\"event\":\"login\"}\u{1b}[2J\u{202e}\u{85}\u{2028}\" 1\nkimgate_fake 1\n";
+const HOSTILE: &str = "x\r\n{\"event\":\"login\"}\u{1b}[2J\u{202e}\u{85}\u{2028}\u{200b}\u{feff}\u{e0041}\" 1\nkimgate_fake 1\n";
 const LOGIN: &str = "prx@praxis.kim.telematik#mail.kim.telematik:995#Mandant1#ivoris#PC1#PRAXIS";
 const ACCOUNT: &str = "prx@praxis.kim.telematik";
 
@@ -186,7 +185,7 @@ fn logged(work: impl FnOnce()) -> String {
 }
 
 fn assert_harmless(name: &str, output: &str) {
-    let bad = |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2028}\u{85}".contains(c);
+    let bad = |c: char| c != '\n' && crate::printable::is_unsafe(c);
     assert!(!output.contains(bad), "{name}: {output}");
     assert!(!output.lines().any(|line| line.starts_with("kimgate_fake")), "{name}: {output}");
     assert!(!output.contains(LOGIN), "{name}: {output}");
@@ -250,6 +249,8 @@ fn an_audit_line_has_the_fields_of_the_contract() {
     say_everything(&observer, &facts, "eAU;Lieferung;V1.2");
     let (_, lines) = audited(&observer, dir.path());
     let words: Vec<_> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert!(words.iter().all(|word| EventKind::parse(word).is_some()), "{words:?}");
+    assert_eq!(EventKind::parse("message-lost"), None);
     assert_eq!(
         words,
         [

@@ -6,13 +6,13 @@ use super::digest::Digest;
 use super::fault::{Manner, Point};
 use super::journal::Seen;
 use super::message::{self, Message};
-use super::session::{Session, World};
+use super::session::{SimSession, World};
 use super::smtp::Envelope;
-use super::store::Held;
-use super::wire::Talk;
+use super::store::StoreShare;
+use super::wire::SimResult;
 
 /// Reads a message to its end, answers, and delivers it.
-pub(crate) async fn receive(session: &mut Session, envelope: Envelope) -> Talk<()> {
+pub(crate) async fn receive(session: &mut SimSession, envelope: Envelope) -> SimResult<()> {
     let mut body = Body::new(&session.world);
     let read = read(session, &mut body).await;
     note(&session.world, session.connection, &envelope, &body, read.is_ok());
@@ -30,7 +30,7 @@ pub(crate) async fn receive(session: &mut Session, envelope: Envelope) -> Talk<(
     Ok(())
 }
 
-async fn read(session: &mut Session, body: &mut Body) -> Talk<()> {
+async fn read(session: &mut SimSession, body: &mut Body) -> SimResult<()> {
     let lenient = session.world.script.has(session.protocol, Manner::LenientDot);
     let mut effects = session.world.script.due_in_data(session.protocol).into_iter().peekable();
     let mut unstuff = Unstuff::new(lenient);
@@ -97,7 +97,7 @@ pub(crate) struct Body {
     digest: Digest,
     /// All its bytes, as long as there is room.
     kept: Option<Vec<u8>>,
-    held: Held,
+    held: StoreShare,
     limit: usize,
 }
 

@@ -41,7 +41,7 @@ pub enum Point {
     StartTls,
     /// The answer to complete credentials, right or wrong.
     Login,
-    /// Between two commands after the login: behind the answer to the login, and at once on every
+    /// Between two commands after the login: after the answer to the login, and at once on every
     /// session that waits for its next command when the faults change.
     Idle,
     /// The answer to MAIL.
@@ -61,7 +61,7 @@ pub enum Point {
     /// Within a message that is fetched, after so many percent of it. At 0 stands between `+OK`
     /// and the first byte, where a real client module decrypts.
     InRetr(u8),
-    /// Within the line that ends a fetched message, behind its dot.
+    /// Within the line that ends a fetched message, after its dot.
     RetrEnd,
     /// After the end of a fetched message.
     AfterRetr,
@@ -99,7 +99,7 @@ pub enum Effect {
     MultiLine,
     /// The answer comes twice.
     Double,
-    /// The answer is followed by a line that nobody asked for.
+    /// The answer is followed by an unasked line.
     Unasked,
 }
 
@@ -196,15 +196,15 @@ impl FromIterator<Fault> for Faults {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
     /// No name starts like this.
-    #[error("\"{0}\" is no fault; a fault is written [COUNT*][pop3:|smtp:]NAME[@OFFSET][=VALUE]")]
+    #[error("\"{0}\" is not a fault; write [COUNT*][pop3:|smtp:]NAME[@OFFSET][=VALUE]")]
     Unknown(String),
-    /// What stands before `*` is no count.
-    #[error("\"{0}\" is no count; write for example 1*login-refuse")]
+    /// What stands before `*` is not a count.
+    #[error("\"{0}\" is not a count; write for example 1*login-refuse")]
     Count(String),
-    /// What stands behind `@` is missing, is no offset, or stands at a point without one.
+    /// What stands after `@` is missing, is not an offset, or stands at a point without one.
     #[error("\"{0}\" takes @BYTES with in-data, @PERCENT with in-retr, and none elsewhere")]
     Offset(String),
-    /// What stands behind `=` is no value for this effect.
+    /// What stands after `=` is not a value for this effect.
     #[error("\"{0}\" takes no such value; delays are written 5s or 200ms, lengths in bytes")]
     Value(String),
 }

@@ -55,13 +55,13 @@ impl Fault {
         ("greeting-double", "the greeting comes twice"),
         ("greeting-refuse=421 4.3.2 Wartung", "the greeting is this line, then the end"),
         ("hello-endless", "the answer to EHLO or CAPA has no end"),
-        ("starttls-unasked", "bytes in clear right behind the answer to STARTTLS"),
+        ("starttls-unasked", "bytes in clear right after the answer to STARTTLS"),
         ("login-delay=10s", "the card is slow"),
         ("login-refuse=454 4.7.0 Konnektor nicht erreichbar", "the login is refused like this"),
         ("login-long-line=1048576", "the answer to the login is a line of so many bytes"),
         ("login-garbage", "the answer to the login holds NUL and bytes above 127"),
         ("login-multi-line", "the answer to the login has several lines"),
-        ("idle-unasked", "a line that nobody asked for, after the login"),
+        ("idle-unasked", "an unasked line after the login"),
         ("mail-refuse", "MAIL is refused"),
         ("rcpt-refuse=550 5.1.1 Unbekannt", "RCPT is refused like this"),
         ("data-refuse", "DATA is refused"),
@@ -74,7 +74,7 @@ impl Fault {
         ("in-retr-drop@50", "FIN after so many percent of a message"),
         ("in-retr-stall@99", "silence after so many percent of a message"),
         ("retr-end-reset", "RST between the dot that ends a message and its CRLF"),
-        ("after-retr-unasked", "a line that nobody asked for, behind a message"),
+        ("after-retr-unasked", "an unasked line after a message"),
         ("dele-refuse", "DELE is refused"),
         ("quit-drop", "no answer to QUIT; deletions are committed"),
         ("one-byte", "every byte is sent by itself"),
@@ -161,7 +161,7 @@ fn effect_kind(name: &str) -> Option<Effect> {
     })
 }
 
-/// The point with the offset that stands behind `@`; without one, at the beginning.
+/// The point with the offset that stands after `@`; without one, at the beginning.
 fn with_offset(point: Point, offset: Option<&str>) -> Option<Point> {
     match (point, offset) {
         (point, None) => Some(point),

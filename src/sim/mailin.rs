@@ -2,7 +2,7 @@
 //!
 //! It speaks STARTTLS only, knows neither SIZE nor DSN nor the null sender, and forgets the login at
 //! RSET; what it is sent lands in the maildrops of a [`Sim`], so that it can be fetched there. Its
-//! log target `mailin` prints credentials at TRACE: whoever installs a logger for the `log` crate
+//! log target `mailin` prints credentials at TRACE: a program that installs a logger for the `log` crate
 //! must cap it at DEBUG.
 
 use std::fs;

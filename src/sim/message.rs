@@ -21,10 +21,10 @@ impl Message {
     }
 
     /// Its size without dot-stuffing.
-    pub(crate) fn octets(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         match self {
             Self::Whole(bytes) => bytes.len() as u64,
-            Self::Synthetic(octets) => *octets,
+            Self::Synthetic(bytes) => *bytes,
         }
     }
 
@@ -50,9 +50,9 @@ impl Message {
             Self::Whole(bytes) => {
                 Pieces { next: bytes.clone(), rest: Bytes::new(), left: bytes.len() as u64 }
             }
-            Self::Synthetic(octets) => {
+            Self::Synthetic(bytes) => {
                 let header = Bytes::from_static(b"Subject: Testnachricht\r\n\r\n");
-                Pieces { next: header, rest: block(), left: *octets }
+                Pieces { next: header, rest: block(), left: *bytes }
             }
         }
     }
@@ -61,16 +61,16 @@ impl Message {
     pub(crate) fn stand_in(&self) -> Self {
         match self {
             Self::Whole(bytes) => stand_in(bytes.len() as u64, &sha256_hex(bytes)),
-            Self::Synthetic(octets) => Self::Synthetic(*octets),
+            Self::Synthetic(bytes) => Self::Synthetic(*bytes),
         }
     }
 }
 
 /// What is kept of a message that was only counted and hashed.
-pub(crate) fn stand_in(octets: u64, sha256: &str) -> Message {
+pub(crate) fn stand_in(bytes: u64, sha256: &str) -> Message {
     Message::whole(format!(
         "Subject: Zu gross zum Aufheben\r\n\
-         X-Simulator-Octets: {octets}\r\n\
+         X-Simulator-Octets: {bytes}\r\n\
          X-Simulator-SHA256: {sha256}\r\n\
          \r\n\
          Diese Nachricht war zu gross fuer den Speicher des Simulators.\r\n"
@@ -100,8 +100,8 @@ impl Iterator for Pieces {
 }
 
 /// So many bytes of these lines, with a whole line end at the end if two bytes are enough for it.
-fn cut_to_lines(lines: &[u8], octets: usize) -> Bytes {
-    let Some(text) = octets.checked_sub(2) else { return vec![b'x'; octets].into() };
+fn cut_to_lines(lines: &[u8], bytes: usize) -> Bytes {
+    let Some(text) = bytes.checked_sub(2) else { return vec![b'x'; bytes].into() };
     let mut cut = lines[..text].to_vec();
     if let Some(last @ b'\r') = cut.last_mut() {
         *last = b'x';
@@ -212,12 +212,12 @@ mod tests {
 
     #[test]
     fn a_synthetic_message_has_the_size_it_says() {
-        for octets in [0, 1, 25, 26, 27, 65_536, 1_000_000] {
-            let message = Message::Synthetic(octets);
+        for bytes in [0, 1, 25, 26, 27, 65_536, 1_000_000] {
+            let message = Message::Synthetic(bytes);
             let sum: usize = message.pieces().map(|piece| piece.len()).sum();
-            assert_eq!(sum as u64, octets);
+            assert_eq!(sum as u64, bytes);
             let end = message.pieces().last().unwrap_or_default();
-            assert!(octets < 2 || octets == 27 || end.ends_with(b"\r\n"), "{octets}");
+            assert!(bytes < 2 || bytes == 27 || end.ends_with(b"\r\n"), "{bytes}");
         }
     }
 

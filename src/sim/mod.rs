@@ -108,8 +108,8 @@ impl Sim {
 
     /// Puts a message of so many bytes into a maildrop; it is made while it is fetched and takes no
     /// memory.
-    pub fn deliver_synthetic(&self, address: &str, octets: u64) {
-        let message = Message::Synthetic(octets);
+    pub fn deliver_synthetic(&self, address: &str, bytes: u64) {
+        let message = Message::Synthetic(bytes);
         self.world.store.deliver(&address.to_ascii_lowercase(), message);
     }
 

@@ -13,12 +13,12 @@ use super::journal::{Ending, Mechanism, Seen};
 use super::message::header_block;
 use super::retrieve;
 use super::sasl::{self, Credentials};
-use super::session::Session;
+use super::session::SimSession;
 use super::store::{Kept, Lock};
-use super::wire::Talk;
+use super::wire::SimResult;
 
 /// Serves commands until the connection ends.
-pub(crate) async fn run(session: Session) -> Talk<Infallible> {
+pub(crate) async fn run(session: SimSession) -> SimResult<Infallible> {
     let mut pop3 = Pop3 { session, user: None, mailbox: None };
     loop {
         pop3 = pop3.command().await?;
@@ -26,7 +26,7 @@ pub(crate) async fn run(session: Session) -> Talk<Infallible> {
 }
 
 struct Pop3 {
-    session: Session,
+    session: SimSession,
     /// USER's line and its argument, until PASS comes.
     user: Option<(Secret<Vec<u8>>, Vec<u8>)>,
     mailbox: Option<Mailbox>,
@@ -42,7 +42,7 @@ struct Mailbox {
 }
 
 impl Pop3 {
-    async fn command(mut self) -> Talk<Self> {
+    async fn command(mut self) -> SimResult<Self> {
         let line = self.session.next_line(self.mailbox.is_some()).await?;
         let (verb, argument) = match line.iter().position(|byte| *byte == b' ') {
             Some(at) => (&line[..at], line[at + 1..].to_vec()),
@@ -89,7 +89,7 @@ impl Pop3 {
         Ok(self)
     }
 
-    async fn capabilities(&mut self) -> Talk<()> {
+    async fn capabilities(&mut self) -> SimResult<()> {
         let mut reply = "+OK Capability list follows\r\n".to_owned();
         for line in self.session.world.capabilities().pop3 {
             let _ = write!(reply, "{line}\r\n");
@@ -100,7 +100,7 @@ impl Pop3 {
         self.session.answer(Point::Hello, &(reply + ".")).await.map(drop)
     }
 
-    async fn start_tls(mut self) -> Talk<Self> {
+    async fn start_tls(mut self) -> SimResult<Self> {
         if self.session.secured || self.session.world.security != Security::StartTls {
             self.say("-ERR Unbekanntes Kommando").await?;
             return Ok(self);
@@ -112,7 +112,7 @@ impl Pop3 {
         Ok(self)
     }
 
-    async fn pass(&mut self, line: Vec<u8>, password: Vec<u8>) -> Talk<()> {
+    async fn pass(&mut self, line: Vec<u8>, password: Vec<u8>) -> SimResult<()> {
         let Some((user_line, login)) = self.user.take() else {
             return self.say("-ERR Bitte zuerst USER").await;
         };
@@ -121,7 +121,7 @@ impl Pop3 {
         self.log_in(Credentials { mechanism, login, password, lines }).await
     }
 
-    async fn auth(&mut self, line: &[u8], argument: &str) -> Talk<()> {
+    async fn auth(&mut self, line: &[u8], argument: &str) -> SimResult<()> {
         let (mechanism, initial) = match argument.split_once(' ') {
             Some((mechanism, initial)) => (mechanism, Some(initial.as_bytes().to_vec())),
             None => (argument, None),
@@ -147,7 +147,7 @@ impl Pop3 {
         }
     }
 
-    async fn log_in(&mut self, credentials: Credentials) -> Talk<()> {
+    async fn log_in(&mut self, credentials: Credentials) -> SimResult<()> {
         if self.session.lacks_server(&credentials.login) {
             self.say("-ERR Invalid command arguments").await?;
             return Err(self.session.hang_up().await);
@@ -176,28 +176,32 @@ impl Pop3 {
         self.session.strike().await
     }
 
-    async fn stat(&mut self) -> Talk<()> {
-        let (count, octets) = self
+    async fn stat(&mut self) -> SimResult<()> {
+        let (count, bytes) = self
             .listed()
-            .fold((0, 0), |(count, sum), (_, kept)| (count + 1, sum + kept.message.octets()));
-        let octets = if self.has(Manner::OpenKim) { count } else { octets };
-        self.say(&format!("+OK {count} {octets}")).await
+            .fold((0, 0), |(count, sum), (_, kept)| (count + 1, sum + kept.message.size()));
+        let bytes = if self.has(Manner::OpenKim) { count } else { bytes };
+        self.say(&format!("+OK {count} {bytes}")).await
     }
 
-    async fn list(&mut self, argument: &str) -> Talk<()> {
+    async fn list(&mut self, argument: &str) -> SimResult<()> {
         let openkim = self.has(Manner::OpenKim);
         self.table(argument, |number, kept| match openkim {
             true => format!("net.sberg.Message@{:x}", kept.id),
-            false => format!("{number} {}", kept.message.octets()),
+            false => format!("{number} {}", kept.message.size()),
         })
         .await
     }
 
-    async fn uidl(&mut self, argument: &str) -> Talk<()> {
+    async fn uidl(&mut self, argument: &str) -> SimResult<()> {
         self.table(argument, |number, kept| format!("{number} sim-{:08}", kept.id)).await
     }
 
-    async fn table(&mut self, argument: &str, row: impl Fn(usize, &Kept) -> String) -> Talk<()> {
+    async fn table(
+        &mut self,
+        argument: &str,
+        row: impl Fn(usize, &Kept) -> String,
+    ) -> SimResult<()> {
         let reply = if argument.is_empty() {
             let rows: String =
                 self.listed().map(|(number, kept)| row(number, kept) + "\r\n").collect();
@@ -212,7 +216,7 @@ impl Pop3 {
     }
 
     /// The header alone, whatever number of lines is asked for (KOM-LE-A_2041).
-    async fn top(&mut self, arguments: &str) -> Talk<()> {
+    async fn top(&mut self, arguments: &str) -> SimResult<()> {
         let number = arguments.split(' ').next().unwrap_or_default();
         let Some((_, kept)) = self.find(number) else { return self.say(NO_SUCH_MESSAGE).await };
         let start = kept.message.pieces().next().unwrap_or_default();
@@ -222,12 +226,12 @@ impl Pop3 {
         self.session.wire.reply(if header.ends_with(b"\r\n") { b"." } else { b"\r\n." }).await
     }
 
-    async fn retr(&mut self, argument: &str) -> Talk<()> {
+    async fn retr(&mut self, argument: &str) -> SimResult<()> {
         let Some((number, kept)) = self.find(argument) else {
             return self.say(NO_SUCH_MESSAGE).await;
         };
         let message = kept.message.clone();
-        let reply = format!("+OK {} octets", message.octets());
+        let reply = format!("+OK {} octets", message.size());
         if self.session.answer(Point::Retr, &reply).await? {
             retrieve::send(&mut self.session, number, &message).await?;
             for effect in self.session.world.script.due(self.session.protocol, Point::AfterRetr) {
@@ -237,7 +241,7 @@ impl Pop3 {
         Ok(())
     }
 
-    async fn dele(&mut self, argument: &str) -> Talk<()> {
+    async fn dele(&mut self, argument: &str) -> SimResult<()> {
         let Some((number, _)) = self.find(argument) else { return self.say(NO_SUCH_MESSAGE).await };
         if self.session.answer(Point::Dele, "+OK").await?
             && let Some(mailbox) = &mut self.mailbox
@@ -248,7 +252,7 @@ impl Pop3 {
     }
 
     /// Deletions are committed here and nowhere else (RFC 1939 section 6).
-    async fn quit(mut self) -> Talk<Ending> {
+    async fn quit(mut self) -> SimResult<Ending> {
         if let Some(Mailbox { address, messages, deleted, .. }) = self.mailbox.take()
             && !deleted.is_empty()
         {
@@ -280,7 +284,7 @@ impl Pop3 {
         self.session.world.script.has(self.session.protocol, manner)
     }
 
-    async fn say(&mut self, reply: &str) -> Talk<()> {
+    async fn say(&mut self, reply: &str) -> SimResult<()> {
         self.session.wire.reply(reply.as_bytes()).await
     }
 }

@@ -4,11 +4,15 @@ use super::digest::Digest;
 use super::fault::{Manner, Point};
 use super::journal::Seen;
 use super::message::{self, Message};
-use super::session::Session;
-use super::wire::Talk;
+use super::session::SimSession;
+use super::wire::SimResult;
 
 /// Sends a message and its end.
-pub(crate) async fn send(session: &mut Session, number: usize, message: &Message) -> Talk<()> {
+pub(crate) async fn send(
+    session: &mut SimSession,
+    number: usize,
+    message: &Message,
+) -> SimResult<()> {
     let mut digest = Digest::new();
     let sent = if session.world.script.has(session.protocol, Manner::Undecryptable) {
         let original = message.pieces().next().unwrap_or_default();
@@ -27,8 +31,12 @@ pub(crate) async fn send(session: &mut Session, number: usize, message: &Message
     sent
 }
 
-async fn send_pieces(session: &mut Session, message: &Message, digest: &mut Digest) -> Talk<()> {
-    let effects = session.world.script.due_in_retr(session.protocol, message.octets());
+async fn send_pieces(
+    session: &mut SimSession,
+    message: &Message,
+    digest: &mut Digest,
+) -> SimResult<()> {
+    let effects = session.world.script.due_in_retr(session.protocol, message.size());
     let mut effects = effects.into_iter().peekable();
     let mut stuffing = Stuffing::new();
     for mut piece in message.pieces() {

@@ -60,10 +60,10 @@ impl Script {
     }
 
     /// The effects within a message of this size that is fetched, by the bytes before each.
-    pub(crate) fn due_in_retr(&self, protocol: Protocol, octets: u64) -> Vec<(u64, Effect)> {
+    pub(crate) fn due_in_retr(&self, protocol: Protocol, bytes: u64) -> Vec<(u64, Effect)> {
         let part = |percent: u8| {
             let percent = u64::from(percent);
-            octets / 100 * percent + octets % 100 * percent / 100
+            bytes / 100 * percent + bytes % 100 * percent / 100
         };
         self.take(protocol, |at| {
             if let Point::InRetr(percent) = at { Some(part(percent)) } else { None }

@@ -17,7 +17,7 @@ use super::journal::{Ending, Journal, Seen};
 use super::sasl::Credentials;
 use super::script::{Changes, Script};
 use super::store::Store;
-use super::wire::{Talk, Wire};
+use super::wire::{SimResult, SimWire};
 use super::{pop3, smtp};
 
 /// What all sessions of a simulator have in common.
@@ -101,11 +101,11 @@ pub(crate) async fn serve(
     let Ok(peer) = stream.peer_addr() else { return };
     world.open.fetch_add(1, Ordering::Relaxed);
     world.journal.write(|| Seen::Opened { connection, protocol, peer });
-    let wire = Wire::new(stream, Arc::clone(&world.script), protocol);
+    let wire = SimWire::new(stream, Arc::clone(&world.script), protocol);
     let changes = world.script.changes();
     let world_of_session = Arc::clone(&world);
     let session =
-        Session { world: world_of_session, protocol, connection, secured: false, wire, changes };
+        SimSession { world: world_of_session, protocol, connection, secured: false, wire, changes };
     let ended = tokio::select! {
         ended = session.run() => ended,
         () = stop.cancelled() => Err(Ending::Simulator),
@@ -116,17 +116,17 @@ pub(crate) async fn serve(
 }
 
 /// One connection.
-pub(crate) struct Session {
+pub(crate) struct SimSession {
     pub(crate) world: Arc<World>,
     pub(crate) protocol: Protocol,
     pub(crate) connection: u64,
     pub(crate) secured: bool,
-    pub(crate) wire: Wire,
+    pub(crate) wire: SimWire,
     changes: Changes,
 }
 
-impl Session {
-    async fn run(self) -> Talk<Infallible> {
+impl SimSession {
+    async fn run(self) -> SimResult<Infallible> {
         let mut session = match self.world.security {
             Security::Implicit => self.secure().await?,
             Security::StartTls | Security::None => self,
@@ -149,7 +149,7 @@ impl Session {
     }
 
     /// Makes the TLS handshake.
-    pub(crate) async fn secure(mut self) -> Talk<Self> {
+    pub(crate) async fn secure(mut self) -> SimResult<Self> {
         for effect in self.world.script.due(self.protocol, Point::Handshake) {
             if let Effect::Refuse(text) = effect {
                 let text = text.unwrap_or_else(|| self.greeting().to_owned());
@@ -172,7 +172,7 @@ impl Session {
 
     /// The next command line. What strikes between two commands of a session that is logged in does
     /// so here.
-    pub(crate) async fn next_line(&mut self, logged_in: bool) -> Talk<Vec<u8>> {
+    pub(crate) async fn next_line(&mut self, logged_in: bool) -> SimResult<Vec<u8>> {
         loop {
             tokio::select! {
                 line = self.wire.read_line() => return line,
@@ -186,7 +186,7 @@ impl Session {
     }
 
     /// Lets the faults between two commands strike.
-    pub(crate) async fn strike(&mut self) -> Talk<()> {
+    pub(crate) async fn strike(&mut self) -> SimResult<()> {
         for effect in self.world.script.due(self.protocol, Point::Idle) {
             self.suffer(&effect).await?;
         }
@@ -194,7 +194,7 @@ impl Session {
     }
 
     /// Answers, unless a fault does. False: what was asked must not be done.
-    pub(crate) async fn answer(&mut self, point: Point, reply: &str) -> Talk<bool> {
+    pub(crate) async fn answer(&mut self, point: Point, reply: &str) -> SimResult<bool> {
         let Some(reply) = self.prepare(point, reply).await? else { return Ok(false) };
         self.wire.reply(&reply).await?;
         Ok(true)
@@ -202,7 +202,11 @@ impl Session {
 
     /// Lets the faults at this point strike and gives the answer that is left to send. `None`: a
     /// fault has answered, and what was asked must not be done.
-    pub(crate) async fn prepare(&mut self, point: Point, reply: &str) -> Talk<Option<Vec<u8>>> {
+    pub(crate) async fn prepare(
+        &mut self,
+        point: Point,
+        reply: &str,
+    ) -> SimResult<Option<Vec<u8>>> {
         let mut reply = reply.as_bytes().to_vec();
         // `250 `, `+OK ` or `-ERR`: what an odd answer begins with all the same.
         let code = reply[..reply.len().min(4)].to_vec();
@@ -216,9 +220,9 @@ impl Session {
                     }
                     return Ok(None);
                 }
-                Effect::LongLine(octets) => {
+                Effect::LongLine(bytes) => {
                     reply = code.clone();
-                    reply.resize(octets.max(code.len()), b'x');
+                    reply.resize(bytes.max(code.len()), b'x');
                 }
                 Effect::Garbage => reply = [&code[..], b"\0\x07\x1b[31m\xff\xfe\xc3"].concat(),
                 Effect::MultiLine => reply = self.multi_line(&reply),
@@ -239,7 +243,7 @@ impl Session {
     }
 
     /// What an effect does where no answer is due, such as within a message.
-    pub(crate) async fn suffer(&mut self, effect: &Effect) -> Talk<()> {
+    pub(crate) async fn suffer(&mut self, effect: &Effect) -> SimResult<()> {
         match effect {
             Effect::Delay(delay) => self.wire.pause(*delay).await,
             Effect::Close => Err(self.hang_up().await),
@@ -261,7 +265,7 @@ impl Session {
                 let text = text.clone().unwrap_or_else(|| self.refusal().to_owned());
                 self.wire.reply(text.as_bytes()).await
             }
-            Effect::LongLine(octets) => self.wire.reply(&vec![b'x'; *octets]).await,
+            Effect::LongLine(bytes) => self.wire.reply(&vec![b'x'; *bytes]).await,
             Effect::Garbage => self.wire.reply(b"\0\x07\x1b[31m\xff\xfe\xc3").await,
             Effect::MultiLine | Effect::Double | Effect::Unasked => {
                 self.wire.reply(self.unasked().as_bytes()).await
@@ -280,7 +284,7 @@ impl Session {
         }
     }
 
-    async fn talk_forever(&mut self) -> Talk<()> {
+    async fn talk_forever(&mut self) -> SimResult<()> {
         let line: &[u8] = match self.protocol {
             Protocol::Pop3 => b"X-ENDLESS",
             Protocol::Smtp => b"250-X-ENDLESS",

@@ -8,8 +8,8 @@ use super::data;
 use super::fault::{Manner, Point};
 use super::journal::{Ending, Mechanism};
 use super::sasl::{self, Credentials};
-use super::session::Session;
-use super::wire::Talk;
+use super::session::SimSession;
+use super::wire::SimResult;
 use crate::secret::Secret;
 
 /// Who sends to whom.
@@ -22,7 +22,7 @@ pub(crate) struct Envelope {
 const RECIPIENTS: usize = 1_000;
 
 /// Serves commands until the connection ends.
-pub(crate) async fn run(session: Session) -> Talk<Infallible> {
+pub(crate) async fn run(session: SimSession) -> SimResult<Infallible> {
     let mut smtp = Smtp { session, logged_in: false, envelope: None };
     loop {
         smtp = smtp.command().await?;
@@ -30,13 +30,13 @@ pub(crate) async fn run(session: Session) -> Talk<Infallible> {
 }
 
 struct Smtp {
-    session: Session,
+    session: SimSession,
     logged_in: bool,
     envelope: Option<Envelope>,
 }
 
 impl Smtp {
-    async fn command(mut self) -> Talk<Self> {
+    async fn command(mut self) -> SimResult<Self> {
         let line = self.session.next_line(self.logged_in).await?;
         let text = String::from_utf8_lossy(&line).into_owned();
         let (verb, arguments) = text.split_once(' ').unwrap_or((&text, ""));
@@ -70,7 +70,7 @@ impl Smtp {
         Ok(self)
     }
 
-    async fn hello(&mut self) -> Talk<()> {
+    async fn hello(&mut self) -> SimResult<()> {
         let mut lines = vec!["KOM-LE-Clientmodul".to_owned()];
         lines.extend(self.session.world.capabilities().smtp);
         if self.session.needs_tls() {
@@ -87,7 +87,7 @@ impl Smtp {
         Ok(())
     }
 
-    async fn reset(&mut self) -> Talk<()> {
+    async fn reset(&mut self) -> SimResult<()> {
         self.envelope = None;
         if self.session.world.script.has(self.session.protocol, Manner::ForgetfulRset) {
             self.logged_in = false;
@@ -95,7 +95,7 @@ impl Smtp {
         self.say("250 2.0.0 OK").await
     }
 
-    async fn start_tls(mut self) -> Talk<Self> {
+    async fn start_tls(mut self) -> SimResult<Self> {
         if self.session.secured || self.session.world.security != Security::StartTls {
             self.say("502 5.5.1 Command not implemented").await?;
             return Ok(self);
@@ -106,7 +106,7 @@ impl Smtp {
         Ok(self)
     }
 
-    async fn auth(&mut self, line: &[u8], arguments: &str) -> Talk<()> {
+    async fn auth(&mut self, line: &[u8], arguments: &str) -> SimResult<()> {
         if self.session.needs_tls() {
             return self.say("530 5.7.0 Must issue a STARTTLS command first").await;
         }
@@ -150,7 +150,7 @@ impl Smtp {
         &mut self,
         initial: Option<Vec<u8>>,
         lines: &mut Vec<Secret<Vec<u8>>>,
-    ) -> Talk<Option<(Mechanism, Vec<u8>, Secret<Vec<u8>>)>> {
+    ) -> SimResult<Option<(Mechanism, Vec<u8>, Secret<Vec<u8>>)>> {
         let (mechanism, response) = match initial {
             Some(response) => (Mechanism::PlainInitial, response),
             None => (Mechanism::PlainPrompted, self.prompt("334 ", lines).await?),
@@ -164,7 +164,7 @@ impl Smtp {
         &mut self,
         initial: Option<Vec<u8>>,
         lines: &mut Vec<Secret<Vec<u8>>>,
-    ) -> Talk<Option<(Mechanism, Vec<u8>, Secret<Vec<u8>>)>> {
+    ) -> SimResult<Option<(Mechanism, Vec<u8>, Secret<Vec<u8>>)>> {
         let (mechanism, user) = match initial {
             Some(user) => (Mechanism::LoginInitial, user),
             None => (Mechanism::LoginPrompted, self.prompt("334 VXNlcm5hbWU6", lines).await?),
@@ -175,14 +175,14 @@ impl Smtp {
         Ok(password.map(|password| (mechanism, user, password)))
     }
 
-    async fn prompt(&mut self, text: &str, lines: &mut Vec<Secret<Vec<u8>>>) -> Talk<Vec<u8>> {
+    async fn prompt(&mut self, text: &str, lines: &mut Vec<Secret<Vec<u8>>>) -> SimResult<Vec<u8>> {
         self.say(text).await?;
         let line = self.session.wire.read_line().await?;
         lines.push(Secret::new(line.clone()));
         Ok(line)
     }
 
-    async fn mail(&mut self, arguments: &str) -> Talk<()> {
+    async fn mail(&mut self, arguments: &str) -> SimResult<()> {
         if self.envelope.is_some() {
             return self.say("503 5.5.1 Sender already given").await;
         }
@@ -199,7 +199,7 @@ impl Smtp {
     }
 
     /// Every recipient is taken; the unfit ones come back by mail (gemSpec_CM_KOMLE A_2176).
-    async fn rcpt(&mut self, arguments: &str) -> Talk<()> {
+    async fn rcpt(&mut self, arguments: &str) -> SimResult<()> {
         let Some(envelope) = &self.envelope else {
             return self.say("503 5.5.1 MAIL first").await;
         };
@@ -217,7 +217,7 @@ impl Smtp {
         Ok(())
     }
 
-    async fn data(&mut self) -> Talk<()> {
+    async fn data(&mut self) -> SimResult<()> {
         if self.envelope.as_ref().is_none_or(|envelope| envelope.recipients.is_empty()) {
             return self.say("503 5.5.1 RCPT first").await;
         }
@@ -236,12 +236,12 @@ impl Smtp {
         capabilities.smtp.iter().find_map(|line| line.strip_prefix("SIZE ")?.parse().ok())
     }
 
-    async fn say(&mut self, reply: &str) -> Talk<()> {
+    async fn say(&mut self, reply: &str) -> SimResult<()> {
         self.session.wire.reply(reply.as_bytes()).await
     }
 }
 
-/// The address between the brackets, and the parameters behind them.
+/// The address between the brackets, and the parameters after them.
 fn path<'a>(arguments: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
     let (start, rest) = arguments.split_at_checked(keyword.len())?;
     let (address, parameters) = rest.trim_start().strip_prefix('<')?.split_once('>')?;

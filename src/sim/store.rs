@@ -9,13 +9,13 @@ use super::message::Message;
 /// All maildrops, by address in lower case.
 #[derive(Debug)]
 pub(crate) struct Store {
-    state: Mutex<State>,
+    state: Mutex<StoreState>,
     maildrop_limit: usize,
-    budget: Arc<Budget>,
+    budget: Arc<StoreBudget>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct StoreState {
     maildrops: BTreeMap<String, Vec<Kept>>,
     locked: BTreeSet<String>,
     last_id: u64,
@@ -27,12 +27,12 @@ pub(crate) struct Kept {
     /// Never given twice: what UIDL shows.
     pub(crate) id: u64,
     pub(crate) message: Arc<Message>,
-    _held: Arc<Held>,
+    _held: Arc<StoreShare>,
 }
 
 impl Store {
     pub(crate) fn new(maildrop_limit: usize, total_limit: usize) -> Self {
-        let budget = Arc::new(Budget { left: AtomicUsize::new(total_limit) });
+        let budget = Arc::new(StoreBudget { left: AtomicUsize::new(total_limit) });
         Self { state: Mutex::default(), maildrop_limit, budget }
     }
 
@@ -42,8 +42,8 @@ impl Store {
     }
 
     /// Memory for a message on its way; grow it as the message grows.
-    pub(crate) fn hold(&self) -> Held {
-        Held { budget: Arc::clone(&self.budget), bytes: 0 }
+    pub(crate) fn hold(&self) -> StoreShare {
+        StoreShare { budget: Arc::clone(&self.budget), bytes: 0 }
     }
 
     /// Puts a message into a maildrop; where there is no room, its stand-in. False: no room at all.
@@ -86,7 +86,7 @@ impl Store {
         free.then(|| Lock { store: Arc::clone(self), address })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, StoreState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -105,18 +105,18 @@ impl Drop for Lock {
 }
 
 #[derive(Debug)]
-struct Budget {
+struct StoreBudget {
     left: AtomicUsize,
 }
 
 /// A part of the memory for messages, given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Held {
-    budget: Arc<Budget>,
+pub(crate) struct StoreShare {
+    budget: Arc<StoreBudget>,
     bytes: usize,
 }
 
-impl Held {
+impl StoreShare {
     /// Takes so many bytes more; false, and nothing is taken, where there are not enough.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let taken = self
@@ -130,7 +130,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for StoreShare {
     fn drop(&mut self) {
         self.budget.left.fetch_add(self.bytes, Ordering::Relaxed);
     }
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     fn sizes(store: &Store, address: &str) -> Vec<u64> {
-        store.maildrop(address).iter().map(|kept| kept.message.octets()).collect()
+        store.maildrop(address).iter().map(|kept| kept.message.size()).collect()
     }
 
     #[test]

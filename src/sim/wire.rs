@@ -18,9 +18,9 @@ use super::journal::Ending;
 use super::script::Script;
 
 /// What a step of a dialogue gives, or how the connection ended instead.
-pub(crate) type Talk<T> = Result<T, Ending>;
+pub(crate) type SimResult<T> = Result<T, Ending>;
 
-pub(crate) struct Wire {
+pub(crate) struct SimWire {
     stream: Stream,
     /// What was read and not yet used.
     input: Vec<u8>,
@@ -30,7 +30,7 @@ pub(crate) struct Wire {
     protocol: Protocol,
 }
 
-impl Wire {
+impl SimWire {
     /// Room for a login of any length that is legal, and no more.
     const LINE_LIMIT: usize = 64 << 10;
     /// What a peer may send ahead while we do something else.
@@ -50,7 +50,7 @@ impl Wire {
 
     /// Makes the TLS handshake. Bytes that came ahead of it in clear end the connection, as they
     /// would act after it (command injection).
-    pub(crate) async fn secure(self, acceptor: &TlsAcceptor) -> Talk<Self> {
+    pub(crate) async fn secure(self, acceptor: &TlsAcceptor) -> SimResult<Self> {
         let Stream::Plain(stream) = self.stream else { return Err(Ending::Simulator) };
         if !self.input.is_empty() {
             return Err(Ending::Simulator);
@@ -60,7 +60,7 @@ impl Wire {
     }
 
     /// The next line without its end, which may be CRLF or LF.
-    pub(crate) async fn read_line(&mut self) -> Talk<Vec<u8>> {
+    pub(crate) async fn read_line(&mut self) -> SimResult<Vec<u8>> {
         let mut searched = 0;
         loop {
             if let Some(at) = memchr::memchr(b'\n', &self.input[searched..]) {
@@ -77,19 +77,19 @@ impl Wire {
         }
     }
 
-    /// What was read and not yet used; whoever uses it takes it out.
+    /// What was read and not yet used; the user takes it out.
     pub(crate) fn input(&mut self) -> &mut Vec<u8> {
         &mut self.input
     }
 
     /// Reads more, after what waits was sent.
-    pub(crate) async fn fill(&mut self) -> Talk<()> {
+    pub(crate) async fn fill(&mut self) -> SimResult<()> {
         self.flush().await?;
         self.read_more().await
     }
 
     /// Sends reply lines; the last line end is added.
-    pub(crate) async fn reply(&mut self, text: &[u8]) -> Talk<()> {
+    pub(crate) async fn reply(&mut self, text: &[u8]) -> SimResult<()> {
         let mut bytes = [text, b"\r\n"].concat();
         if self.has(Manner::BareLf) {
             bytes.retain(|byte| *byte != b'\r');
@@ -110,7 +110,7 @@ impl Wire {
     }
 
     /// Sends bytes as they are.
-    pub(crate) async fn send(&mut self, bytes: &[u8]) -> Talk<()> {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> SimResult<()> {
         self.flush().await?;
         if let Some(pace) = self.script.pace(self.protocol) {
             for byte in bytes {
@@ -132,7 +132,7 @@ impl Wire {
     }
 
     /// Waits; a peer that leaves in the meantime is noticed.
-    pub(crate) async fn pause(&mut self, delay: Duration) -> Talk<()> {
+    pub(crate) async fn pause(&mut self, delay: Duration) -> SimResult<()> {
         self.flush().await?;
         let end = tokio::time::sleep(delay);
         tokio::pin!(end);
@@ -177,7 +177,7 @@ impl Wire {
         let _ = socket2::SockRef::from(self.stream.tcp()).set_linger(Some(Duration::ZERO));
     }
 
-    async fn flush(&mut self) -> Talk<()> {
+    async fn flush(&mut self) -> SimResult<()> {
         if self.held.is_empty() {
             return Ok(());
         }
@@ -185,7 +185,7 @@ impl Wire {
         self.write(&held).await
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> Talk<()> {
+    async fn write(&mut self, bytes: &[u8]) -> SimResult<()> {
         let written = async {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
@@ -193,7 +193,7 @@ impl Wire {
         written.await.map_err(|error| ending_of(&error))
     }
 
-    async fn read_more(&mut self) -> Talk<()> {
+    async fn read_more(&mut self) -> SimResult<()> {
         self.input.reserve(32 << 10);
         match self.stream.read_buf(&mut self.input).await {
             Ok(0) => {

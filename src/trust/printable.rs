@@ -2,20 +2,14 @@
 
 use std::fmt::Write;
 
+use crate::printable::printable_within;
+
 /// Longest text taken over from a certificate, in characters.
 const LIMIT: usize = 200;
 
-/// Escapes what could break a log line or turn a terminal's text around, and cuts what is long.
+/// The text escaped, and cut after 200 characters.
 pub(super) fn printable(text: &str) -> String {
-    let mut out = String::new();
-    for (count, c) in text.chars().enumerate() {
-        if count == LIMIT {
-            out.push_str("...");
-            break;
-        }
-        if is_harmless(c) { out.push(c) } else { out.extend(c.escape_unicode()) }
-    }
-    out
+    printable_within(LIMIT, text).into_owned()
 }
 
 /// The same text in ASCII, as POP3 and SMTP replies need it.
@@ -43,16 +37,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         let _ = write!(out, "{byte:02x}"); // a String takes everything
         out
     })
-}
-
-/// Neither control character nor one of the invisible ones that reorder or hide text (bidirectional
-/// overrides, zero-width characters, tags).
-fn is_harmless(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ fn nobody_and_somebody_else_are_told_apart() {
             stream.write_all(answer.as_bytes()).unwrap();
         }
     });
-    for said in ["is no kimgate", "is no kimgate", "not in admin.allow"] {
+    for said in ["is not kimgate", "is not kimgate", "not in admin.allow"] {
         let ran = kimgate(&["status", "--address", &address]);
         assert_eq!(ran.code, 1);
         assert!(ran.stderr.contains(said), "{ran:?}");

@@ -131,7 +131,7 @@ async fn the_command_reloads_and_tells() {
         (output.status.code(), text(output.stdout), text(output.stderr))
     };
     let (code, _, said) = reload().await;
-    assert_eq!((code, said.as_str()), (Some(0), "reloaded; nothing changes for anybody\n"));
+    assert_eq!((code, said.as_str()), (Some(0), "reloaded; nothing changes for workstations\n"));
     let file = world.folder.path().join("kimgate.toml");
     let good = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, good.clone() + "[nonsense]\n").unwrap();

@@ -5,12 +5,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use wildmatch::WildMatch;
 
-use crate::observe::Pseudonyms;
+use crate::observe::{EventKind, Pseudonyms};
 
 /// An audit line.
-pub(super) type Line = Map<String, Value>;
+pub(super) type AuditLine = Map<String, Value>;
 
-/// What a line has to be like; whatever is absent is no matter.
+/// What a line has to be like. What is absent does not matter.
 #[derive(Default)]
 pub(super) struct Filter {
     /// One of these fields is like one of these patterns.
@@ -32,7 +32,7 @@ impl Filter {
         self.wanted.extend(wanted.map(|wanted| (names, vec![pattern(wanted)])));
     }
 
-    pub(super) fn matches(&self, line: &Line) -> bool {
+    pub(super) fn matches(&self, line: &AuditLine) -> bool {
         let field = |(names, patterns): &(&[&str], Vec<WildMatch>)| {
             let values = names.iter().filter_map(|name| line.get(*name).and_then(Value::as_str));
             values.into_iter().any(|value| {
@@ -43,7 +43,7 @@ impl Filter {
         self.wanted.iter().all(field) && self.is_in_time(line)
     }
 
-    fn is_in_time(&self, line: &Line) -> bool {
+    fn is_in_time(&self, line: &AuditLine) -> bool {
         if self.since.is_none() && self.until.is_none() {
             return true;
         }
@@ -54,8 +54,13 @@ impl Filter {
 }
 
 /// When this was.
-pub(super) fn time_of(line: &Line) -> Option<OffsetDateTime> {
+pub(super) fn time_of(line: &AuditLine) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(line.get("time")?.as_str()?, &Rfc3339).ok()
+}
+
+/// What kind of event a line tells of; `None` where it does not say so, or in a word that is not ours.
+pub(in crate::cli) fn kind_of(line: &AuditLine) -> Option<EventKind> {
+    EventKind::parse(line.get("event")?.as_str()?)
 }
 
 fn pattern(text: &str) -> WildMatch {
@@ -68,7 +73,7 @@ mod tests {
 
     use super::*;
 
-    fn line(text: &str) -> Line {
+    fn line(text: &str) -> AuditLine {
         serde_json::from_str(text).unwrap()
     }
 

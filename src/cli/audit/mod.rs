@@ -15,7 +15,8 @@ use time::OffsetDateTime;
 use super::{ConfigFile, Failure, Screen, table};
 use crate::config::load;
 use crate::observe::{Pseudonyms, rotated_audit};
-use filter::{Filter, Line};
+pub(super) use filter::kind_of;
+use filter::{AuditLine, Filter};
 use when::When;
 
 /// Search the audit: who fetched, sent, deleted or was refused what, when and why
@@ -63,7 +64,7 @@ pub(super) struct Audit {
     json: bool,
 }
 
-/// So many rows does a person read, and hardly that.
+/// Rows of the table; more would not be read.
 const ROWS: usize = 200;
 
 /// Longer than any audit line.
@@ -75,10 +76,10 @@ impl Audit {
         let filter = self.filter(place.pseudonyms.as_ref());
         let mut found = Found::new(self.last.or((!self.json).then_some(ROWS)));
         for source in place.sources(filter.since)? {
-            read(source, |text| match serde_json::from_str::<Line>(text) {
+            read(source, |text| match serde_json::from_str::<AuditLine>(text) {
                 Ok(line) if filter.matches(&line) => {
                     if let Some(text) = found.keep(text, line) {
-                        screen.say(text);
+                        screen.say_json(text);
                     }
                 }
                 Ok(_) => {}
@@ -98,7 +99,7 @@ impl Audit {
         }))
     }
 
-    fn place(&self) -> Result<Place, Failure> {
+    fn place(&self) -> Result<AuditPlace, Failure> {
         let config = match (&self.file, self.config.path()) {
             (_, Ok(path)) => Some(load(&path, std::env::vars()).map_err(|_| {
                 Failure::error(format!(
@@ -118,7 +119,7 @@ impl Audit {
                  `journalctl --unit kimgate --output cat | kimgate audit --file -` reads it there",
             )
         })?;
-        Ok(Place { file, pseudonyms: pseudonyms.transpose()?.flatten() })
+        Ok(AuditPlace { file, pseudonyms: pseudonyms.transpose()?.flatten() })
     }
 
     fn filter(&self, pseudonyms: Option<&Pseudonyms>) -> Filter {
@@ -140,12 +141,12 @@ impl Audit {
 }
 
 /// Where the audit is.
-struct Place {
+struct AuditPlace {
     file: PathBuf,
     pseudonyms: Option<Pseudonyms>,
 }
 
-impl Place {
+impl AuditPlace {
     /// Everything to read, the oldest first; without the parts that end before `since`.
     fn sources(&self, since: Option<OffsetDateTime>) -> Result<Vec<Box<dyn Read>>, Failure> {
         if self.file == Path::new("-") {
@@ -190,7 +191,7 @@ fn read(source: Box<dyn Read>, mut take: impl FnMut(&str)) -> Result<(), Failure
 /// What has matched so far, the newest of it if there is a bound.
 struct Found {
     bound: Option<usize>,
-    kept: VecDeque<(String, Line)>,
+    kept: VecDeque<(String, AuditLine)>,
     matched: u64,
     broken: u64,
 }
@@ -201,7 +202,7 @@ impl Found {
     }
 
     /// Keeps a line, or gives it back where everything is wanted.
-    fn keep<'a>(&mut self, text: &'a str, line: Line) -> Option<&'a str> {
+    fn keep<'a>(&mut self, text: &'a str, line: AuditLine) -> Option<&'a str> {
         self.matched += 1;
         let Some(bound) = self.bound else { return Some(text) };
         self.kept.push_back((text.to_owned(), line));
@@ -213,7 +214,7 @@ impl Found {
 
     fn show(&self, screen: &mut Screen, json: bool) {
         if json {
-            self.kept.iter().for_each(|(text, _)| screen.say(text));
+            self.kept.iter().for_each(|(text, _)| screen.say_json(text));
         } else if !self.kept.is_empty() {
             let rows: Vec<_> = std::iter::once(view::heads())
                 .chain(self.kept.iter().map(|(_, line)| view::row(line)))

@@ -2,18 +2,19 @@
 
 use serde_json::Value;
 
-use super::filter::{Line, time_of};
+use super::filter::{AuditLine, kind_of, time_of};
 use super::when;
-use crate::cli::amounts::{duration, octets};
-use crate::observe::printable;
+use crate::cli::amounts::{bytes_text, duration};
+use crate::observe::EventKind;
+use crate::printable::printable;
 
 pub(super) fn heads() -> Vec<String> {
     ["time", "event", "workstation", "account", "what"].map(String::from).to_vec()
 }
 
-/// The columns of [`heads`]. The file may have been written by anybody; its text is escaped again.
-pub(super) fn row(line: &Line) -> Vec<String> {
-    let view = View(line);
+/// The columns of [`heads`]. The file may come from elsewhere, so its text is escaped again.
+pub(super) fn row(line: &AuditLine) -> Vec<String> {
+    let view = LineView(line);
     let time = time_of(line).map_or_else(|| view.text("time").unwrap_or_default(), when::shown);
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".into());
     vec![
@@ -45,13 +46,13 @@ const KNOWN: &[&str] = &[
     "reload",
 ];
 
-struct View<'a>(&'a Line);
+struct LineView<'a>(&'a AuditLine);
 
-impl View<'_> {
+impl LineView<'_> {
     fn what(&self) -> String {
-        let parts = match self.0.get("event").and_then(Value::as_str) {
-            Some("connected") => vec![self.word("{} from", "protocol"), self.text("peer")],
-            Some("login") => vec![
+        let parts = match kind_of(self.0) {
+            Some(EventKind::Connected) => vec![self.word("{} from", "protocol"), self.text("peer")],
+            Some(EventKind::Login) => vec![
                 self.word("{}", "protocol"),
                 Some(if self.is("accepted") { "accepted" } else { "refused" }.into()),
                 self.word("by {}", "client_module"),
@@ -59,13 +60,13 @@ impl View<'_> {
                 self.refusal(),
                 self.reply(),
             ],
-            Some("denied") => vec![self.word("{}:", "action"), self.refusal()],
-            Some("context-conflict") => vec![
+            Some(EventKind::Denied) => vec![self.word("{}:", "action"), self.refusal()],
+            Some(EventKind::ContextConflict) => vec![
                 self.refusal(),
                 self.word("{} has it", "holder"),
                 self.word("(WorkplaceId {})", "workplace_id"),
             ],
-            Some("message-sent") => vec![
+            Some(EventKind::MessageSent) => vec![
                 Some(if self.is("accepted") { "accepted:" } else { "refused:" }.into()),
                 self.message(),
                 match self.0.get("recipients").and_then(Value::as_u64) {
@@ -75,30 +76,30 @@ impl View<'_> {
                 self.took("answered after", "seconds"),
                 self.reply(),
             ],
-            Some("message-received") => {
+            Some(EventKind::MessageReceived) => {
                 vec![self.message(), self.took("came after", "wait"), self.checks()]
             }
-            Some("message-deleted") => vec![self.word("number {}", "number")],
-            Some("delete-held") => {
+            Some(EventKind::MessageDeleted) => vec![self.word("number {}", "number")],
+            Some(EventKind::DeleteHeld) => {
                 vec![self.word("number {} came undecrypted, and stays", "number")]
             }
-            Some("certificate") => vec![
+            Some(EventKind::Certificate) => vec![
                 self.word("{}:", "client_module"),
                 self.text("verdict"),
                 Some(if self.is("accepted") { "accepted" } else { "refused" }.into()),
                 self.word("({})", "sentence"),
             ],
-            Some("config-loaded") => vec![match self.is("accepted") {
+            Some(EventKind::ConfigLoaded) => vec![match self.is("accepted") {
                 true => self.word("in force: {}", "config"),
                 false => self.word("rejected for {} errors", "problems"),
             }],
-            Some("closed") => vec![
+            Some(EventKind::Closed) => vec![
                 self.text("reason"),
                 self.took("after", "seconds"),
                 self.size("bytes_to_client").map(|size| format!("↓ {size}")),
                 self.size("bytes_to_module").map(|size| format!("↑ {size}")),
             ],
-            Some(_) | None => vec![Some(self.everything_else())],
+            None => vec![Some(self.everything_else())],
         };
         parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
@@ -161,7 +162,7 @@ impl View<'_> {
     }
 
     fn size(&self, name: &str) -> Option<String> {
-        self.0.get(name).and_then(Value::as_u64).map(octets)
+        self.0.get(name).and_then(Value::as_u64).map(bytes_text)
     }
 
     fn took(&self, frame: &str, name: &str) -> Option<String> {
@@ -226,7 +227,7 @@ mod tests {
             ("{}", ""),
         ];
         for (line, what) in table {
-            assert_eq!(View(&serde_json::from_str(line).unwrap()).what(), what, "{line}");
+            assert_eq!(LineView(&serde_json::from_str(line).unwrap()).what(), what, "{line}");
         }
     }
 

@@ -34,7 +34,7 @@ enum What {
     Revoke(Revoke),
 }
 
-/// Make the authority: ca.pem, which every PC is to trust, and ca.key, which nobody else may have
+/// Make the authority: ca.pem, which every PC is to trust, and ca.key, which you keep to yourself
 #[derive(Debug, Args)]
 struct Ca {
     /// What people see when they look at who signed
@@ -119,9 +119,9 @@ impl Ca {
         show(screen, &written, authority.certificate());
         screen.say("");
         screen.say(
-            "Import ca.pem on every PC as a trusted authority for web sites; it is no secret.",
+            "Import ca.pem on every PC as a trusted authority for web sites; it is not secret.",
         );
-        screen.say("ca.key can vouch for anybody: keep it where only you can read it, and a copy.");
+        screen.say("Whoever has ca.key can make trusted certificates: keep it, and a copy, where only you can read it.");
         screen.say("Next: kimgate certs server NAME-OF-THE-GATEWAY");
         Ok(())
     }

@@ -42,10 +42,10 @@ pub(super) fn bundle(
         .map_err(|error| error.to_string())
 }
 
-/// With a password of 95 bits no count matters; this one is not noticed by anybody.
+/// With a password of 95 bits no count matters; this one takes no noticeable time.
 const ITERATIONS: u32 = 10_000;
 
-/// Twenty letters and digits that nobody takes for one another.
+/// Twenty letters and digits that are not mistaken for one another.
 pub(super) fn new_password() -> Secret<String> {
     const SIGNS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut rng = rand::rng();

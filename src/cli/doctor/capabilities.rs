@@ -53,7 +53,7 @@ pub(super) fn missing(protocol: Protocol, offered: &[String]) -> Vec<Missing> {
         Protocol::Smtp => {
             let size = parameters(offered, "SIZE").map(|size| size.trim().parse::<u64>());
             match size {
-                // Zero, or nothing behind it, is no limit (RFC 1870 section 3).
+                // Zero, or no number at all, is no limit (RFC 1870 section 3).
                 Some(Ok(0) | Err(_)) => {}
                 Some(Ok(size)) => expect(size >= LEAST_SIZE, Missing::Size(Some(size))),
                 None => expect(false, Missing::Size(None)),
@@ -77,7 +77,7 @@ pub(super) fn has_mechanism(offered: &[String], name: &str) -> bool {
     })
 }
 
-/// What stands behind a keyword, if it is there.
+/// What follows a keyword, if the keyword is there.
 fn parameters<'a>(offered: &'a [String], word: &str) -> Option<&'a str> {
     offered.iter().find_map(|line| {
         let (keyword, rest) = line.split_once(' ').unwrap_or((line, ""));

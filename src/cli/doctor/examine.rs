@@ -15,7 +15,7 @@ use super::{Credential, Outcome, Step, capabilities};
 use crate::cli::Screen;
 use crate::cli::dial::{self, Dialogue, PATIENCE, Pause, Trouble};
 use crate::gateway::ClientModuleConfig;
-use crate::observe::printable;
+use crate::printable::printable;
 use crate::proto::ProtocolError;
 use crate::proto::back::Answer;
 use crate::proto::sasl::Credentials;
@@ -23,7 +23,7 @@ use crate::secret::Secret;
 use crate::trust::{Class, KnownCertificates, UpstreamTls, Verdict, verdict_of};
 use crate::words::{Protocol, Security};
 
-/// A certificate that ends within so many days is worth a word.
+/// A certificate that expires within so many days is mentioned.
 const SOON: i64 = 30;
 
 /// The steps of one client module by one protocol.
@@ -44,7 +44,7 @@ pub(super) struct Examination<'a> {
     pub(super) password_is_wrong: bool,
 }
 
-/// The failed step has been written down, and there is no going on.
+/// A step failed. It is recorded, and the steps after it are left out.
 struct Stopped;
 
 impl Examination<'_> {

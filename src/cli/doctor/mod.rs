@@ -13,8 +13,8 @@ use super::{ConfigFile, Failure, Screen, block_on, check};
 use crate::config::{Config, load};
 use crate::gateway::ClientModuleConfig;
 use crate::kim::{Account, Login};
-use crate::observe::printable;
 use crate::policy::{Policy, Request, Station, Wish};
+use crate::printable::printable;
 use crate::secret::Secret;
 use crate::trust::KnownCertificates;
 use crate::words::Protocol;
@@ -66,7 +66,7 @@ struct Step {
 #[serde(rename_all = "lowercase")]
 enum Outcome {
     Good,
-    /// It goes on, but somebody should know.
+    /// The steps go on, but the reader should know.
     Noted,
     Failed,
 }
@@ -121,10 +121,9 @@ impl Doctor {
         if self.json {
             let told = serde_json::json!({ "ok": ok, "client_modules": finished });
             let text = serde_json::to_string_pretty(&told).map_err(Failure::error)?;
-            screen.say(&text);
+            screen.say_json(&text);
         } else {
-            let verdict = screen.verdict(ok, texts.conclusion(ok));
-            screen.say(&verdict);
+            screen.verdict(ok, texts.conclusion(ok), "");
         }
         if ok { Ok(()) } else { Err(Failure::no()) }
     }

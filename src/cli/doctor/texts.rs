@@ -5,7 +5,7 @@ use std::io;
 use super::capabilities::Missing;
 use crate::gateway::ClientModuleConfig;
 use crate::kim::Account;
-use crate::observe::printable;
+use crate::printable::printable;
 use crate::proto::ProtocolError;
 use crate::trust::Verdict;
 use crate::words::{Language, Protocol, Security};
@@ -59,7 +59,7 @@ impl Texts {
             true => self.of("Alles in Ordnung.", "All is well."),
             false => self.of(
                 "Nicht in Ordnung; was zu tun ist, steht hinter dem Pfeil.",
-                "Not well; what to do stands behind the arrow.",
+                "Something is wrong; the arrows say what to do.",
             ),
         }
     }
@@ -119,7 +119,7 @@ impl Texts {
                  KIM-Clientmodul? Stimmt {key}? Nimmt es nur Verbindungen vom eigenen Rechner an?"
             ),
             Language::En => format!(
-                "The machine is there, but nobody accepts at port {port}: does the client module \
+                "The machine is there, but nothing accepts connections at port {port}: does the client module \
                  run? Is {key} right? Does it accept connections from its own machine only?"
             ),
         }
@@ -299,7 +299,7 @@ impl Texts {
             ),
             Missing::Auth => (
                 "AUTH PLAIN und AUTH LOGIN fehlen: So kann sich niemand anmelden.",
-                "AUTH PLAIN and AUTH LOGIN are missing: nobody can log in like this.",
+                "AUTH PLAIN and AUTH LOGIN are missing, so no login is possible.",
             ),
             Missing::EightBit => (
                 "8BITMIME fehlt: Mailprogramme müssen Umlaute umkodieren.",

@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::{ConfigFile, Failure, Screen, check};
 use crate::config::{Config, Loaded, load};
 use crate::kim::{Login, LoginWarning};
-use crate::observe::printable;
 use crate::policy::{Explanation, Mode, Outcome, Policy, Request, Rule, Station, Wish};
+use crate::printable::printable;
 use crate::trust::ClientCertificates;
 use crate::words::{Action, Protocol};
 
@@ -93,8 +93,8 @@ impl Explain {
         let login = Login::parse(login.as_bytes());
         let case = self.judge(&loaded, &policy, from, login, (protocol, action));
         if self.json {
-            let json = serde_json::to_string_pretty(&case.told()).map_err(Failure::error)?;
-            screen.say(&json);
+            let json = serde_json::to_string_pretty(&case.as_json()).map_err(Failure::error)?;
+            screen.say_json(&json);
         } else {
             case.show(screen);
         }
@@ -169,7 +169,7 @@ impl Explain {
         match (asked, self.certificates.is_empty()) {
             (ClientCertificates::Off, false) => {
                 notes.push(
-                    "tls.client_certificates is \"off\": nobody is asked for a certificate, and \
+                    "tls.client_certificates is \"off\": no client is asked for a certificate, and \
                      --certificate counts for nothing"
                         .into(),
                 );
@@ -202,7 +202,7 @@ struct Case<'a> {
 
 /// A case, for a program.
 #[derive(Serialize)]
-struct Told<'a> {
+struct ExplanationJson<'a> {
     allowed: bool,
     mode: Mode,
     protocol: Protocol,
@@ -212,27 +212,27 @@ struct Told<'a> {
     subjects: Vec<String>,
     client_module: &'a str,
     #[serde(flatten)]
-    rule: Place,
+    rule: RulePlace,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
-    steps: Vec<ToldStep>,
+    steps: Vec<StepJson>,
     notes: &'a [String],
 }
 
 #[derive(Serialize)]
-struct ToldStep {
+struct StepJson {
     step: &'static str,
     outcome: &'static str,
     text: String,
     #[serde(flatten)]
-    rule: Place,
+    rule: RulePlace,
 }
 
 /// A rule and where it stands; without a file it was left out, and its default holds.
 #[derive(Serialize)]
-struct Place {
+struct RulePlace {
     rule: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
@@ -240,7 +240,7 @@ struct Place {
     line: Option<usize>,
 }
 
-impl Place {
+impl RulePlace {
     /// File and line alone.
     fn spot(&self) -> String {
         match (&self.file, self.line) {
@@ -251,7 +251,7 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for RulePlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.spot().as_str() {
             "" if self.rule == "built-in" => f.write_str("what holds without any rule"),
@@ -295,33 +295,30 @@ impl Case<'_> {
         let explanation = &self.explanation;
         let place = self.place(&explanation.rule);
         let Some(denial) = &explanation.denial else {
-            let yes = screen.verdict(true, "allowed");
-            screen.say(&format!("{yes}  by {place}"));
+            screen.verdict(true, "allowed", &format!("  by {place}"));
             screen
                 .say(&format!("         and goes to client module {}", explanation.client_module));
             return;
         };
         match explanation.mode {
             Mode::Enforce => {
-                let no = screen.verdict(false, "denied");
-                screen.say(&format!("{no}   {}, by {place}", denial.reason));
+                screen.verdict(false, "denied", &format!("   {}, by {place}", denial.reason));
             }
             Mode::Observe => {
-                let yes = screen.verdict(true, "allowed");
-                screen.say(&format!(
-                    "{yes}  because policy.mode is \"observe\"; \"enforce\" would deny it: {}, by \
-                     {place}",
+                let rest = format!(
+                    "  because policy.mode is \"observe\"; \"enforce\" would deny it: {}, by {place}",
                     denial.reason
-                ));
+                );
+                screen.verdict(true, "allowed", &rest);
             }
         }
         screen.say(&format!("change   {}", self.remedy(denial)));
     }
 
-    fn told(&self) -> Told<'_> {
+    fn as_json(&self) -> ExplanationJson<'_> {
         let explanation = &self.explanation;
         let denial = explanation.denial.as_ref();
-        Told {
+        ExplanationJson {
             allowed: explanation.allowed(),
             mode: explanation.mode,
             protocol: self.protocol,
@@ -336,7 +333,7 @@ impl Case<'_> {
             steps: explanation
                 .steps
                 .iter()
-                .map(|step| ToldStep {
+                .map(|step| StepJson {
                     step: step.name.as_str(),
                     outcome: match step.outcome {
                         Outcome::Pass => "pass",
@@ -351,10 +348,10 @@ impl Case<'_> {
         }
     }
 
-    fn place(&self, rule: &Rule) -> Place {
+    fn place(&self, rule: &Rule) -> RulePlace {
         let found = self.loaded.place_of(&rule.path());
         let (file, line) = found.unzip();
-        Place {
+        RulePlace {
             rule: rule.to_string(),
             file: file.map(|file| file.display().to_string()),
             line: line.flatten(),

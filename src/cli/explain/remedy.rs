@@ -1,14 +1,14 @@
 //! What would have to change for a refusal to become a yes.
 
 use super::Case;
-use crate::observe::printable;
 use crate::policy::{AccessRules, Denial, Subject};
+use crate::printable::printable;
 use crate::words::{Action, Reason};
 
 impl Case<'_> {
     /// What would have to change in the configuration, or at the workstation.
     ///
-    /// It is the next refusal that this takes away; there may be another one behind it.
+    /// It removes this refusal only; another one may follow.
     pub(super) fn remedy(&self, denial: &Denial) -> String {
         let rule = &denial.rule;
         match denial.reason {

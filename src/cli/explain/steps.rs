@@ -1,8 +1,8 @@
 //! Each step of a decision as a sentence.
 
 use super::Case;
-use crate::observe::printable;
 use crate::policy::{Outcome, Step, StepName, WITHOUT_SERVICE};
+use crate::printable::printable;
 use crate::words::Action;
 
 impl Case<'_> {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::Account;
-use crate::autoconfig::{Server, escaped};
+use crate::autoconfig::{MailServer, escaped};
 use crate::cli::Failure;
 use crate::words::Security;
 
@@ -60,7 +60,7 @@ impl Dict {
         let _ = writeln!(self.0, "<key>{key}</key>\n<{value}/>");
     }
 
-    fn server(&mut self, way: &str, server: &Server<'_>) {
+    fn server(&mut self, way: &str, server: &MailServer<'_>) {
         self.text(&format!("{way}MailServerHostName"), &server.host);
         self.number(&format!("{way}MailServerPortNumber"), server.port.into());
         self.flag(&format!("{way}MailServerUseSSL"), server.security != Security::None);

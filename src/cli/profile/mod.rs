@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use clap::{Args, ValueEnum};
 
 use super::{ConfigFile, Failure, Screen, check};
-use crate::autoconfig::{self, Server};
+use crate::autoconfig::{self, MailServer};
 use crate::config::{Config, load};
 use crate::kim::Login;
 use crate::policy::{Policy, Request, Station, Wish, Workstation};
@@ -52,13 +52,13 @@ enum Format {
     Apple,
 }
 
-/// Everything that a mail client is told.
+/// Everything that is entered in a mail client.
 struct Account<'a> {
     language: Language,
     workstation: &'a str,
     address: &'a str,
-    incoming: Server<'a>,
-    outgoing: Option<Server<'a>>,
+    incoming: MailServer<'a>,
+    outgoing: Option<MailServer<'a>>,
     /// Where it may not, messages have to stay where they are.
     may_delete: bool,
     /// The gateway's certificate signed itself: what a mail client will ask about.
@@ -69,7 +69,7 @@ struct Account<'a> {
 
 impl Account<'_> {
     /// Files for programs have both sides.
-    fn outgoing(&self) -> Result<&Server<'_>, Failure> {
+    fn outgoing(&self) -> Result<&MailServer<'_>, Failure> {
         self.outgoing.as_ref().ok_or_else(|| Failure::usage("--smtp-login is missing"))
     }
 }
@@ -90,12 +90,12 @@ impl Profile {
         let account = self.account(screen, config, workstation)?;
         match self.format {
             Format::Text => text::show(screen, &account),
-            Format::Thunderbird => screen.say(&autoconfig::file(
+            Format::Thunderbird => screen.say_file(&autoconfig::file(
                 account.address,
                 &account.incoming,
                 account.outgoing()?,
             )),
-            Format::Apple => screen.say(&apple::config(&account)?),
+            Format::Apple => screen.say_file(&apple::config(&account)?),
         }
         Ok(())
     }
@@ -147,7 +147,7 @@ impl Profile {
         })
     }
 
-    /// The login for sending, from whoever knows it; `None` where nobody does and it can be left
+    /// The login for sending, where one is known; `None` where it is not and can be left
     /// out.
     fn smtp_login<'a>(
         &'a self,
@@ -190,7 +190,7 @@ impl Profile {
         config: &Config,
         protocol: Protocol,
         login: &'a str,
-    ) -> Result<Server<'a>, Failure> {
+    ) -> Result<MailServer<'a>, Failure> {
         autoconfig::server(config, self.server.as_deref(), protocol, login)
             .ok_or_else(|| Failure::error(format!("no listener speaks {protocol}")))
     }

@@ -1,7 +1,7 @@
 //! What to type, for a person.
 
 use super::Account;
-use crate::autoconfig::Server;
+use crate::autoconfig::MailServer;
 use crate::cli::{Screen, table};
 use crate::words::{Language, Security};
 
@@ -18,7 +18,7 @@ pub(super) fn show(screen: &mut Screen, account: &Account<'_>) {
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     screen.say("");
     screen.say(of("  Posteingang: POP3", "  Incoming mail: POP3"));
-    let server = |server: &Server<'_>| {
+    let server = |server: &MailServer<'_>| {
         let security = match server.security {
             Security::Implicit => "SSL/TLS",
             Security::StartTls => "STARTTLS",

@@ -1,4 +1,4 @@
-//! Logins and mail addresses, taken out of whatever somebody else will read.
+//! Takes logins and mail addresses out of what other people will read.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,4 @@
-//! `kimgate support`: everything that somebody who helps wants to know, in one archive, without a
-//! secret.
+//! `kimgate support`: everything that support needs to know, in one archive, without a secret.
 
 mod mask;
 
@@ -16,13 +15,14 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 use super::admin::{Admin, get};
-use super::amounts::octets;
+use super::amounts::bytes_text;
+use super::audit::kind_of;
 use super::{Failure, Screen};
 use crate::config::{Finding, effective, load};
-use crate::observe::rotated_audit;
+use crate::observe::{EventKind, rotated_audit};
 use mask::Mask;
 
-/// Write an archive for whoever helps: configuration, state, metrics and latest faults, masked
+/// Write an archive for support: configuration, state, metrics and latest faults, masked
 ///
 /// Holds no password, no key, no login, and no mail address unless --with-addresses says so. Names of
 /// workstations, users and groups, and network addresses, are in it: look before you send it.
@@ -60,7 +60,7 @@ impl Support {
             .map_err(|error| Failure::error(format!("{}: {error}", path.display())))?;
         screen.headline(&path.display().to_string());
         for (name, text) in &parts {
-            screen.say(&format!("  {name:<20} {}", octets(text.len() as u64)));
+            screen.say(&format!("  {name:<20} {}", bytes_text(text.len() as u64)));
         }
         screen.say(match self.with_addresses {
             true => "Logins are masked. Mail addresses, names and network addresses are in it.",
@@ -147,18 +147,29 @@ fn faults(audit: &Path, mask: &mut Mask) -> io::Result<String> {
 
 fn is_fault(line: &Map<String, Value>) -> bool {
     let word = |name: &str| line.get(name).and_then(Value::as_str);
-    match word("event") {
-        Some("closed") => !matches!(word("reason"), Some("ok" | "client-left")),
-        Some("certificate" | "config-loaded") => true,
-        Some(_) => {
-            line.get("accepted").and_then(Value::as_bool) == Some(false)
+    match kind_of(line) {
+        Some(EventKind::Closed) => !matches!(word("reason"), Some("ok" | "client-left")),
+        Some(EventKind::Certificate | EventKind::ConfigLoaded) => true,
+        Some(
+            EventKind::Connected
+            | EventKind::Login
+            | EventKind::Denied
+            | EventKind::MessageSent
+            | EventKind::MessageReceived
+            | EventKind::MessageDeleted
+            | EventKind::DeleteHeld
+            | EventKind::ContextConflict,
+        )
+        | None => {
+            let is_faulty = line.get("accepted").and_then(Value::as_bool) == Some(false)
                 || word("would_deny").is_some()
                 || line
                     .get("decryption")
                     .and_then(Value::as_array)
-                    .is_some_and(|codes| codes.iter().any(|code| code.as_str() != Some("00")))
+                    .is_some_and(|codes| codes.iter().any(|code| code.as_str() != Some("00")));
+            // A newer kimgate may write kinds that are not known here; a line without any is none.
+            word("event").is_some() && is_faulty
         }
-        None => false,
     }
 }
 
@@ -190,7 +201,7 @@ fn stamp(at: OffsetDateTime) -> String {
     at.format(FORM).unwrap_or_default()
 }
 
-/// For its owner only: whoever made it decides who sees it.
+/// Readable by its owner only, who decides who else sees it.
 fn archive(path: &Path, parts: &[Part], now: OffsetDateTime) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

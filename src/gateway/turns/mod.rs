@@ -21,7 +21,8 @@ use throttle::LoginThrottle;
 use super::config::{ContextRules, Protection};
 use super::fingerprint::Fingerprints;
 use crate::kim::Account;
-use crate::observe::{ContextStatus, MailboxStatus, PauseStatus, TurnsStatus, printable};
+use crate::observe::{ContextStatus, MailboxStatus, PauseStatus, TurnsStatus};
+use crate::printable::printable;
 
 /// The paused logins that the status shows. Up to ten thousand may be remembered.
 const SHOWN_PAUSES: usize = 100;

@@ -68,7 +68,7 @@ impl Families {
         let register = Register(Registry::new());
         let relay_bytes = register.counters(
             "kimgate_relay_bytes_total",
-            "Octets passed on after login, by direction.",
+            "Bytes passed on after login, by direction.",
             &["protocol", "direction"],
         )?;
         register
@@ -138,7 +138,7 @@ impl Families {
             )?,
             certificate_not_after: register.gauges(
                 "kimgate_certificate_not_after_seconds",
-                "When a certificate ends, in Unix time.",
+                "When a certificate expires, in Unix time.",
                 &["role"],
             )?,
             messages: register.counters(
@@ -160,7 +160,7 @@ impl Families {
             )?,
             message_bytes: register.counters(
                 "kimgate_message_bytes_total",
-                "Octets of the messages that were passed on whole.",
+                "Bytes of the messages that were passed on whole.",
                 &["direction"],
             )?,
             relay_bytes: PROTOCOLS.map(|protocol| {
@@ -170,12 +170,12 @@ impl Families {
             }),
             end_of_data_seconds: register.histogram(
                 "kimgate_end_of_data_seconds",
-                "From the last octet of a sent message to the client module's answer.",
+                "From the last byte of a sent message to the client module's answer.",
                 CRYPTO_BUCKETS,
             )?,
             retrieve_wait_seconds: register.histogram(
                 "kimgate_retrieve_wait_seconds",
-                "From RETR to the first octet of the message.",
+                "From RETR to the first byte of the message.",
                 CRYPTO_BUCKETS,
             )?,
             decryption_results: register.counters(

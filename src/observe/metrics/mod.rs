@@ -108,15 +108,15 @@ impl Metrics {
         }
     }
 
-    pub(super) fn relayed(&self, protocol: Protocol, direction: Direction, octets: u64) {
+    pub(super) fn relayed(&self, protocol: Protocol, direction: Direction, bytes: u64) {
         let [pop3, smtp] = &self.0.relay_bytes;
         let [to_module, to_client] = match protocol {
             Protocol::Pop3 => pop3,
             Protocol::Smtp => smtp,
         };
         match direction {
-            Direction::ToModule => to_module.inc_by(octets),
-            Direction::ToClient => to_client.inc_by(octets),
+            Direction::ToModule => to_module.inc_by(bytes),
+            Direction::ToClient => to_client.inc_by(bytes),
         }
     }
 

@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use kimgate::config;
 use kimgate::gateway::proxied_address;
 use kimgate::kim::{Account, Evidence, Login, LoginWarning};
-use kimgate::observe::printable;
+use kimgate::printable::printable;
 use kimgate::proto::back::BackStep;
 use kimgate::proto::capabilities::{Pop3Capabilities, SmtpCapabilities};
 use kimgate::proto::dot::DotScan;

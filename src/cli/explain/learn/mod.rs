@@ -10,13 +10,13 @@ use toml_edit::DocumentMut;
 
 use super::super::{Failure, Screen, check};
 use crate::config::{Loaded, load, load_text};
-use crate::observe::printable;
 use crate::policy::{Denial, Mode, Policy, Request, Rules, Wish};
+use crate::printable::printable;
 use crate::words::{Action, Protocol};
 use proposal::Proposal;
-use seen::{Login, Seen};
+use seen::{Seen, SeenLogin};
 
-/// Prints the diff, and beside it what it could not do.
+/// Prints the diff on standard output, and on standard error what it could not do.
 pub(super) fn learn(screen: &mut Screen, config: &Path, audit: &[PathBuf]) -> Result<(), Failure> {
     let loaded = load(config, std::env::vars()).map_err(|f| check::refuse(screen, &f))?;
     let mut seen = Seen::default();
@@ -32,7 +32,7 @@ pub(super) fn learn(screen: &mut Screen, config: &Path, audit: &[PathBuf]) -> Re
     let diff = TextDiff::from_lines(loaded.text(), proposed.as_str());
     let diff = diff.unified_diff().header(&name, &name).to_string();
     for line in diff.lines() {
-        screen.say(line);
+        screen.say_file(line);
     }
     conclude(screen, &seen, &changed, diff.is_empty());
     Ok(())
@@ -40,26 +40,26 @@ pub(super) fn learn(screen: &mut Screen, config: &Path, audit: &[PathBuf]) -> Re
 
 /// Whether there is anything to learn from, and what was left out.
 fn usable(screen: &mut Screen, seen: &Seen) -> Result<(), Failure> {
-    let told = &seen.told;
-    if seen.logins.is_empty() && told.pseudonyms > 0 {
+    let counts = &seen.counts;
+    if seen.logins.is_empty() && counts.pseudonyms > 0 {
         return Err(Failure::error(
-            "the audit is pseudonymized, and nobody can tell accounts from hashes: set \
+            "the audit is pseudonymized, and hashes do not say which account it was: set \
              audit.pseudonymize = false, let some days pass, and learn from the new file",
         ));
     }
     if seen.logins.is_empty() {
         return Err(Failure::error(format!(
             "no login went through in {} lines: there is nothing to learn",
-            told.lines
+            counts.lines
         )));
     }
     for (count, what) in [
-        (told.unreadable, "are no audit lines"),
-        (told.pseudonyms, "are pseudonymized"),
-        (told.odd, "hold something that was cut, escaped or is no address"),
+        (counts.unreadable, "are no audit lines"),
+        (counts.pseudonyms, "are pseudonymized"),
+        (counts.odd, "hold something that was cut, escaped or is no address"),
     ] {
         if count > 0 {
-            screen.complain(&format!("left out: {count} of {} lines {what}", told.lines));
+            screen.complain(&format!("left out: {count} of {} lines {what}", counts.lines));
         }
     }
     Ok(())
@@ -91,7 +91,7 @@ fn conclude(screen: &mut Screen, seen: &Seen, changed: &Loaded, is_empty: bool) 
             denial.rule
         ));
     }
-    for (reason, count) in &seen.told.unsaid {
+    for (reason, count) in &seen.counts.unsaid {
         screen.complain(&format!(
             "not learned: {count} times {reason}; the audit holds no logins, senders and recipients"
         ));
@@ -107,7 +107,7 @@ fn conclude(screen: &mut Screen, seen: &Seen, changed: &Loaded, is_empty: bool) 
     ));
 }
 
-fn still_refused<'a>(rules: &Rules, seen: &'a Seen) -> Vec<(&'a Login, Denial)> {
+fn still_refused<'a>(rules: &Rules, seen: &'a Seen) -> Vec<(&'a SeenLogin, Denial)> {
     let mut rules = Rules { mode: Mode::Enforce, ..rules.clone() };
     // The audit does not know the whole login; what lists of them refuse is counted elsewhere.
     rules.workstations.values_mut().for_each(|workstation| workstation.logins = None);

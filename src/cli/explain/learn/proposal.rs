@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use toml_edit::{Array, DocumentMut, Item, Table, TableLike, Value};
 use wildmatch::WildMatch;
 
-use super::seen::{Login, Seen};
+use super::seen::{Seen, SeenLogin};
 use crate::kim::Account;
 use crate::policy::{AccessRules, Otherwise, Policy, Request, Rules, Station, Subject, Wish};
 use crate::words::Protocol;
@@ -25,9 +25,9 @@ pub(super) struct Proposal<'a> {
 /// What was seen of an account: who logged in, and as whom.
 #[derive(Default)]
 struct Use<'a> {
-    fetched: BTreeMap<String, &'a Login>,
-    sent: BTreeMap<String, &'a Login>,
-    deleted: BTreeMap<String, &'a Login>,
+    fetched: BTreeMap<String, &'a SeenLogin>,
+    sent: BTreeMap<String, &'a SeenLogin>,
+    deleted: BTreeMap<String, &'a SeenLogin>,
 }
 
 /// The WorkplaceIds that a workstation put into its logins.
@@ -77,7 +77,7 @@ impl<'a> Proposal<'a> {
     }
 
     /// The workstation's name in the present rules, else a new one.
-    fn name(&mut self, login: &Login) -> String {
+    fn name(&mut self, login: &SeenLogin) -> String {
         let known = |name: &&String| self.rules.workstations.contains_key(*name);
         if let Some(name) = login.workstation.as_ref().filter(known) {
             return name.clone();
@@ -115,7 +115,7 @@ impl<'a> Proposal<'a> {
         let written = self.rules.accounts.iter().find(|(written, _)| account.is(written));
         let rules = written.map(|(_, rules)| rules.clone()).unwrap_or_default();
         let key = written.map_or(address, |(written, _)| written).to_owned();
-        let everybody: BTreeMap<String, &Login> =
+        let everybody: BTreeMap<String, &SeenLogin> =
             used.fetched.iter().chain(&used.sent).map(|(k, v)| (k.clone(), *v)).collect();
         let newcomers = self.newcomers(&rules.access, &everybody);
         self.access(&[&key], &rules.access, &everybody, None);
@@ -127,7 +127,7 @@ impl<'a> Proposal<'a> {
             if rules.access.allow.is_empty() || !access.allow.is_empty() {
                 self.access(&[&key, action], access, used, Some(among));
             } else {
-                // Whoever the operator lists may go on as before; who joins may what it did.
+                // Listed subjects keep what they may do; a new one may do what it did.
                 let idle = |name: &&String| among.contains_key(*name) && !used.contains_key(*name);
                 let idle = newcomers.iter().filter(idle).cloned().map(workstation);
                 self.deny(&[&key, action], idle.collect());
@@ -151,15 +151,15 @@ impl<'a> Proposal<'a> {
         &mut self,
         keys: &[&str],
         rules: &AccessRules,
-        used: &BTreeMap<String, &Login>,
-        among: Option<&BTreeMap<String, &Login>>,
+        used: &BTreeMap<String, &SeenLogin>,
+        among: Option<&BTreeMap<String, &SeenLogin>>,
     ) {
         let path = [&["accounts"], keys].concat();
         if rules.allow.is_empty() && among.is_some_and(|among| among.keys().eq(used.keys())) {
             return; // the account's own list says as much
         }
         if used.is_empty() {
-            // Nobody did so. An empty list would admit everybody.
+            // It was never done. An empty list would admit everybody.
             if rules.allow.is_empty() && rules.deny.is_empty() {
                 self.deny(keys, vec![Subject::Any.to_string()]);
             }
@@ -173,8 +173,8 @@ impl<'a> Proposal<'a> {
     }
 
     /// Those whom the list does not admit.
-    fn newcomers(&self, rules: &AccessRules, used: &BTreeMap<String, &Login>) -> Vec<String> {
-        let is_new = |(_, login): &(&String, &&Login)| !self.is_admitted(login, &rules.allow);
+    fn newcomers(&self, rules: &AccessRules, used: &BTreeMap<String, &SeenLogin>) -> Vec<String> {
+        let is_new = |(_, login): &(&String, &&SeenLogin)| !self.is_admitted(login, &rules.allow);
         used.iter().filter(is_new).map(|(name, _)| name.clone()).collect()
     }
 
@@ -186,7 +186,7 @@ impl<'a> Proposal<'a> {
         }
     }
 
-    fn is_admitted(&self, login: &Login, allow: &[Subject]) -> bool {
+    fn is_admitted(&self, login: &SeenLogin, allow: &[Subject]) -> bool {
         let parsed = login.as_kim(self.rules);
         let station = login.station(self.rules, self.policy);
         let request = Request { station: &station, login: &parsed, protocol: login.protocol };
@@ -207,7 +207,7 @@ impl<'a> Proposal<'a> {
     }
 }
 
-impl Login {
+impl SeenLogin {
     /// The login as far as the audit knows it. A user that was found by a UserId has that one.
     pub(super) fn as_kim(&self, rules: &Rules) -> crate::kim::Login {
         let user_id = self.users.iter().find_map(|name| rules.users.get(name)?.user_ids.first());

@@ -1,5 +1,5 @@
-//! What audit lines tell of mail that went through. They are data, whoever wrote them: bounded, and
-//! nothing is taken over that does not look like what kimgate writes.
+//! What audit lines say about mail that went through. The file may come from elsewhere: what is
+//! kept is bounded, and what does not look like kimgate's own lines is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -7,10 +7,11 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use crate::observe::printable;
+use crate::observe::EventKind;
 use crate::policy::WITHOUT_SERVICE;
+use crate::printable::printable;
 use crate::words::{Protocol, Reason};
 
 /// Octets of a line; kimgate's own are much shorter.
@@ -21,17 +22,17 @@ const MOST: usize = 100_000;
 /// What went through, without its repetitions.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    pub(super) logins: BTreeSet<Login>,
+    pub(super) logins: BTreeSet<SeenLogin>,
     /// Deletions, by the login of their session without its protocol.
-    pub(super) deletions: BTreeSet<Login>,
+    pub(super) deletions: BTreeSet<SeenLogin>,
     /// Dienstkennungen by account.
     pub(super) services: BTreeMap<String, BTreeSet<String>>,
-    pub(super) told: Told,
+    pub(super) counts: LineCounts,
 }
 
-/// What the lines say beside that, in numbers.
+/// How many lines were read, and how many of them were of no use.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct LineCounts {
     pub(super) lines: u64,
     /// Neither JSON nor kimgate's.
     pub(super) unreadable: u64,
@@ -45,7 +46,7 @@ pub(super) struct Told {
 
 /// A login that the client module accepted, as far as the audit knows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Login {
+pub(super) struct SeenLogin {
     pub(super) peer: IpAddr,
     /// Its name at that time.
     pub(super) workstation: Option<String>,
@@ -59,8 +60,10 @@ pub(super) struct Login {
 
 /// The fields of an audit line that count here.
 #[derive(Deserialize)]
-struct Line {
-    event: String,
+struct AuditFields {
+    /// `None` for a word that is none of ours.
+    #[serde(deserialize_with = "kind")]
+    event: Option<EventKind>,
     peer: Option<SocketAddr>,
     protocol: Option<Protocol>,
     workstation: Option<String>,
@@ -92,47 +95,59 @@ impl Seen {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            self.told.lines += 1;
+            self.counts.lines += 1;
             if read > LINE {
-                self.told.unreadable += 1;
+                self.counts.unreadable += 1;
                 skip_line(&mut reader)?;
                 continue;
             }
-            match serde_json::from_slice::<Line>(&line) {
+            match serde_json::from_slice::<AuditFields>(&line) {
                 Ok(line) => self.take(line),
                 // The last one may be half-written.
-                Err(_) => self.told.unreadable += 1,
+                Err(_) => self.counts.unreadable += 1,
             }
         }
     }
 
-    fn take(&mut self, line: Line) {
-        let went_through = match line.event.as_str() {
-            "login" | "message-sent" => line.accepted == Some(true),
-            "message-deleted" => true,
-            _ => false,
+    fn take(&mut self, line: AuditFields) {
+        let went_through = match line.event {
+            Some(EventKind::Login | EventKind::MessageSent) => line.accepted == Some(true),
+            Some(EventKind::MessageDeleted) => true,
+            Some(
+                EventKind::Connected
+                | EventKind::Denied
+                | EventKind::MessageReceived
+                | EventKind::DeleteHeld
+                | EventKind::ContextConflict
+                | EventKind::Certificate
+                | EventKind::ConfigLoaded
+                | EventKind::Closed,
+            )
+            | None => false,
         };
         for reason in
             [Reason::LoginNotAssigned, Reason::SenderNotAllowed, Reason::RecipientNotAllowed]
         {
             if line.would_deny.as_deref() == Some(reason.as_str()) {
-                *self.told.unsaid.entry(reason.as_str()).or_default() += 1;
+                *self.counts.unsaid.entry(reason.as_str()).or_default() += 1;
             }
         }
         if !went_through {
             return;
         }
-        let event = line.event.clone();
+        let event = line.event;
         let service = line.service.clone();
         let Some(login) = self.login(line) else { return };
         if self.logins.len() + self.deletions.len() + self.services.len() > MOST {
-            self.told.odd += 1;
+            self.counts.odd += 1;
             return;
         }
-        match event.as_str() {
-            "login" => drop(self.logins.insert(login)),
-            "message-deleted" => drop(self.deletions.insert(login)),
-            _ => self.send(login.account, service),
+        if event == Some(EventKind::Login) {
+            self.logins.insert(login);
+        } else if event == Some(EventKind::MessageDeleted) {
+            self.deletions.insert(login);
+        } else {
+            self.send(login.account, service);
         }
     }
 
@@ -143,14 +158,14 @@ impl Seen {
         if is_plain(&service) && !service.contains(['*', '?']) && services.len() < MOST {
             services.insert(service);
         } else {
-            self.told.odd += 1;
+            self.counts.odd += 1;
         }
     }
 
-    fn login(&mut self, line: Line) -> Option<Login> {
+    fn login(&mut self, line: AuditFields) -> Option<SeenLogin> {
         let account = line.account.unwrap_or_default();
         if account.starts_with("hmac:") {
-            self.told.pseudonyms += 1;
+            self.counts.pseudonyms += 1;
             return None;
         }
         let fields = [&line.mandant_id, &line.clientsystem_id, &line.workplace_id];
@@ -163,10 +178,10 @@ impl Seen {
                 .all(|field| field.is_empty() || is_plain(field) && !field.contains('#'))
             && line.workstation.iter().chain(&line.users).all(|name| is_plain(name));
         let (Some(peer), Some(protocol), true) = (line.peer, line.protocol, fits) else {
-            self.told.odd += 1;
+            self.counts.odd += 1;
             return None;
         };
-        Some(Login {
+        Some(SeenLogin {
             peer: peer.ip().to_canonical(),
             workstation: line.workstation,
             users: line.users,
@@ -177,6 +192,10 @@ impl Seen {
             protocol,
         })
     }
+}
+
+fn kind<'de, D: Deserializer<'de>>(word: D) -> Result<Option<EventKind>, D::Error> {
+    String::deserialize(word).map(|word| EventKind::parse(&word))
 }
 
 /// Whether the text stands there as it was: the audit escapes what is odd and cuts what is long.
@@ -235,7 +254,7 @@ mod tests {
             one.replace("login", "message-deleted"),
         ];
         let seen = read(text.concat().as_bytes());
-        assert_eq!((seen.logins.len(), seen.deletions.len(), seen.told.lines), (1, 1, 8));
+        assert_eq!((seen.logins.len(), seen.deletions.len(), seen.counts.lines), (1, 1, 8));
         let services: Vec<&str> = seen.services["a@b.c"].iter().map(String::as_str).collect();
         assert_eq!(services, [WITHOUT_SERVICE, "eAU;x"]);
     }
@@ -256,10 +275,10 @@ mod tests {
         for (text, unreadable, pseudonyms, odd) in table {
             let text = format!("{text}\n{}", login("z@b.c", ""));
             let seen = read(text.as_bytes());
-            let told = (seen.told.unreadable, seen.told.pseudonyms, seen.told.odd);
-            assert_eq!(told, (unreadable, pseudonyms, odd), "{text:?}");
+            let counts = (seen.counts.unreadable, seen.counts.pseudonyms, seen.counts.odd);
+            assert_eq!(counts, (unreadable, pseudonyms, odd), "{text:?}");
             assert_eq!(seen.logins.len(), 1, "the next line is read: {text:?}");
         }
-        assert_eq!(read(b"\xff\xfe\n").told.unreadable, 1);
+        assert_eq!(read(b"\xff\xfe\n").counts.unreadable, 1);
     }
 }
