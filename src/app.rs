@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -115,7 +114,7 @@ impl App {
         let reloader = Reloader(Arc::new(Running {
             gateway: gateway.handle(),
             observer,
-            admin_allow: Arc::new(ArcSwap::from_pointee(allowed(&config))),
+            access: Arc::new(ArcSwap::from_pointee(access(&config))),
             autoconfig,
             source: config.source.clone(),
             tried: Mutex::new(tried),
@@ -151,11 +150,10 @@ impl App {
         // The admin pages stay until the last session is over: that is when people look.
         let drained = CancellationToken::new();
         let pages: Option<JoinHandle<io::Result<()>>> = admin.map(|listener| {
-            let admin_allow = reloader.0.admin_allow.clone();
+            let access = reloader.0.access.clone();
             let workstations = reloader.0.autoconfig.clone();
             let reload = Arc::new(move || reloader.answer());
-            let pages =
-                admin::Pages { observer: observer.clone(), admin_allow, workstations, reload };
+            let pages = admin::Pages { observer: observer.clone(), access, workstations, reload };
             tokio::spawn(admin::serve(listener, pages, drained.clone()))
         });
         gateway.serve(shutdown).await;
@@ -179,7 +177,7 @@ pub struct Reloader(Arc<Running>);
 struct Running {
     gateway: Handle,
     observer: Observer,
-    admin_allow: Arc<ArcSwap<Vec<IpNet>>>,
+    access: Arc<ArcSwap<admin::Access>>,
     autoconfig: Arc<autoconfig::InForce>,
     source: PathBuf,
     /// What was in the files when they were last tried. Locked for a whole reload: one comes after
@@ -258,7 +256,7 @@ impl Reloader {
     }
 
     fn put_in_force(&self, in_force: &mut Config, config: Config) -> Result<Vec<String>, String> {
-        let Running { gateway, observer, admin_allow, autoconfig, .. } = &*self.0;
+        let Running { gateway, observer, access: in_use, autoconfig, .. } = &*self.0;
         let (old, new) = (compile(in_force), compile(&config));
         let new = new.map_err(|error| error.to_string())?;
         let asked = autoconfig_of(&config).map_err(|error| error.to_string())?;
@@ -270,7 +268,7 @@ impl Reloader {
             .reload(config.gateway.clone(), new)
             .map_err(|error| AppError::from(error).with_remedy())?;
         observer.rename(config.observe.names.clone());
-        admin_allow.store(Arc::new(allowed(&config)));
+        in_use.store(Arc::new(access(&config)));
         autoconfig.replace(asked);
         if in_force.log.level != config.log.level {
             observe::set_log_level(config.log.level);
@@ -320,8 +318,12 @@ fn further_changes(old: &Config, new: &Config) -> Vec<String> {
     if old.log.level != new.log.level {
         lines.push("log.level: applied".into());
     }
-    if allowed(old) != allowed(new) {
+    if access(old).allow != access(new).allow {
         lines.push("admin.allow: applied".into());
+    }
+    let hosts = |config: &Config| config.admin.as_ref().map(|admin| admin.hosts.clone());
+    if hosts(old) != hosts(new) {
+        lines.push("admin.hosts: applied".into());
     }
     let has_autoconfig =
         |config: &Config| config.admin.as_ref().is_some_and(|admin| admin.autoconfig);
@@ -344,9 +346,12 @@ fn further_changes(old: &Config, new: &Config) -> Vec<String> {
     lines
 }
 
-/// The networks that may see the admin pages.
-fn allowed(config: &Config) -> Vec<IpNet> {
-    config.admin.as_ref().map(|admin| admin.allow.clone()).unwrap_or_default()
+/// Which peers may see the admin pages, and by which names.
+fn access(config: &Config) -> admin::Access {
+    let Some(admin) = &config.admin else { return admin::Access::default() };
+    let mut hosts = vec![config.gateway.name.clone()];
+    hosts.extend_from_slice(&admin.hosts);
+    admin::Access { allow: admin.allow.clone(), hosts }
 }
 
 /// What workstations may ask for under this configuration.

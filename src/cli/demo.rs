@@ -312,6 +312,7 @@ fn configuration(module: ClientModuleConfig, folder: &Path, ports: Ports) -> Con
         admin: Some(admin::Config {
             address: at(ports.admin),
             allow: vec![IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST))],
+            hosts: Vec::new(),
             autoconfig: false,
         }),
         log: LogConfig::default(),

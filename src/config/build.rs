@@ -273,6 +273,7 @@ fn admin(written: &settings::Admin, report: &mut Report<'_>) -> Option<admin::Co
     written.address.0.map(|address| admin::Config {
         address: address.0,
         allow,
+        hosts: written.hosts.clone(),
         autoconfig: written.autoconfig,
     })
 }

@@ -497,6 +497,9 @@ pub struct Admin {
     pub address: AdminAddress,
     /// IP addresses or networks that may open the pages; default loopback.
     pub allow: Vec<String>,
+    /// Further host names by which the pages may be asked for, as through a reverse proxy; IP
+    /// addresses, `localhost` and `gateway.name` always work; default none.
+    pub hosts: Vec<String>,
     /// Whether workstations may ask for their own accounts' autoconfig file, and nothing else;
     /// default false.
     pub autoconfig: bool,
@@ -508,6 +511,7 @@ impl Default for Admin {
         Self {
             address: AdminAddress(Some(Address(loopback))),
             allow: vec!["127.0.0.1/32".into(), "::1/128".into()],
+            hosts: Vec::new(),
             autoconfig: false,
         }
     }
