@@ -207,6 +207,18 @@ fn folders(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
             "name a folder; it is made if absent",
         );
     }
+    #[cfg(unix)]
+    if let Ok(found) = state.metadata()
+        && let mode = std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777
+        && mode & 0o077 != 0
+        && found.is_dir()
+    {
+        let shown = state.to_string_lossy();
+        let problem =
+            format!("other users of this machine can open {} (mode {mode:o})", quoted(&shown));
+        let remedy = format!("run chmod 700 {shown}");
+        report.warning(&Key::of(&["gateway", "state_dir"]), problem, remedy);
+    }
     let Some(audit) = &settings.audit.file else { return };
     let key = Key::of(&["audit", "file"]);
     let audit = place.resolve(audit);
