@@ -5,7 +5,7 @@ pub mod watch;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -20,6 +20,7 @@ use crate::gateway::{
 };
 use crate::observe::{Event, Observer};
 use crate::policy::{Changes, Policy};
+use crate::sandbox::Sandbox;
 use crate::{admin, observe, service};
 use watch::Snapshot;
 
@@ -77,11 +78,16 @@ impl AppError {
 impl App {
     /// Binds every address and loads every file that the configuration names.
     pub async fn bind(config: Config) -> Result<Self, AppError> {
-        Self::open(config, Sockets::new()).await
+        Self::open(config, Sockets::new(), None).await
     }
 
-    /// The same, where some addresses are bound already: by the listener's name, or "admin".
-    pub async fn open(config: Config, mut sockets: Sockets) -> Result<Self, AppError> {
+    /// The same, where some addresses are bound already, by the listener's name or "admin", and where
+    /// the process is in a sandbox.
+    pub async fn open(
+        config: Config,
+        mut sockets: Sockets,
+        sandbox: Option<Sandbox>,
+    ) -> Result<Self, AppError> {
         let tried = Snapshot::take(&config.source, &Snapshot::default());
         let observer = Observer::new(config.observe.clone()).map_err(AppError::Observe)?;
         let policy = compile(&config)?;
@@ -116,6 +122,7 @@ impl App {
             observer,
             access: Arc::new(ArcSwap::from_pointee(access(&config))),
             autoconfig,
+            sandbox,
             source: config.source.clone(),
             tried: Mutex::new(tried),
             in_force: Mutex::new(config),
@@ -179,6 +186,8 @@ struct Running {
     observer: Observer,
     access: Arc<ArcSwap<admin::Access>>,
     autoconfig: Arc<autoconfig::InForce>,
+    /// What a reload can read; `None`: everything.
+    sandbox: Option<Sandbox>,
     source: PathBuf,
     /// What was in the files when they were last tried. Locked for a whole reload: one comes after
     /// the other.
@@ -193,7 +202,7 @@ impl Reloader {
     pub fn reload(&self) -> Result<Vec<String>, Vec<String>> {
         let mut tried = self.tried();
         *tried = Snapshot::take(&self.0.source, &tried);
-        self.load_and_put_in_force()
+        self.load_and_put_in_force(&tried)
     }
 
     /// The same where a file has changed since the last try, whether that one was used or not.
@@ -204,7 +213,7 @@ impl Reloader {
             return None;
         }
         *tried = now;
-        Some(self.load_and_put_in_force())
+        Some(self.load_and_put_in_force(&tried))
     }
 
     /// Whether a file has changed since the last try.
@@ -218,7 +227,7 @@ impl Reloader {
         self.tried().files()
     }
 
-    fn load_and_put_in_force(&self) -> Result<Vec<String>, Vec<String>> {
+    fn load_and_put_in_force(&self, tried: &Snapshot) -> Result<Vec<String>, Vec<String>> {
         service::reloading();
         let Running { observer, .. } = &*self.0;
         let mut in_force = self.in_force();
@@ -229,6 +238,13 @@ impl Reloader {
             })
             .and_then(|loaded| {
                 self.put_in_force(&mut in_force, loaded.config).map_err(|error| vec![error])
+            })
+            .map_err(|problems| {
+                let outside = tried.files().into_iter().filter(|file| !self.admits(file));
+                outside
+                    .map(|file| outside_of_the_sandbox(&file))
+                    .chain(problems)
+                    .collect::<Vec<_>>()
             });
         let (accepted, hash, problems) = match &outcome {
             Ok(_) => (true, in_force.hash.as_str(), 0),
@@ -241,6 +257,11 @@ impl Reloader {
         }
         service::ready();
         outcome
+    }
+
+    /// Whether the sandbox, where there is one, lets this file be read.
+    fn admits(&self, file: &Path) -> bool {
+        self.0.sandbox.as_ref().is_none_or(|sandbox| sandbox.admits(file))
     }
 
     /// Ends every session now.
@@ -292,6 +313,15 @@ impl Reloader {
     }
 }
 
+/// Why a file that is there, and that its owner may read, cannot be read.
+fn outside_of_the_sandbox(file: &Path) -> String {
+    format!(
+        "{} is in a folder that the configuration did not name when kimgate started, so kimgate cannot \
+         read it; restart kimgate to use it (gateway.sandbox)",
+        file.display()
+    )
+}
+
 /// What is different besides permissions, and what of it waits for a restart.
 fn further_changes(old: &Config, new: &Config) -> Vec<String> {
     let mut lines = Vec::new();
@@ -340,6 +370,7 @@ fn further_changes(old: &Config, new: &Config) -> Vec<String> {
         ("audit", audit(old) != audit(new)),
         ("log.format", old.log.format != new.log.format),
         ("gateway.state_dir", old.state_dir != new.state_dir),
+        ("gateway.sandbox", old.sandbox != new.sandbox),
     ];
     let waits = waits.into_iter().filter(|(_, changed)| *changed);
     lines.extend(waits.map(|(key, _)| format!("{key}: waits for a restart")));

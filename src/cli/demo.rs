@@ -317,6 +317,7 @@ fn configuration(module: ClientModuleConfig, folder: &Path, ports: Ports) -> Con
         }),
         log: LogConfig::default(),
         state_dir: folder.to_owned(),
+        sandbox: false,
         source: folder.join("demo"),
         hash: "demo".into(),
     }

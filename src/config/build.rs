@@ -35,6 +35,7 @@ pub(super) fn config(
         admin,
         log: log(&settings.log),
         state_dir,
+        sandbox: settings.gateway.sandbox,
         source: place.source.clone(),
         hash: place.hash.clone(),
     })

@@ -75,11 +75,20 @@ pub struct Gateway {
     pub state_dir: PathBuf,
     /// Whether kimgate may listen on an address that the internet can reach; default false.
     pub public: bool,
+    /// Whether `kimgate run` gives up core dumps, starting programs, and all files but those of its
+    /// configuration, `state_dir` and the audit; on Linux; default true.
+    pub sandbox: bool,
 }
 
 impl Default for Gateway {
     fn default() -> Self {
-        Self { name: None, language: Language::De, state_dir: "state".into(), public: false }
+        Self {
+            name: None,
+            language: Language::De,
+            state_dir: "state".into(),
+            public: false,
+            sandbox: true,
+        }
     }
 }
 
