@@ -1,6 +1,6 @@
 //! `kimgate run`: the gateway.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -81,7 +81,8 @@ fn give_up(config: &Config) -> Option<Sandbox> {
         .flatten()
         .map(Path::to_owned)
         .collect();
-    let files = config::files(&config.source, std::env::vars());
+    let mut files = config::files(&config.source, std::env::vars());
+    files.extend(std::env::var_os("SSL_CERT_FILE").map(PathBuf::from));
     match Sandbox::enter(&files, &writable) {
         Ok(sandbox) => Some(sandbox),
         Err(error) => {
