@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use kimgate::kim::{Doubt, Login};
+use kimgate::kim::{Login, LoginWarning};
 use kimgate::proto::dot::DotScan;
 use kimgate::proto::header::HeaderReader;
 use kimgate::proto::line::{Framed, next_line};
@@ -90,8 +90,8 @@ fn logins(bench: &mut Criterion) {
     group.throughput(Throughput::Bytes(LOGIN.len() as u64));
     group.bench_function("parse", |b| b.iter(|| Login::parse(black_box(LOGIN.as_bytes()))));
     let login = Login::parse(LOGIN.as_bytes());
-    group.bench_function("doubts", |b| {
-        b.iter(|| Doubt::all(black_box(&login), Some(Protocol::Pop3), None));
+    group.bench_function("login-warnings", |b| {
+        b.iter(|| LoginWarning::all(black_box(&login), Some(Protocol::Pop3), None));
     });
     group.finish();
 }

@@ -1,5 +1,6 @@
 //! Puts the parts together, once: configuration in, a served gateway out.
 
+mod changes;
 pub mod watch;
 
 use std::io;
@@ -53,6 +54,25 @@ pub enum AppError {
     /// Rules that do not fit together; `check` has said so with file and line.
     #[error("the rules cannot be used: {0}")]
     Rules(String),
+}
+
+impl AppError {
+    /// What the operator can do about it, where the error itself does not say so.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Start(error) => error.remedy(),
+            Self::Exposed(error) => Some(error.remedy()),
+            Self::Admin { .. } | Self::Observe(_) | Self::Rules(_) => None,
+        }
+    }
+
+    /// The error and its remedy, in one line.
+    pub fn with_remedy(&self) -> String {
+        match self.remedy() {
+            Some(remedy) => format!("{self}; {remedy}"),
+            None => self.to_string(),
+        }
+    }
 }
 
 impl App {
@@ -245,7 +265,9 @@ impl Reloader {
             |_| Changes::default(),
             |old| Changes::between((&in_force.rules, &old), (&config.rules, &new)),
         );
-        gateway.reload(config.gateway.clone(), new).map_err(|error| error.to_string())?;
+        gateway
+            .reload(config.gateway.clone(), new)
+            .map_err(|error| AppError::from(error).with_remedy())?;
         observer.rename(config.observe.names.clone());
         may_look.store(Arc::new(allowed(&config)));
         autoconfig.replace(asked);
@@ -254,10 +276,12 @@ impl Reloader {
         }
         let further = further_changes(in_force, &config);
         *in_force = config;
-        for change in changes.lines(|address| observer.named(address)).iter().chain(&further) {
+        for change in
+            changes::lines(&changes, |address| observer.named(address)).iter().chain(&further)
+        {
             tracing::warn!(change, "configuration changed");
         }
-        Ok(changes.lines(str::to_owned).into_iter().chain(further).collect())
+        Ok(changes::lines(&changes, str::to_owned).into_iter().chain(further).collect())
     }
 
     fn tried(&self) -> MutexGuard<'_, Snapshot> {

@@ -145,7 +145,7 @@ impl fmt::Display for Reason {
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Close {
+pub enum CloseReason {
     /// QUIT, or the workstation closed the connection between two commands.
     Ok,
     /// The workstation went away in the middle of something.
@@ -156,7 +156,7 @@ pub enum Close {
     Because(Reason),
 }
 
-impl Close {
+impl CloseReason {
     /// The word for audit line and metric label.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -168,7 +168,7 @@ impl Close {
     }
 }
 
-impl From<Reason> for Close {
+impl From<Reason> for CloseReason {
     fn from(reason: Reason) -> Self {
         Self::Because(reason)
     }
@@ -201,7 +201,7 @@ impl fmt::Display for Protocol {
 }
 
 /// What somebody wants to do with an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// Log in at all.

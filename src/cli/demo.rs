@@ -13,7 +13,7 @@ use super::client::Account;
 use super::{Failure, Screen, block_on, interrupted};
 use crate::app::{App, silence_panics};
 use crate::config::Config;
-use crate::gateway::{self, ClientModule, Contexts, Limits, Listener, Protection};
+use crate::gateway::{self, ClientModuleConfig, ContextRules, Limits, Listener, Protection};
 use crate::observe::{AuditConfig, KnownNames, LogConfig, ObserveConfig};
 use crate::policy::{AccessRules, AccountRules, Rules, Subject, Workstation};
 use crate::secret::Secret;
@@ -119,7 +119,7 @@ impl Demo {
             Kind::Mailin => Some(Mailin::start(&sim)?),
         };
         let smtp_port = mailin.as_ref().map_or(sim.smtp_addr(), Mailin::addr).port();
-        let module = ClientModule {
+        let module = ClientModuleConfig {
             host: Ipv4Addr::LOCALHOST.to_string(),
             pop3_port: sim.pop3_addr().port(),
             smtp_port,
@@ -130,7 +130,9 @@ impl Demo {
             },
             standby: None,
         };
-        let app = App::bind(configuration(module, folder, ports)).await.map_err(Failure::error)?;
+        let app = App::bind(configuration(module, folder, ports))
+            .await
+            .map_err(|error| Failure::error(error.with_remedy()))?;
         let place = |name: &str| app.gateway().addresses().get(name).copied();
         let (Some(pop3), Some(smtp), Some(admin)) =
             (place("pop3s"), place("smtps"), app.admin_address())
@@ -243,7 +245,7 @@ impl Demo {
 }
 
 /// A practice with one workstation, which is this machine, and one account.
-fn configuration(module: ClientModule, folder: &Path, ports: Ports) -> Config {
+fn configuration(module: ClientModuleConfig, folder: &Path, ports: Ports) -> Config {
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listener = |name: &str, protocol, port| Listener {
         name: name.into(),
@@ -282,7 +284,7 @@ fn configuration(module: ClientModule, folder: &Path, ports: Ports) -> Config {
             }),
             client_modules: BTreeMap::from([("main".into(), module)]),
             limits: Limits { drain: Duration::from_secs(2), ..Limits::default() },
-            contexts: Contexts::default(),
+            contexts: ContextRules::default(),
             mailbox_wait: Duration::from_secs(20),
             protection: Protection::default(),
             middleware_header: false,

@@ -35,7 +35,9 @@ impl Run {
                 "configuration warning");
         }
         block_on(async {
-            let app = App::open(loaded.config, sockets).await.map_err(Failure::error)?;
+            let app = App::open(loaded.config, sockets)
+                .await
+                .map_err(|error| Failure::error(error.with_remedy()))?;
             for (name, address) in app.gateway().addresses() {
                 tracing::info!(listener = %name, %address, "listening");
             }

@@ -125,7 +125,7 @@ fn gateway(
         tls,
         client_modules,
         limits: limits(&settings.limits),
-        contexts: gateway::Contexts {
+        contexts: gateway::ContextRules {
             mode: match settings.contexts.mode {
                 settings::ContextMode::Off => gateway::ContextMode::Off,
                 settings::ContextMode::Observe => gateway::ContextMode::Observe,
@@ -192,7 +192,7 @@ fn client_module(
     language: Language,
     place: &Surroundings,
     report: &mut Report<'_>,
-) -> Option<gateway::ClientModule> {
+) -> Option<gateway::ClientModuleConfig> {
     let key = Key::of(&["client_modules", name]);
     let host = need(written.host.clone(), &key, "host", "host = \"192.168.0.22\"", report);
     let trust = &written.trust;
@@ -203,7 +203,7 @@ fn client_module(
         })
     });
     let ignore = each(&trust.ignore, &trust_key.join("ignore"), report, ignored);
-    Some(gateway::ClientModule {
+    Some(gateway::ClientModuleConfig {
         host: host?,
         pop3_port: written.pop3_port,
         smtp_port: written.smtp_port,

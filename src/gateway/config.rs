@@ -14,33 +14,33 @@ use crate::words::{Language, Protocol, Security};
 /// Everything but the permissions, which are `policy`'s.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// In greetings and in EHLO, both ways.
+    /// The name in greetings and in EHLO, towards workstations and client modules.
     pub name: String,
-    /// Of the texts that a mail client's user may see.
+    /// The language of texts that a mail program's user may see.
     pub language: Language,
-    /// Addresses that the internet reaches may be opened.
+    /// Listeners may use addresses that can be reached from the internet.
     pub public: bool,
     /// At least one.
     pub listeners: Vec<Listener>,
-    /// What survives a restart; here the certificates that client modules are known by.
+    /// The folder for what survives a restart: the certificates that client modules have shown.
     pub state_dir: PathBuf,
-    /// What workstations see; `None` where every listener is plain.
+    /// The certificate that workstations see. `None` if no listener has TLS.
     pub tls: Option<ListenerTlsConfig>,
     /// By name; at least one.
-    pub client_modules: BTreeMap<String, ClientModule>,
+    pub client_modules: BTreeMap<String, ClientModuleConfig>,
     /// Bounds on connections, lines and time.
     pub limits: Limits,
-    /// Card contexts at two workstations at once.
-    pub contexts: Contexts,
-    /// How long a second POP3 session for one account waits for the first to end; zero: it does not.
+    /// What happens when two workstations use one card context.
+    pub contexts: ContextRules,
+    /// How long a second POP3 session for one account waits for the first to end. Zero: it does not wait.
     pub mailbox_wait: Duration,
     /// Protection against lost mail and locked accounts.
     pub protection: Protection,
-    /// X-KIM-Middleware is added to sent messages.
+    /// Adds X-KIM-Middleware to sent messages.
     pub middleware_header: bool,
-    /// A delivery receipt is asked for where the sender asked for none and the client module offers DSN.
+    /// Asks for a delivery receipt if the sender did not and the client module offers DSN.
     pub delivery_receipts: bool,
-    /// A read receipt is asked for where the sender asked for none.
+    /// Asks for a read receipt if the sender did not.
     pub read_receipts: bool,
 }
 
@@ -49,9 +49,9 @@ pub struct Config {
 pub struct Listener {
     /// As in `[listeners.NAME]`.
     pub name: Arc<str>,
-    /// What it speaks.
+    /// The protocol that it speaks.
     pub protocol: Protocol,
-    /// Where it binds; port 0 takes a free one.
+    /// The address that it binds. With port 0 the system chooses a free port.
     pub address: SocketAddr,
     /// `None` on loopback only.
     pub security: Security,
@@ -61,7 +61,7 @@ pub struct Listener {
 
 /// One KIM client module.
 #[derive(Clone, Debug)]
-pub struct ClientModule {
+pub struct ClientModuleConfig {
     /// Name or address. A name is resolved each minute, and anew where none of its addresses answers.
     pub host: String,
     /// Its POP3 port.
@@ -76,7 +76,7 @@ pub struct ClientModule {
     pub standby: Option<String>,
 }
 
-impl ClientModule {
+impl ClientModuleConfig {
     /// The port for this protocol.
     pub fn port(&self, protocol: Protocol) -> u16 {
         match protocol {
@@ -103,21 +103,21 @@ pub struct Limits {
     pub connections: usize,
     /// Connections from one workstation, or from one address where the workstation is unknown.
     pub connections_per_workstation: usize,
-    /// Octets of a line with credentials, CRLF included.
+    /// Bytes of a line with credentials, CRLF included.
     pub login_line: usize,
-    /// Octets of any other command line, CRLF included.
+    /// Bytes of any other command line, CRLF included.
     pub command_line: usize,
-    /// Octets of a message's header block.
+    /// Bytes of a message's header block.
     pub header: usize,
-    /// Octets of a sent message; zero: what the client module announces.
+    /// Bytes of a sent message. Zero: the limit that the client module announces.
     pub message: u64,
-    /// From accept to login, and from the login to the client module's answer.
+    /// The limit from accept to login, and again from the login to the client module's answer.
     pub login_timeout: Duration,
-    /// Without a command.
+    /// A session that sends no command for this long is closed.
     pub idle_timeout: Duration,
-    /// Without a byte in either direction while something is under way.
+    /// A command or message is given up after this long without a byte in either direction.
     pub transfer_stall_timeout: Duration,
-    /// For messages in flight when kimgate stops.
+    /// How long messages in flight may take to finish when kimgate stops.
     pub drain: Duration,
 }
 
@@ -140,8 +140,8 @@ impl Default for Limits {
 
 /// As in `[contexts]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Contexts {
-    /// What happens when a second workstation comes.
+pub struct ContextRules {
+    /// What happens when a second workstation wants a context that is taken.
     pub mode: ContextMode,
     /// How long it waits before it is refused.
     pub wait: Duration,
@@ -149,7 +149,7 @@ pub struct Contexts {
     pub linger: Duration,
 }
 
-impl Default for Contexts {
+impl Default for ContextRules {
     fn default() -> Self {
         Self {
             mode: ContextMode::Observe,
@@ -162,22 +162,22 @@ impl Default for Contexts {
 /// What kimgate does about one card context at two workstations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContextMode {
-    /// Does not look.
+    /// Nothing; contexts are not counted.
     Off,
     /// Counts and reports.
     Observe,
-    /// Lets the second one wait, then refuses it.
+    /// Lets the second workstation wait, then refuses it.
     Enforce,
 }
 
 /// As in `[protection]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protection {
-    /// DELE of a message that came undecrypted in this session is refused.
+    /// Refuses DELE for a message that this session received undecrypted.
     pub hold_delete_on_failed_decryption: bool,
-    /// Refusals by the client module after which a login from one workstation is paused; zero: never.
+    /// A login at one workstation is paused after this many refusals by the client module. Zero: never.
     pub login_failures: u32,
-    /// How long it is answered here.
+    /// How long the pause is. Meanwhile kimgate refuses the login itself.
     pub login_pause: Duration,
 }
 

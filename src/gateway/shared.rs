@@ -1,68 +1,64 @@
 //! What all sessions of a gateway share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::connections::Connections;
-use super::contexts::Contexts;
-use super::doubts::Doubts;
-use super::listeners::Listeners;
-use super::live::Live;
-use super::mailboxes::Mailboxes;
+use super::client_module::health;
+use super::door::connections::Connections;
+use super::loaded::Loaded;
+use super::login::warnings::LoginWarnings;
+use super::turns::Turns;
 use crate::observe::Observer;
-use crate::policy::limits::{Budget, Fingerprints};
+use crate::words::Protocol;
 
 pub(crate) struct Shared {
-    pub(crate) live: ArcSwap<Live>,
-    pub(crate) listeners: Listeners,
+    /// The configuration in force.
+    pub(crate) loaded: ArcSwap<Loaded>,
     pub(crate) observer: Observer,
     pub(crate) connections: Connections,
-    pub(crate) contexts: Contexts,
-    pub(crate) mailboxes: Mailboxes,
-    pub(crate) fingerprints: Fingerprints,
-    pauses: Mutex<Budget>,
-    pub(crate) doubts: Doubts,
-    /// Questions to the client modules of the configuration in force.
+    pub(crate) turns: Turns,
+    pub(crate) login_warnings: LoginWarnings,
+    /// Ends the probes that the configuration in force has started.
     probing: Mutex<CancellationToken>,
-    /// No new connections; whoever is between two commands is told goodbye.
+    /// No new connections, and sessions between two commands end.
     pub(crate) stop: CancellationToken,
-    /// Everything ends now.
+    /// Every session ends now.
     pub(crate) kill: CancellationToken,
 }
 
 impl Shared {
-    pub(crate) fn new(live: Live, listeners: Listeners, observer: Observer) -> Self {
-        let protection = &live.config.protection;
-        let pauses = Budget::new(protection.login_failures, protection.login_pause);
+    pub(crate) fn new(loaded: Loaded, observer: Observer) -> Self {
+        let config = &loaded.config;
         Self {
-            pauses: Mutex::new(pauses),
-            live: ArcSwap::new(Arc::new(live)),
-            listeners,
+            connections: Connections::new(config.limits.connections),
+            turns: Turns::new(&config.protection),
+            loaded: ArcSwap::new(Arc::new(loaded)),
             observer,
-            connections: Connections::default(),
-            contexts: Contexts::default(),
-            mailboxes: Mailboxes::default(),
-            fingerprints: Fingerprints::new(),
-            doubts: Doubts::default(),
+            login_warnings: LoginWarnings::default(),
             probing: Mutex::default(),
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
         }
     }
 
-    /// Ends the questions that were asked so far, and gives the end of the next ones.
-    pub(crate) fn probe_anew(&self) -> CancellationToken {
-        let mut probing = self.probing.lock().unwrap_or_else(PoisonError::into_inner);
-        probing.cancel();
-        *probing = self.stop.child_token();
-        probing.clone()
+    /// Puts another configuration in force.
+    pub(crate) fn replace(&self, loaded: Loaded) {
+        self.connections.set_limit(loaded.config.limits.connections);
+        self.turns.adjust(&loaded.config.protection);
+        self.loaded.store(Arc::new(loaded));
     }
 
-    /// Logins that the client module has refused too often.
-    pub(crate) fn pauses(&self) -> MutexGuard<'_, Budget> {
-        // Its methods leave it sound wherever they end.
-        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Starts to probe the client modules of the configuration in force, and ends the probes of the
+    /// one before it.
+    pub(crate) fn probe_client_modules(&self, protocols: BTreeSet<Protocol>, tasks: &TaskTracker) {
+        let until = self.stop.child_token();
+        let mut probing = self.probing.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *probing, until.clone()).cancel();
+        drop(probing);
+        health::watch(&self.loaded.load().modules, protocols, &self.observer, tasks, &until);
     }
 }

@@ -1,11 +1,11 @@
 //! KIM's own values: the login string and the mail address. Pure: no sockets, no clock.
 
 mod address;
-mod doubt;
 mod login;
+mod login_warning;
 mod undecrypted;
 
 pub use address::Account;
-pub use doubt::{Doubt, Field};
 pub use login::Login;
+pub use login_warning::{Field, LoginWarning};
 pub use undecrypted::Evidence;

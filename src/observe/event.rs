@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::kim::{Account, Login};
-use crate::words::{Action, Close, Protocol, Reason};
+use crate::words::{Action, CloseReason, Protocol, Reason};
 
 /// Something that happened.
 ///
@@ -148,7 +148,7 @@ pub enum Event<'a> {
         /// Which.
         session: &'a SessionFacts,
         /// How.
-        close: Close,
+        close: CloseReason,
         /// Octets to the workstation.
         bytes_to_client: u64,
         /// Octets to the client module.

@@ -5,7 +5,7 @@ use std::thread;
 
 use super::sessions::Entry;
 use super::{Direction, Event, Observer, Phase, SessionFacts, SessionId};
-use crate::words::{Close, Protocol, Reason};
+use crate::words::{CloseReason, Protocol, Reason};
 
 /// A session's place in the live table, kept by the task that runs the session.
 pub struct LiveSession {
@@ -55,9 +55,9 @@ impl Drop for LiveSession {
         let close = match thread::panicking() {
             true => {
                 self.observer.panicked();
-                Close::Internal
+                CloseReason::Internal
             }
-            false => Close::Because(Reason::ShuttingDown),
+            false => CloseReason::Because(Reason::ShuttingDown),
         };
         self.observer.emit(Event::Closed {
             session: &entry.facts(),

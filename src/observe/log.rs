@@ -16,7 +16,7 @@ use tracing_subscriber::{Layer as _, Registry, reload};
 
 use super::record::Record;
 use super::{Event, LogConfig, LogFormat, LogLevel};
-use crate::kim::Doubt;
+use crate::kim::LoginWarning;
 
 /// Starts logging for the whole process. The error says that it was started before.
 ///
@@ -271,8 +271,8 @@ pub(super) fn say(event: &Event<'_>, r: &Record<'_>) {
 }
 
 /// Says what looks wrong about a login.
-pub(super) fn doubt(r: &Record<'_>, doubt: Doubt) {
-    let (problem, remedy) = (doubt.problem(), doubt.remedy());
+pub(super) fn login_warning(r: &Record<'_>, warning: LoginWarning) {
+    let (problem, remedy) = (warning.problem(), warning.remedy());
     line!(
         warn,
         r,

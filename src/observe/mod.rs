@@ -29,7 +29,7 @@ pub use pseudonym::Pseudonyms;
 pub use status::{
     AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ContextStatus, Counts,
     ErrorStatus, ListenerStatus, MailboxStatus, Missing, PauseStatus, Readiness, RefusalStatus,
-    SessionStatus, Status, Turns, VerdictStatus,
+    SessionStatus, Status, TurnsStatus, VerdictStatus,
 };
 
 use std::io;
@@ -38,7 +38,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use time::OffsetDateTime;
 
-use crate::kim::{Account, Doubt};
+use crate::kim::{Account, LoginWarning};
 use crate::words::{Protocol, Reason};
 use audit::Audit;
 use health::Health;
@@ -65,7 +65,7 @@ struct Inner {
     message_ids: Pseudonyms,
     sessions: Sessions,
     health: Health,
-    turns: OnceLock<Box<dyn Fn() -> Turns + Send + Sync>>,
+    turns: OnceLock<Box<dyn Fn() -> TurnsStatus + Send + Sync>>,
 }
 
 impl Observer {
@@ -137,8 +137,8 @@ impl Observer {
 
     /// Something looks wrong about a session's login, which goes on as it came. Only the log says it:
     /// nothing has happened that an audit would have to know.
-    pub fn doubt(&self, session: &SessionFacts, doubt: Doubt) {
-        log::doubt(&Record::about(session, &self.inner.names), doubt);
+    pub fn login_warning(&self, session: &SessionFacts, warning: LoginWarning) {
+        log::login_warning(&Record::about(session, &self.inner.names), warning);
     }
 
     /// The session's place in the live table. It has one from [`Event::Connected`], or this, until
@@ -247,7 +247,7 @@ impl Observer {
     }
 
     /// Where the status finds what sessions hold and wait for. The first one to say so counts.
-    pub fn turns_from(&self, turns: impl Fn() -> Turns + Send + Sync + 'static) {
+    pub fn turns_from(&self, turns: impl Fn() -> TurnsStatus + Send + Sync + 'static) {
         let _ = self.inner.turns.set(Box::new(turns));
     }
 

@@ -33,7 +33,7 @@ pub struct Status {
     pub contexts_active: i64,
     /// What sessions hold and wait for.
     #[serde(flatten)]
-    pub turns: Turns,
+    pub turns: TurnsStatus,
     /// The oldest first.
     pub sessions: Vec<SessionStatus>,
     /// The latest refusals, newest first; a few dozen at most.
@@ -221,7 +221,7 @@ pub struct SessionStatus {
 
 /// What sessions hold and wait for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Turns {
+pub struct TurnsStatus {
     /// Card contexts that are taken.
     pub contexts: Vec<ContextStatus>,
     /// Mailboxes that a session has.

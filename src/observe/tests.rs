@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::kim::{Account, Login};
-use crate::words::{Action, Close, Security};
+use crate::words::{Action, CloseReason, Security};
 
 /// What no output may contain as it stands: line ends, an escape sequence, a reversed text.
 const HOSTILE: &str =
@@ -154,7 +154,7 @@ fn say_everything(observer: &Observer, session: &SessionFacts, text: &str) {
     observer.client_module_state(text, session.protocol, state);
     observer.emit(Event::Closed {
         session,
-        close: Close::Ok,
+        close: CloseReason::Ok,
         bytes_to_client: 5000,
         bytes_to_module: 60,
         seconds: 9.0,

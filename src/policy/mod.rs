@@ -12,7 +12,6 @@ mod decide;
 mod error;
 mod explain;
 mod facts;
-pub mod limits;
 mod membership;
 mod networks;
 mod pattern;
@@ -25,7 +24,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
-pub use changes::Changes;
+pub use changes::{AccessChange, AccountAspect, AccountChange, Changes, Effect};
 pub use decide::{Policy, Request, Station};
 pub use error::{Problem, RuleError};
 pub use explain::{Explanation, Outcome, Step, StepName, Wish};

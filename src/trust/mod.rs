@@ -11,6 +11,7 @@ mod facts;
 mod keep;
 mod material;
 mod printable;
+mod problem;
 mod provider;
 mod self_made;
 mod workstations;
@@ -25,7 +26,7 @@ pub use config::{
     ClientCertificates, ClientModuleTrust, Identity, ListenerTlsConfig, MinVersion, Pin, PinError,
 };
 pub use facts::CertificateFacts;
-pub use material::{MaterialError, MaterialProblem, MaterialWarning};
+pub use problem::{MaterialError, MaterialProblem, MaterialWarning};
 pub use workstations::{HandshakeFault, ListenerTls, client_expires_at, client_names};
 
 /// The rustls error inside an I/O error of a handshake, if there is one.

@@ -10,7 +10,8 @@ use super::authority::{Issued, self_signed};
 use super::config::Identity;
 use super::facts::CertificateFacts;
 use super::keep::write;
-use super::material::{self, MaterialError, MaterialProblem};
+use super::material;
+use super::problem::{MaterialError, MaterialProblem};
 use super::provider::for_workstations;
 
 /// A new one is made when it expires within this time.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kimgate::gateway::{
-    ClientModule, Config, Contexts, Gateway, Handle, Limits, Listener, Protection,
+    ClientModuleConfig, Config, ContextRules, Gateway, Handle, Limits, Listener, Protection,
 };
 use kimgate::observe::{AuditConfig, ObserveConfig, Observer};
 use kimgate::policy::{AccountRules, Otherwise, Policy, Rules};
@@ -49,7 +49,7 @@ async fn a_message_without_a_body_does_not_hide_its_last_header_field() {
 }
 
 #[tokio::test]
-async fn a_blank_line_of_bare_line_feeds_does_not_hide_the_fields_behind_it() {
+async fn a_blank_line_of_bare_line_feeds_does_not_hide_the_fields_after_it() {
     let field = "X-KIM-Dienstkennung: eAU;Lieferung;V1.0\r\n";
     for blank in ["Subject: x\n\n\r\n", "Subject: x\n\r\n", "Subject: x\r\n\n"] {
         is_refused(&format!("{blank}{field}\r\nbody\r\n.\r\n")).await;
@@ -57,7 +57,7 @@ async fn a_blank_line_of_bare_line_feeds_does_not_hide_the_fields_behind_it() {
 }
 
 #[tokio::test]
-async fn a_first_header_line_behind_a_blank_is_still_a_field() {
+async fn a_first_header_line_after_a_blank_is_still_a_field() {
     is_refused(" X-KIM-Dienstkennung: eAU;Lieferung;V1.0\r\n\r\nbody\r\n.\r\n").await;
 }
 
@@ -174,7 +174,7 @@ async fn a_command_line_that_no_buffer_holds_is_too_long_whatever_the_limit() {
 }
 
 #[tokio::test]
-async fn a_command_that_comes_octet_by_octet_does_not_come_for_ever() {
+async fn a_command_that_comes_byte_by_byte_runs_into_a_limit() {
     let limits = Limits { idle_timeout: Duration::from_millis(300), ..Limits::default() };
     let mut world = World::start(Protocol::Pop3, |_| (), |config| config.limits = limits).await;
     let (mut client, _module) = world.log_in().await;
@@ -627,7 +627,7 @@ impl World {
                 tokio::spawn(up_to_the_login(protocol, Peer::new(stream), ready, gate));
             }
         });
-        let module = ClientModule {
+        let module = ClientModuleConfig {
             host: "127.0.0.1".into(),
             pop3_port: port,
             smtp_port: port,
@@ -651,7 +651,7 @@ impl World {
             tls: None,
             client_modules: BTreeMap::from([("main".into(), module)]),
             limits: Limits::default(),
-            contexts: Contexts::default(),
+            contexts: ContextRules::default(),
             mailbox_wait: Duration::from_secs(20),
             protection: Protection::default(),
             middleware_header: false,

@@ -197,7 +197,7 @@ fn defaults_are_the_contracts() {
     let loaded = load_alone(&in_repository("config/minimal.toml")).unwrap();
     let gateway = &loaded.config.gateway;
     assert_eq!(gateway.limits, kimgate::gateway::Limits::default());
-    assert_eq!(gateway.contexts, kimgate::gateway::Contexts::default());
+    assert_eq!(gateway.contexts, kimgate::gateway::ContextRules::default());
     assert_eq!(gateway.protection, kimgate::gateway::Protection::default());
     assert_eq!(gateway.mailbox_wait.as_secs(), 20);
     assert!(!gateway.middleware_header && !gateway.delivery_receipts && !gateway.read_receipts);

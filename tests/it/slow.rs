@@ -55,7 +55,7 @@ const PHASES: &[Phase] = &[
 ];
 
 #[tokio::test]
-async fn no_phase_before_the_login_lasts_for_who_is_silent_or_slow() {
+async fn no_phase_before_the_login_waits_forever_for_a_silent_or_slow_peer() {
     let world = Arc::new(impatient().await);
     let mut phases = JoinSet::new();
     for (phase, dribbles) in PHASES.iter().flat_map(|phase| [(phase, false), (phase, true)]) {
@@ -113,7 +113,7 @@ async fn last_words(mut stream: TcpStream, octets: &[u8], dribbles: bool) -> Str
 }
 
 #[tokio::test]
-async fn no_phase_behind_the_login_lasts_for_who_is_silent() {
+async fn no_phase_after_the_login_waits_forever_for_a_silent_peer() {
     let world = impatient().await;
     world
         .sim
@@ -141,7 +141,7 @@ async fn no_phase_behind_the_login_lasts_for_who_is_silent() {
 }
 
 #[tokio::test]
-async fn one_that_is_slow_is_waited_for_by_nobody_else() {
+async fn a_slow_peer_delays_no_other_session() {
     let world = World::start(&[]).await;
     let mut slow = Vec::new();
     for phase in PHASES.iter().cycle().take(60) {

@@ -146,7 +146,7 @@ async fn a_login_waits_for_starttls_at_the_client_module_as_well() {
 }
 
 #[tokio::test]
-async fn what_comes_in_clear_behind_starttls_is_nobodys_answer() {
+async fn plain_text_after_starttls_is_not_taken_for_an_answer() {
     let starttls = r#"client_modules.main.tls = "starttls""#;
     let world = World::with(&[starttls], |sim| sim.security = Security::StartTls).await;
     world.faults(&["starttls-unasked"]);

@@ -14,7 +14,7 @@ use super::texts::Texts;
 use super::{Credential, Outcome, Step, capabilities};
 use crate::cli::Screen;
 use crate::cli::dial::{self, Dialogue, PATIENCE, Pause, Trouble};
-use crate::gateway::ClientModule;
+use crate::gateway::ClientModuleConfig;
 use crate::observe::printable;
 use crate::proto::ProtocolError;
 use crate::proto::back::Answer;
@@ -33,7 +33,7 @@ pub(super) struct Examination<'a> {
     pub(super) texts: Texts,
     pub(super) own_name: &'a str,
     pub(super) name: &'a str,
-    pub(super) module: &'a ClientModule,
+    pub(super) module: &'a ClientModuleConfig,
     pub(super) protocol: Protocol,
     /// What `kimgate run` has met.
     pub(super) known: &'a KnownCertificates,

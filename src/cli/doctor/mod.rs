@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{ConfigFile, Failure, Screen, block_on, check};
 use crate::config::{Config, load};
-use crate::gateway::ClientModule;
+use crate::gateway::ClientModuleConfig;
 use crate::kim::{Account, Login};
 use crate::observe::printable;
 use crate::policy::{Policy, Request, Station, Wish};
@@ -135,7 +135,7 @@ impl Doctor {
         screen: &mut Screen,
         config: &Config,
         name: &str,
-        module: &ClientModule,
+        module: &ClientModuleConfig,
         password: &Option<Secret<String>>,
     ) -> Vec<Finished> {
         let texts = Texts(config.gateway.language);
@@ -191,7 +191,7 @@ impl Doctor {
         &self,
         config: &'a Config,
         account: Option<&Account>,
-    ) -> Result<Vec<(&'a str, &'a ClientModule)>, Failure> {
+    ) -> Result<Vec<(&'a str, &'a ClientModuleConfig)>, Failure> {
         let all = config.gateway.client_modules.iter();
         let all = all.map(|(name, module)| (name.as_str(), module));
         let Some(account) = account else { return Ok(all.collect()) };

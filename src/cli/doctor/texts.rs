@@ -3,7 +3,7 @@
 use std::io;
 
 use super::capabilities::Missing;
-use crate::gateway::ClientModule;
+use crate::gateway::ClientModuleConfig;
 use crate::kim::Account;
 use crate::observe::printable;
 use crate::proto::ProtocolError;
@@ -28,7 +28,12 @@ impl Texts {
         self.of(de, en)
     }
 
-    pub(super) fn headline(self, name: &str, module: &ClientModule, protocol: Protocol) -> String {
+    pub(super) fn headline(
+        self,
+        name: &str,
+        module: &ClientModuleConfig,
+        protocol: Protocol,
+    ) -> String {
         let (host, port) = (&module.host, module.port(protocol));
         let tls = match module.security {
             Security::Implicit => self.of("TLS von Anfang an", "TLS at once"),

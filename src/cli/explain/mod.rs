@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{ConfigFile, Failure, Screen, check};
 use crate::config::{Config, Loaded, load};
-use crate::kim::{Doubt, Login};
+use crate::kim::{Login, LoginWarning};
 use crate::observe::printable;
 use crate::policy::{Explanation, Mode, Outcome, Policy, Request, Rule, Station, Wish};
 use crate::trust::ClientCertificates;
@@ -145,8 +145,8 @@ impl Explain {
         let (shown, mut notes) = self.certificate_names(&loaded.config, protocol);
         let station = policy.station(from, shown);
         let configured = policy.configured(login.account());
-        let doubts = Doubt::all(&login, Some(protocol), configured);
-        notes.extend(doubts.iter().map(|doubt| format!("the login {doubt}")));
+        let warnings = LoginWarning::all(&login, Some(protocol), configured);
+        notes.extend(warnings.iter().map(|warning| format!("the login {warning}")));
         let wish = Wish {
             action: Some(action),
             sender: self.sender.as_deref(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::entry;
 use crate::config::finding::{Key, Report, quoted};
 use crate::config::settings::{Settings, Workstation};
-use crate::kim::{Account, Doubt, Login};
+use crate::kim::{Account, Login, LoginWarning};
 use crate::policy::Otherwise;
 
 pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
@@ -52,8 +52,8 @@ fn form(
     }
     let configured = settings.accounts.keys().find(|address| login.account().is(address));
     // The login itself says which protocol it is for; `one_protocol` looks for the other kind.
-    for doubt in Doubt::all(login, None, configured.map(String::as_str)) {
-        report.warning(key, doubt.problem(), doubt.remedy());
+    for warning in LoginWarning::all(login, None, configured.map(String::as_str)) {
+        report.warning(key, warning.problem(), warning.remedy());
     }
     true
 }

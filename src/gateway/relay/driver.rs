@@ -29,7 +29,7 @@ impl Driver {
             let pair = &mut self.pair;
             let before = std::mem::replace(&mut woken, Woken::NotAsleep);
             let seen = Seen {
-                settings: &pair.live.relay,
+                settings: &pair.loaded.relay,
                 workstation: pair.workstation.seen(),
                 client_module: pair.client_module.seen(),
             };
@@ -40,7 +40,7 @@ impl Driver {
                         continue;
                     }
                     self.report_traffic();
-                    self.timers.arm(limit, before, &self.pair.live.config.limits);
+                    self.timers.arm(limit, before, &self.pair.loaded.config.limits);
                     woken = self.wait(workstation, client_module, limit).await;
                     match woken {
                         Woken::Late => relay.late(),
@@ -81,7 +81,7 @@ impl Driver {
                     Err(reason) => return Teardown::refused(reason),
                 },
                 Step::Ask(Question::Offer) => {
-                    relay.offer(pair.live.capabilities().lines(pair.facts.protocol));
+                    relay.offer(pair.loaded.capabilities().lines(pair.facts.protocol));
                 }
                 Step::Ask(question) => {
                     let verdict = self.judge(question);
@@ -183,7 +183,7 @@ impl Driver {
     }
 
     fn stall(&self) -> Duration {
-        self.pair.live.config.limits.transfer_stall_timeout
+        self.pair.loaded.config.limits.transfer_stall_timeout
     }
 }
 

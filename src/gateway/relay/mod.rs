@@ -9,17 +9,16 @@ mod timers;
 
 use std::sync::Arc;
 
-use super::connections::OriginPlace;
-use super::contexts::Hold;
-use super::live::Live;
-use super::mailboxes::Turn;
+use super::door::connections::OriginPlace;
+use super::loaded::Loaded;
 use super::shared::Shared;
+use super::turns::{ContextLease, MailboxLease};
 use super::wire::Wire;
 use crate::observe::{LiveSession, SessionFacts};
 use crate::policy::Permit;
 use crate::proto::relay::{Teardown, Why};
 use crate::proto::{pop3, smtp};
-use crate::words::{Close, Protocol, Reason};
+use crate::words::{CloseReason, Protocol, Reason};
 
 use record::Record;
 use timers::Timers;
@@ -32,7 +31,7 @@ pub(crate) struct Pair {
     pub(crate) client_module: Wire,
     pub(crate) permit: Permit,
     pub(crate) facts: SessionFacts,
-    pub(crate) live: Arc<Live>,
+    pub(crate) loaded: Arc<Loaded>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) tracked: Arc<LiveSession>,
     /// Names in the workstation's certificate, for finding it again after a reload.
@@ -43,8 +42,8 @@ pub(crate) struct Pair {
 /// What a session holds while it lives. It is given back when this is dropped.
 pub(crate) struct Held {
     pub(crate) _place: OriginPlace,
-    pub(crate) _context: Option<Hold>,
-    pub(crate) _turn: Option<Turn>,
+    pub(crate) _context: Option<ContextLease>,
+    pub(crate) _mailbox: Option<MailboxLease>,
 }
 
 /// Serves the session to its end.
@@ -60,7 +59,7 @@ pub(crate) async fn run(pair: Pair) -> (SessionFacts, Ended) {
     let ended = tokio::select! {
         biased;
         ended = Box::pin(driver.end(teardown)) => ended,
-        () = shared.kill.cancelled() => Close::from(Reason::ShuttingDown).into(),
+        () = shared.kill.cancelled() => CloseReason::from(Reason::ShuttingDown).into(),
     };
     (facts, ended)
 }

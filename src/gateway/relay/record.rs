@@ -105,7 +105,7 @@ impl Driver {
     }
 
     fn learn(&mut self, number: u32, header: &HeaderReader) {
-        let is_on = self.pair.live.config.protection.hold_delete_on_failed_decryption;
+        let is_on = self.pair.loaded.config.protection.hold_delete_on_failed_decryption;
         let undecrypted = &mut self.record.undecrypted;
         if is_on && undecrypted.len() < REMEMBERED && could_not_be_opened(header) {
             undecrypted.insert(number);

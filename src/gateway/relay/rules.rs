@@ -16,8 +16,8 @@ impl Driver {
     /// After a reload the session goes on only if it would be let in now.
     pub(super) fn check_permission(&mut self) -> Result<(), Reason> {
         let pair = &mut self.pair;
-        let current = pair.shared.live.load();
-        if Arc::ptr_eq(&pair.live, &current) {
+        let current = pair.shared.loaded.load();
+        if Arc::ptr_eq(&pair.loaded, &current) {
             return Ok(());
         }
         let current = current.clone();
@@ -27,7 +27,7 @@ impl Driver {
         let request = Request { station: &station, login, protocol: pair.facts.protocol };
         match current.policy.decide(&request) {
             Ok(permit) => {
-                (pair.permit, pair.live) = (permit, current);
+                (pair.permit, pair.loaded) = (permit, current);
                 Ok(())
             }
             Err(denial) => {
@@ -86,7 +86,7 @@ impl Driver {
 
     /// The reply to a command that is refused here.
     pub(super) fn refusal(&self, why: Refusal<'_>) -> Vec<u8> {
-        let (protocol, language) = (self.pair.facts.protocol, self.pair.live.config.language);
+        let (protocol, language) = (self.pair.facts.protocol, self.pair.loaded.config.language);
         match why {
             Refusal::Command(hint) => hinted(protocol, language, hint),
             Refusal::Rule { reason, about } => {

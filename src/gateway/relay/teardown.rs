@@ -4,17 +4,17 @@ use super::{Driver, Pair};
 use crate::gateway::reply::goodbye;
 use crate::observe::Direction;
 use crate::proto::relay::{Teardown, Why};
-use crate::words::Close;
+use crate::words::CloseReason;
 
 /// How a session ended, and how much went through.
 pub(crate) struct Ended {
-    pub(crate) close: Close,
+    pub(crate) close: CloseReason,
     pub(crate) to_workstation: u64,
     pub(crate) to_client_module: u64,
 }
 
-impl From<Close> for Ended {
-    fn from(close: Close) -> Self {
+impl From<CloseReason> for Ended {
+    fn from(close: CloseReason) -> Self {
         Self { close, to_workstation: 0, to_client_module: 0 }
     }
 }
@@ -31,7 +31,7 @@ impl Driver {
             to_client_module: self.pair.client_module.traffic().1,
         };
         if let Why::Refused(reason) = teardown.why {
-            let (protocol, language) = (self.pair.facts.protocol, self.pair.live.config.language);
+            let (protocol, language) = (self.pair.facts.protocol, self.pair.loaded.config.language);
             last_words
                 .extend(self.with_about("", |about| goodbye(protocol, language, reason, about)));
         }

@@ -8,7 +8,7 @@ use prometheus::{IntCounter, IntCounterVec, TextEncoder};
 use super::labels::{self, Labels, OTHER};
 use super::{ClientModuleState, Counts, Direction, Event};
 use crate::trust::Class;
-use crate::words::{Close, Protocol, Reason};
+use crate::words::{CloseReason, Protocol, Reason};
 use families::{Families, PROTOCOLS};
 
 /// The numbers of one gateway.
@@ -242,7 +242,9 @@ impl Metrics {
         for protocol in PROTOCOLS.map(Protocol::as_str) {
             self.0.logins.with_label_values(&[protocol, "accepted"]);
             self.0.login_seconds.with_label_values(&[protocol]);
-            for close in [Close::Ok, Close::ClientLeft, Close::Internal].map(Close::as_str) {
+            for close in [CloseReason::Ok, CloseReason::ClientLeft, CloseReason::Internal]
+                .map(CloseReason::as_str)
+            {
                 self.0.sessions.with_label_values(&[protocol, close]);
             }
             for reason in Reason::ALL.map(Reason::as_str) {

@@ -11,7 +11,7 @@ pub(in crate::proto) use next_command::{Next, NextCommand, broken_silence};
 
 use super::header::HeaderReader;
 use super::refusal::Hint;
-use crate::words::{Close, Reason};
+use crate::words::{CloseReason, Reason};
 
 /// A session after its login, one command at a time.
 ///
@@ -287,10 +287,10 @@ impl Teardown {
     }
 
     /// The word for audit line and metric.
-    pub fn close(&self) -> Close {
+    pub fn close(&self) -> CloseReason {
         match self.why {
-            Why::Quit | Why::Left => Close::Ok,
-            Why::Vanished => Close::ClientLeft,
+            Why::Quit | Why::Left => CloseReason::Ok,
+            Why::Vanished => CloseReason::ClientLeft,
             Why::Refused(reason) | Why::Replied(reason) | Why::Broken(reason) => reason.into(),
         }
     }

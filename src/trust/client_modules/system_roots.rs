@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::CertificateDer;
 
-use crate::trust::material::{self, MaterialError, MaterialProblem};
+use crate::trust::material;
+use crate::trust::problem::{MaterialError, MaterialProblem};
 
 /// Where Linux distributions and BSDs keep them in one file: Debian, Fedora, SUSE, Alpine.
 const BUNDLES: [&str; 4] = [

@@ -14,7 +14,8 @@ use super::verdict::Verdict;
 use super::verifier::JudgingVerifier;
 use crate::trust::config::ClientModuleTrust;
 use crate::trust::facts::first_expiry;
-use crate::trust::material::{self, MaterialError, MaterialProblem, MaterialWarning};
+use crate::trust::material;
+use crate::trust::problem::{MaterialError, MaterialProblem, MaterialWarning};
 use crate::trust::provider::for_client_modules;
 
 /// TLS towards one port of a client module: a rustls configuration and what judges the certificate.

@@ -18,7 +18,8 @@ use super::revocation::RevocationList;
 use super::verifier::NamingVerifier;
 use crate::trust::config::{ClientCertificates, ListenerTlsConfig};
 use crate::trust::facts::{CertificateFacts, first_expiry};
-use crate::trust::material::{self, MaterialError, MaterialProblem, MaterialWarning};
+use crate::trust::material;
+use crate::trust::problem::{MaterialError, MaterialProblem, MaterialWarning};
 
 /// What workstations' certificates are checked against.
 pub(super) struct Authorities {

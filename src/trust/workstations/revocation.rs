@@ -8,8 +8,9 @@ use time::OffsetDateTime;
 use x509_parser::der_parser::asn1_rs::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use crate::trust::material::{self, MaterialError, MaterialProblem, MaterialWarning};
+use crate::trust::material;
 use crate::trust::printable::printable;
+use crate::trust::problem::{MaterialError, MaterialProblem, MaterialWarning};
 
 /// A list, and what is to know about it.
 pub(super) struct RevocationList {

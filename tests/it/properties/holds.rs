@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use kimgate::config;
 use kimgate::gateway::proxied_address;
-use kimgate::kim::{Account, Doubt, Evidence, Login};
+use kimgate::kim::{Account, Evidence, Login, LoginWarning};
 use kimgate::observe::printable;
 use kimgate::proto::back::BackStep;
 use kimgate::proto::capabilities::{Pop3Capabilities, SmtpCapabilities};
@@ -323,8 +323,8 @@ fn login(case: &[u8]) {
         assert_eq!(login.account().as_str(), address.to_ascii_lowercase());
         assert!(login.account().is(address) && Account::new(address) == *login.account());
     }
-    for doubt in Doubt::all(&login, None, None) {
-        assert!(!doubt.problem().is_empty());
+    for warning in LoginWarning::all(&login, None, None) {
+        assert!(!warning.problem().is_empty());
     }
 }
 

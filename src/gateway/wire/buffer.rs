@@ -1,21 +1,23 @@
-//! Bytes that were read and not yet used: 64 KiB from a pool, and nothing at all while idle.
+//! Bytes that were read and not yet used. They are kept in 64 KiB from a pool; an empty buffer has
+//! no memory.
 
 use std::cell::RefCell;
 
 use zeroize::Zeroize;
 
-/// What one read may bring. Large enough that a bulk transfer needs few system calls, and larger
-/// than any command line.
+/// The most bytes that one read takes. It is large enough that a bulk transfer needs few system calls, and
+/// larger than any command line.
 pub(crate) const CHUNK: usize = 64 << 10;
 
-/// Chunks that a thread keeps for the next session; the rest goes back to the allocator.
+/// Chunks that each thread keeps for the next session. Further ones go back to the allocator.
 const SPARE_CHUNKS: usize = 16;
 
 thread_local! {
     static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A window of unread bytes in a borrowed chunk, or in a larger one where bytes were put back.
+/// The unread bytes: a window in a chunk. The chunk is larger than [`CHUNK`] if bytes were put back
+/// that did not fit.
 #[derive(Default)]
 pub(crate) struct Buffer {
     chunk: Option<Box<[u8]>>,
@@ -34,7 +36,7 @@ impl Buffer {
         self.chunk.as_ref().is_some_and(|chunk| self.end - self.start == chunk.len())
     }
 
-    /// Room for more, behind the unread bytes. Never empty unless the buffer is full.
+    /// Room for more, after the unread bytes. It is empty only if the buffer is full.
     pub(crate) fn space(&mut self) -> &mut [u8] {
         let chunk = self.chunk.get_or_insert_with(|| {
             let spare = SPARE.with_borrow_mut(Vec::pop);
@@ -48,7 +50,7 @@ impl Buffer {
         &mut chunk[self.end..]
     }
 
-    /// Doubles the room where there is none. Whoever asks bounds how much may be unread.
+    /// Doubles the room if the buffer is full. The caller bounds how much may be unread.
     pub(crate) fn grow_if_full(&mut self) {
         if self.is_full() {
             let mut larger = new_chunk(2 * self.bytes().len());
@@ -59,7 +61,7 @@ impl Buffer {
         }
     }
 
-    /// Takes in `n` bytes that were written to [`Buffer::space`].
+    /// Adds `n` bytes that were written to [`Buffer::space`].
     pub(crate) fn filled(&mut self, n: usize) {
         self.end += n;
     }
@@ -70,7 +72,7 @@ impl Buffer {
         self.release_if_empty();
     }
 
-    /// Drops all unread bytes and overwrites them: they may hold a password.
+    /// Drops all unread bytes and overwrites them, as they may hold a password.
     pub(crate) fn consume_and_wipe(&mut self) {
         if let Some(chunk) = &mut self.chunk {
             chunk[self.start..self.end].zeroize();
@@ -78,7 +80,7 @@ impl Buffer {
         self.consume(self.end - self.start);
     }
 
-    /// Puts bytes back in front of the others.
+    /// Puts bytes back, before the other unread bytes.
     pub(crate) fn unread(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -91,7 +93,7 @@ impl Buffer {
         (self.chunk, self.end) = (Some(chunk), end);
     }
 
-    /// Gives the chunk back where nothing is left in it.
+    /// Gives the chunk back to the pool if no unread bytes are left in it.
     pub(crate) fn release_if_empty(&mut self) {
         if self.start < self.end {
             return;

@@ -1,120 +1,128 @@
-//! The budget of failed logins: a wrong password must not lock the account at the mail service.
+//! The throttle of logins: a wrong password must not lock the account at the mail service.
 //!
-//! Mail clients poll with a stored password for as long as they run, and the mail service may lock
-//! an account after a number of failures that its operator does not tell. So a login that the client
-//! module has refused several times is answered here for a while. Time comes in as an argument.
+//! A mail program polls with a stored password for as long as it runs. The mail service may lock the
+//! account after some number of failures, which its operator does not publish. After several refusals
+//! by the client module, kimgate itself refuses the login for a while. Time is an argument everywhere.
 
-use std::collections::hash_map::{Entry, HashMap, RandomState};
-use std::hash::BuildHasher;
+use std::collections::hash_map::{Entry, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::gateway::fingerprint::{Fingerprint, Fingerprints};
 use crate::kim::Account;
 
-/// Refusals are forgotten after this many pauses without a further one. Client modules also refuse
-/// logins while a card is locked, so the right password must not stay barred for ever.
+/// Refusals are forgotten after this many pauses without a new refusal. A client module also refuses
+/// logins while a card is locked, so even a refused password must be tried again some day.
 const REMEMBERED_PAUSES: u32 = 12;
 
-/// Logins that are remembered; beyond it the one with the oldest refusal is dropped.
+/// Logins that are remembered. If there is one more, the one with the oldest refusal is forgotten.
 const LOGINS: usize = 10_000;
 
-/// Wrong passwords that are remembered of one login; beyond it the oldest is dropped.
+/// Wrong passwords that are remembered of one login. If there is one more, the oldest is forgotten.
 const PASSWORDS: usize = 8;
 
-/// Octets of a reply that are remembered (RFC 5321 4.5.3.1.5).
+/// Bytes of a reply that are remembered: a reply line's limit in RFC 5321, section 4.5.3.1.5.
 const REPLY: usize = 512;
 
-/// Makes fingerprints under a random key that ends with this value, so that what is kept in memory
-/// cannot be tried against a list of passwords afterwards.
-#[derive(Clone, Default)]
-pub struct Fingerprints(RandomState);
-
-/// A keyed hash of something that is not to be kept itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Fingerprint(u64);
-
-impl Fingerprints {
-    /// With a new key.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Of these parts in this order: workstation and login, or a password.
-    pub fn of(&self, parts: &[&[u8]]) -> Fingerprint {
-        Fingerprint(self.0.hash_one(parts))
-    }
-}
-
-/// Refusals of all logins of an account at one workstation, for each that one login may have. The
-/// mail service locks the account, whatever else stands in a login.
+/// All logins of an account at one workstation may be refused this many times as often as one login.
+/// There is a bound for the account because the mail service locks the account, not the login.
 const OF_ACCOUNT: u32 = 3;
 
-/// A login on its way to the client module.
-#[derive(Clone, Copy, Debug)]
-pub struct Attempt {
+/// A login that goes to the client module.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
     /// Of workstation and login.
-    pub login: Fingerprint,
+    login: Fingerprint,
     /// Of workstation and account.
-    pub account: Fingerprint,
+    account: Fingerprint,
     /// Of the password.
-    pub password: Fingerprint,
+    password: Fingerprint,
+    whose: Whose,
 }
 
-/// What may be tried: with one login from one workstation, and with all logins of one account from
-/// there. Another workstation's logins are never held up.
+impl Attempt {
+    pub(super) fn new(prints: &Fingerprints, whose: Whose, login: &[u8], password: &[u8]) -> Self {
+        let workstation = whose.workstation.as_bytes();
+        Self {
+            login: prints.of(&[workstation, login]),
+            // The third part keeps it apart from the fingerprint of any login.
+            account: prints.of(&[workstation, whose.account.as_str().as_bytes(), b""]),
+            password: prints.of(&[password]),
+            whose,
+        }
+    }
+}
+
+/// What the client module says to an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LoginVerdict<'a> {
+    /// The login is accepted.
+    Accepted,
+    /// The login or the password may be wrong; the first line of the reply. A refusal that says
+    /// nothing about the password, e.g. `454` or `[SYS/TEMP]`, is not one.
+    Refused(&'a str),
+}
+
+/// Counts refusals for each login at a workstation, and for each account at a workstation. Logins from
+/// another workstation are never delayed by them.
 #[derive(Debug)]
-pub struct Budget {
-    logins: Pauses,
-    accounts: Pauses,
+pub(super) struct LoginThrottle {
+    logins: RefusalTable,
+    accounts: RefusalTable,
 }
 
-impl Budget {
-    /// So many refusals of a login, and so long a pause. Zero refusals, or no time: never.
-    pub fn new(failures: u32, pause: Duration) -> Self {
-        let accounts = Pauses::new(failures.saturating_mul(OF_ACCOUNT), pause);
-        Self { logins: Pauses::new(failures, pause), accounts }
+impl LoginThrottle {
+    /// Pauses a login for `pause` after `failures` refusals. If either is zero, it never does.
+    pub(super) fn new(failures: u32, pause: Duration) -> Self {
+        let accounts = RefusalTable::new(failures.saturating_mul(OF_ACCOUNT), pause);
+        Self { logins: RefusalTable::new(failures, pause), accounts }
     }
 
-    /// Other bounds from now on; what was refused so far is not forgotten.
-    pub fn adjust(&mut self, failures: u32, pause: Duration) {
+    /// Applies other bounds. Refusals so far stay counted.
+    pub(super) fn adjust(&mut self, failures: u32, pause: Duration) {
         self.logins.adjust(failures, pause);
         self.accounts.adjust(failures.saturating_mul(OF_ACCOUNT), pause);
     }
 
-    /// Whether it may go to the client module.
-    pub fn check(&self, attempt: Attempt, now: Instant) -> Result<(), Paused> {
+    /// Whether the attempt may go to the client module.
+    pub(super) fn check(&self, attempt: &Attempt, now: Instant) -> Result<(), Paused> {
         self.logins.check(attempt.login, attempt.password, now)?;
         self.accounts.check(attempt.account, attempt.password, now)
     }
 
-    /// As [`Pauses::refused`].
-    pub fn refused(&mut self, attempt: Attempt, reply: &str, now: Instant) {
-        self.logins.refused(attempt.login, attempt.password, reply, now);
-        self.accounts.refused(attempt.account, attempt.password, reply, now);
+    /// Counts a refusal. An accepted login clears the refusals of the login and of its account.
+    pub(super) fn verdict(&mut self, attempt: &Attempt, verdict: LoginVerdict<'_>, now: Instant) {
+        let Attempt { login, account, password, .. } = *attempt;
+        match verdict {
+            LoginVerdict::Accepted => {
+                self.logins.accepted(login);
+                self.accounts.accepted(account);
+            }
+            LoginVerdict::Refused(reply) => {
+                self.logins.refused(login, password, reply, now);
+                self.logins.belongs_to(login, attempt.whose.clone());
+                self.accounts.refused(account, password, reply, now);
+            }
+        }
     }
 
-    /// The client module has accepted it: what was refused to it and its account is forgotten.
-    pub fn accepted(&mut self, attempt: Attempt) {
-        self.logins.accepted(attempt.login);
-        self.accounts.accepted(attempt.account);
-    }
-
-    /// The logins, to look at; the pauses of accounts are not among them.
-    pub fn logins(&mut self) -> &mut Pauses {
-        &mut self.logins
+    /// The logins that are paused now, and for how much longer. Pauses of a whole account are not
+    /// among them.
+    pub(super) fn paused(&self, now: Instant) -> impl Iterator<Item = (Option<&Whose>, Duration)> {
+        self.logins.paused(now)
     }
 }
 
-/// The logins that the client module has refused of late, each from one workstation.
+/// The recent refusals by fingerprint: of a login or an account, at one workstation.
 #[derive(Debug)]
-pub struct Pauses {
+struct RefusalTable {
     failures: u32,
     pause: Duration,
     memory: Duration,
     logins: HashMap<Fingerprint, Refusals>,
 }
 
-/// What the client module has said to one login from one workstation.
+/// The refusals of one login or account at one workstation.
 #[derive(Debug)]
 struct Refusals {
     count: u32,
@@ -122,49 +130,43 @@ struct Refusals {
     /// Oldest first.
     passwords: Vec<Fingerprint>,
     reply: Arc<str>,
-    /// For people who look.
+    /// For the status page.
     whose: Option<Whose>,
 }
 
-/// Whose login it is that is answered here.
+/// Where a login comes from, and its account.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whose {
+pub(crate) struct Whose {
     /// The workstation's name, or its address where it has no name.
-    pub workstation: Arc<str>,
+    pub(crate) workstation: Arc<str>,
     /// The login's account.
-    pub account: Account,
+    pub(crate) account: Account,
 }
 
-/// A login is answered here.
+/// The login must not go to the client module yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Paused {
-    /// How long this login with this password has to wait.
-    pub remaining: Duration,
+pub(crate) struct Paused {
+    /// For how much longer this login waits with this password.
+    pub(crate) remaining: Duration,
     /// The first line of the client module's last refusal.
-    pub last_reply: Arc<str>,
+    pub(crate) last_reply: Arc<str>,
 }
 
-impl Pauses {
-    /// Pauses a login for so long after so many refusals. Zero refusals, or no time: never.
-    pub fn new(failures: u32, pause: Duration) -> Self {
+impl RefusalTable {
+    /// As [`LoginThrottle::new`].
+    fn new(failures: u32, pause: Duration) -> Self {
         let memory = pause.saturating_mul(REMEMBERED_PAUSES);
         Self { failures, pause, memory, logins: HashMap::new() }
     }
 
-    /// Other bounds from now on; what was refused so far is not forgotten.
-    pub fn adjust(&mut self, failures: u32, pause: Duration) {
+    /// As [`LoginThrottle::adjust`].
+    fn adjust(&mut self, failures: u32, pause: Duration) {
         *self = Self { logins: std::mem::take(&mut self.logins), ..Self::new(failures, pause) };
     }
 
-    /// Whether this login may go to the client module with this password. Once there were too many
-    /// refusals, any other password waits for the pause, and one that was refused is not sent again
-    /// before all is forgotten.
-    pub fn check(
-        &self,
-        login: Fingerprint,
-        password: Fingerprint,
-        now: Instant,
-    ) -> Result<(), Paused> {
+    /// Whether this login may go to the client module with this password. After too many refusals a
+    /// new password waits for the pause. A refused password waits until the refusals are forgotten.
+    fn check(&self, login: Fingerprint, password: Fingerprint, now: Instant) -> Result<(), Paused> {
         let too_many = |refusals: &&Refusals| self.failures > 0 && refusals.count >= self.failures;
         let Some(refusals) = self.logins.get(&login).filter(too_many) else {
             return Ok(());
@@ -178,15 +180,8 @@ impl Pauses {
         Err(Paused { remaining, last_reply: Arc::clone(&refusals.reply) })
     }
 
-    /// The client module has refused this login, with this first line. Not for refusals that say
-    /// nothing about the password, e.g. `454` or `[SYS/TEMP]`.
-    pub fn refused(
-        &mut self,
-        login: Fingerprint,
-        password: Fingerprint,
-        reply: &str,
-        now: Instant,
-    ) {
+    /// Counts a refusal with this first line of the reply.
+    fn refused(&mut self, login: Fingerprint, password: Fingerprint, reply: &str, now: Instant) {
         if self.failures == 0 || self.pause.is_zero() {
             return;
         }
@@ -203,24 +198,21 @@ impl Pauses {
         refusals.add(password, reply, now);
     }
 
-    /// The client module has accepted this login: its refusals are forgotten.
-    pub fn accepted(&mut self, login: Fingerprint) {
+    /// Forgets the refusals of this login.
+    fn accepted(&mut self, login: Fingerprint) {
         self.logins.remove(&login);
     }
 
-    /// Remembers whose this login is, if it was refused.
-    pub fn belongs_to(&mut self, login: Fingerprint, whose: Whose) {
+    /// Records whose this login is, if it has refusals.
+    fn belongs_to(&mut self, login: Fingerprint, whose: Whose) {
         if let Some(refusals) = self.logins.get_mut(&login) {
             refusals.whose = Some(whose);
         }
     }
 
-    /// The logins that are answered here at this time, whatever their password: whose they are, if
-    /// that was said, and for how long.
-    pub fn paused(
-        &self,
-        now: Instant,
-    ) -> impl Iterator<Item = (Option<&Whose>, Duration)> + use<'_> {
+    /// The logins that are paused at this time with any password, whose they are if that is known,
+    /// and for how much longer.
+    fn paused(&self, now: Instant) -> impl Iterator<Item = (Option<&Whose>, Duration)> + use<'_> {
         self.logins.values().filter(|refusals| refusals.count >= self.failures).filter_map(
             move |refusals| {
                 let passed = now.saturating_duration_since(refusals.last);
@@ -230,7 +222,7 @@ impl Pauses {
         )
     }
 
-    /// A walk through all of them, but only after thousands of different logins were refused.
+    /// Walks through all of them, but only after ten thousand different logins were refused.
     fn drop_oldest(&mut self) {
         let oldest = self.logins.iter().min_by_key(|(_, refusals)| refusals.last);
         if let Some(oldest) = oldest.map(|(login, _)| *login) {
@@ -262,12 +254,12 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_secs(300);
     const SECOND: Duration = Duration::from_secs(1);
-    const LOGIN: Fingerprint = Fingerprint(1);
-    const WRONG: Fingerprint = Fingerprint(2);
-    const OTHER: Fingerprint = Fingerprint(3);
+    const LOGIN: Fingerprint = Fingerprint::fixed(1);
+    const WRONG: Fingerprint = Fingerprint::fixed(2);
+    const OTHER: Fingerprint = Fingerprint::fixed(3);
 
-    fn refused_three_times() -> (Pauses, Instant) {
-        let (mut pauses, now) = (Pauses::new(3, PAUSE), Instant::now());
+    fn refused_three_times() -> (RefusalTable, Instant) {
+        let (mut pauses, now) = (RefusalTable::new(3, PAUSE), Instant::now());
         for count in 0..3 {
             assert_eq!(pauses.check(LOGIN, WRONG, now), Ok(()), "after {count} refusals");
             pauses.refused(LOGIN, WRONG, "535 5.7.8 no", now);
@@ -283,7 +275,7 @@ mod tests {
     fn other_bounds_hold_for_what_was_refused_before() {
         let (fingerprints, now) = (Fingerprints::new(), Instant::now());
         let (login, right) = (fingerprints.of(&[b"login"]), fingerprints.of(&[b"right"]));
-        let mut pauses = Pauses::new(3, Duration::from_secs(60));
+        let mut pauses = RefusalTable::new(3, Duration::from_secs(60));
         pauses.refused(login, fingerprints.of(&[b"wrong"]), "535 no", now);
         for (failures, paused) in [(3, false), (1, true), (0, false)] {
             pauses.adjust(failures, Duration::from_secs(60));
@@ -320,7 +312,7 @@ mod tests {
     fn a_further_refusal_starts_the_pause_again() {
         let (mut pauses, now) = refused_three_times();
         pauses.refused(LOGIN, OTHER, "535 again", now + PAUSE);
-        let third = Fingerprint(4);
+        let third = Fingerprint::fixed(4);
         assert_eq!(remaining(pauses.check(LOGIN, third, now + PAUSE)), Some(PAUSE));
         for refused in [WRONG, OTHER] {
             assert!(pauses.check(LOGIN, refused, now + PAUSE * 2).is_err());
@@ -330,9 +322,9 @@ mod tests {
 
     #[test]
     fn different_passwords_count_together() {
-        let (mut pauses, now) = (Pauses::new(3, PAUSE), Instant::now());
+        let (mut pauses, now) = (RefusalTable::new(3, PAUSE), Instant::now());
         for password in 10..13 {
-            pauses.refused(LOGIN, Fingerprint(password), "-ERR no", now);
+            pauses.refused(LOGIN, Fingerprint::fixed(password), "-ERR no", now);
         }
         assert!(pauses.check(LOGIN, OTHER, now).is_err());
     }
@@ -349,12 +341,12 @@ mod tests {
     #[test]
     fn others_are_not_affected() {
         let (pauses, now) = refused_three_times();
-        assert_eq!(pauses.check(Fingerprint(9), WRONG, now), Ok(()));
+        assert_eq!(pauses.check(Fingerprint::fixed(9), WRONG, now), Ok(()));
     }
 
     #[test]
     fn refusals_that_lie_far_apart_do_not_add_up() {
-        let (mut pauses, start) = (Pauses::new(2, PAUSE), Instant::now());
+        let (mut pauses, start) = (RefusalTable::new(2, PAUSE), Instant::now());
         for day in 0..5 {
             let now = start + Duration::from_secs(86_400) * day;
             pauses.refused(LOGIN, WRONG, "535", now);
@@ -364,7 +356,7 @@ mod tests {
 
     #[test]
     fn zero_switches_it_off() {
-        for mut pauses in [Pauses::new(0, PAUSE), Pauses::new(3, Duration::ZERO)] {
+        for mut pauses in [RefusalTable::new(0, PAUSE), RefusalTable::new(3, Duration::ZERO)] {
             let now = Instant::now();
             (0..9).for_each(|_| pauses.refused(LOGIN, WRONG, "535", now));
             assert_eq!(pauses.check(LOGIN, WRONG, now), Ok(()));
@@ -382,17 +374,17 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_the_oldest_goes_first() {
-        let (mut pauses, start) = (Pauses::new(1, PAUSE), Instant::now());
+        let (mut pauses, start) = (RefusalTable::new(1, PAUSE), Instant::now());
         for number in 0..LOGINS as u64 + 5 {
             let now = start + Duration::from_millis(number);
-            pauses.refused(Fingerprint(number), WRONG, "535", now);
+            pauses.refused(Fingerprint::fixed(number), WRONG, "535", now);
         }
         assert_eq!(pauses.logins.len(), LOGINS);
-        assert_eq!(pauses.check(Fingerprint(4), OTHER, start), Ok(()));
-        assert!(pauses.check(Fingerprint(5), OTHER, start).is_err());
+        assert_eq!(pauses.check(Fingerprint::fixed(4), OTHER, start), Ok(()));
+        assert!(pauses.check(Fingerprint::fixed(5), OTHER, start).is_err());
 
         for password in 0..100 {
-            pauses.refused(LOGIN, Fingerprint(password), &"\u{fc}".repeat(4096), start);
+            pauses.refused(LOGIN, Fingerprint::fixed(password), &"\u{fc}".repeat(4096), start);
         }
         let refusals = &pauses.logins[&LOGIN];
         assert_eq!((refusals.passwords.len(), refusals.reply.len()), (PASSWORDS, REPLY));
@@ -400,30 +392,23 @@ mod tests {
 
     #[test]
     fn other_tails_of_a_login_do_not_help_for_long_against_one_account() {
-        let (mut budget, now) = (Budget::new(3, PAUSE), Instant::now());
+        let (mut throttle, now) = (LoginThrottle::new(3, PAUSE), Instant::now());
         let attempt = |n: u64| Attempt {
-            login: Fingerprint(100 + n),
-            account: Fingerprint(1),
-            password: Fingerprint(200 + n),
+            login: Fingerprint::fixed(100 + n),
+            account: Fingerprint::fixed(1),
+            password: Fingerprint::fixed(200 + n),
+            whose: Whose { workstation: "PC1".into(), account: Account::new("a@b.de") },
         };
         for n in 0..9 {
-            assert_eq!(budget.check(attempt(n), now), Ok(()), "{n}");
-            budget.refused(attempt(n), "535", now);
+            assert_eq!(throttle.check(&attempt(n), now), Ok(()), "{n}");
+            throttle.verdict(&attempt(n), LoginVerdict::Refused("535"), now);
         }
-        assert_eq!(remaining(budget.check(attempt(9), now)), Some(PAUSE));
-        let elsewhere = Attempt { account: Fingerprint(2), ..attempt(9) };
-        assert_eq!(budget.check(elsewhere, now), Ok(()), "another workstation or account");
-        assert_eq!(budget.check(attempt(9), now + PAUSE), Ok(()));
-        assert!(budget.check(attempt(8), now + PAUSE).is_err(), "this password was refused");
-        budget.accepted(attempt(9));
-        assert_eq!(budget.check(attempt(8), now), Ok(()));
-    }
-
-    #[test]
-    fn fingerprints_differ_by_part_and_by_key() {
-        let one = Fingerprints::new();
-        assert_eq!(one.of(&[b"PC1", b"login"]), one.of(&[b"PC1", b"login"]));
-        assert_ne!(one.of(&[b"PC1", b"login"]), one.of(&[b"PC1l", b"ogin"]));
-        assert_ne!(one.of(&[b"geheim"]), Fingerprints::new().of(&[b"geheim"]));
+        assert_eq!(remaining(throttle.check(&attempt(9), now)), Some(PAUSE));
+        let elsewhere = Attempt { account: Fingerprint::fixed(2), ..attempt(9) };
+        assert_eq!(throttle.check(&elsewhere, now), Ok(()), "another workstation or account");
+        assert_eq!(throttle.check(&attempt(9), now + PAUSE), Ok(()));
+        assert!(throttle.check(&attempt(8), now + PAUSE).is_err(), "this password was refused");
+        throttle.verdict(&attempt(9), LoginVerdict::Accepted, now);
+        assert_eq!(throttle.check(&attempt(8), now), Ok(()));
     }
 }

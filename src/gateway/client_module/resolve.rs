@@ -1,6 +1,6 @@
-//! Where a client module is: its host name resolved, and the answer remembered.
+//! Resolves a client module's host name, and remembers the answer.
 //!
-//! A practice polls all day long, and each question to the system's resolver takes a thread and
+//! Workstations poll all day long, and each question to the system's resolver takes a thread and
 //! reads files. A resolver that is slow or gone must not keep mail from a client module whose
 //! address was known a minute ago.
 
@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-/// How long an answer is used without asking again. Longer than the pause between two health
-/// probes, which ask each time, so that no login waits for the resolver while they succeed.
+/// How long an answer is used without asking again. This is longer than the pause between two
+/// probes, which ask each time, so no login waits for the resolver while the probes succeed.
 const FRESH: Duration = Duration::from_secs(120);
-/// An answer of this age is not asked for again because nobody is there: a client module that is
-/// off is dialled at every login.
+/// A name whose answer is younger than this is not resolved again when its addresses do not answer:
+/// a client module that is off may be dialled many times a second.
 const RECENT: Duration = Duration::from_secs(5);
-/// How long the system's resolver may take; libc's own first timeout is as long.
+/// How long the system's resolver may take; libc's own first timeout has this length.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A host, and the addresses that it was last found at.
+/// A host, and the addresses that the system's resolver last gave for it.
 pub(crate) struct Resolver {
     host: String,
     known: Mutex<Option<Known>>,
@@ -34,13 +34,13 @@ struct Known {
 }
 
 impl Resolver {
-    /// `host` is a name or an address; an address is never asked for.
+    /// `host` is a name or an address; an address is never resolved.
     pub(crate) fn new(host: &str) -> Self {
         Self { host: host.to_owned(), known: Mutex::new(None) }
     }
 
-    /// Connects to this port at the first address that answers. Remembered addresses of which none
-    /// answers are asked for anew, since the host may have moved.
+    /// Connects to this port at the first address that answers. If none of the remembered addresses
+    /// answers, the name is resolved again, since the host may have moved.
     pub(crate) async fn connect(&self, port: u16) -> io::Result<TcpStream> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return TcpStream::connect((address, port)).await;
@@ -58,7 +58,7 @@ impl Resolver {
         }
     }
 
-    /// Asks the system's resolver. Where it has no answer in time, the last one still counts.
+    /// Asks the system's resolver. If it does not answer in time, its last answer is used.
     pub(crate) async fn ask(&self, port: u16) -> io::Result<Arc<[IpAddr]>> {
         let found = timeout(PATIENCE, lookup_host((self.host.as_str(), port))).await;
         let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -108,7 +108,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let resolver = Resolver::new("localhost");
-        // Nobody listens there.
+        // Nothing listens there.
         let gone = [Ipv4Addr::new(127, 0, 0, 77).into()];
         remember(&resolver, &gone, Duration::ZERO);
         resolver.connect(port).await.unwrap_err();
@@ -122,7 +122,7 @@ mod tests {
     async fn a_name_that_is_not_answered_any_more_is_used_as_it_was() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        // RFC 6761 section 6.4: nobody ever answers for this one.
+        // RFC 6761 section 6.4: this name never has an address.
         let resolver = Resolver::new("client-module.invalid");
         resolver.connect(port).await.unwrap_err();
         remember(&resolver, &[Ipv4Addr::LOCALHOST.into()], FRESH);

@@ -1,20 +1,29 @@
-//! A stream with what was read from it and not yet used.
+//! One connection with the bytes that were read from it and not yet used.
+
+mod buffer;
+mod tls;
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::buffer::Buffer;
-use super::stream::Stream;
 use crate::proto::relay::{PeerEof, Unread};
+use crate::trust::{HandshakeFault, ListenerTls, UpstreamTls, Verdict};
+use buffer::Buffer;
+use tls::Stream;
 
-/// How long a peer may take to accept our last words before the connection just ends.
+pub(crate) use buffer::CHUNK;
+pub(crate) use tls::PeerCertificate;
+
+/// How long a peer may take to accept the last bytes of a connection.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// One side of a session: the stream, its unread bytes, and how it ended if it did.
@@ -31,13 +40,67 @@ pub(crate) struct Wire {
 pub(crate) enum Filled {
     /// There are new unread bytes.
     More,
-    /// There will be no more.
+    /// No more bytes will come.
     Ended(PeerEof),
 }
 
+/// Sets what every TCP connection needs. Small packets leave at once, since mail dialogues consist
+/// of them. Keepalive finds out within two minutes that a peer lost power while its session was idle.
+pub(crate) fn prepare(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15));
+    SockRef::from(tcp).set_tcp_keepalive(&keepalive)
+}
+
 impl Wire {
-    pub(crate) fn new(stream: Stream) -> Self {
+    /// A connection without TLS.
+    pub(crate) fn new(tcp: TcpStream) -> Self {
+        let stream = Stream::Plain(tcp);
         Self { stream, unread: Buffer::default(), end: None, received: 0, sent: 0 }
+    }
+
+    /// Does the TLS handshake with a workstation on a plain connection without unread bytes. `first`
+    /// looks at the connection before. After an error, or if this is dropped before its end, nothing
+    /// can be read or written: plain text has no place where TLS was agreed on.
+    pub(crate) async fn accept_tls(
+        &mut self,
+        tls: &ListenerTls,
+        first: impl AsyncFnOnce(&TcpStream) -> io::Result<()>,
+    ) -> Result<(), HandshakeFault> {
+        let tcp = self.take_plain().map_err(|error| HandshakeFault::of(&error))?;
+        first(&tcp).await.map_err(|error| HandshakeFault::of(&error))?;
+        self.stream = Stream::accept(tcp, tls).await?;
+        Ok(())
+    }
+
+    /// Does the TLS handshake with a client module on a plain connection without unread bytes.
+    /// After an error nothing can be read or written.
+    pub(crate) async fn connect_tls(&mut self, tls: &UpstreamTls) -> io::Result<()> {
+        let tcp = self.take_plain()?;
+        self.stream = Stream::connect(tcp, tls).await?;
+        Ok(())
+    }
+
+    fn take_plain(&mut self) -> io::Result<TcpStream> {
+        match std::mem::replace(&mut self.stream, Stream::Lost) {
+            Stream::Plain(tcp) if self.bytes().is_empty() => Ok(tcp),
+            Stream::Plain(_) | Stream::Workstation(_) | Stream::ClientModule(_) | Stream::Lost => {
+                Err(io::ErrorKind::InvalidInput.into())
+            }
+        }
+    }
+
+    /// The certificate that the workstation showed in its handshake.
+    pub(crate) fn peer_certificate(&self) -> PeerCertificate {
+        self.stream.peer_certificate()
+    }
+
+    /// The verdict on the client module's certificate; `None` without TLS. `tls` must be what
+    /// [`Wire::connect_tls`] was called with.
+    pub(crate) fn verdict(&self, tls: &UpstreamTls) -> Option<Arc<Verdict>> {
+        self.stream.verdict(tls)
     }
 
     /// The unread bytes.
@@ -45,61 +108,44 @@ impl Wire {
         self.unread.bytes()
     }
 
-    /// The same as a relay machine is shown it.
+    /// The unread bytes and the end, as a relay machine reads them.
     pub(crate) fn seen(&self) -> Unread<'_> {
         Unread { bytes: self.unread.bytes(), eof: self.end }
     }
 
+    /// Drops the first `n` unread bytes; there must be as many.
     pub(crate) fn consume(&mut self, n: usize) {
         self.unread.consume(n);
     }
 
+    /// Drops all unread bytes and overwrites them, as they may hold a password.
     pub(crate) fn consume_and_wipe(&mut self) {
         self.unread.consume_and_wipe();
     }
 
+    /// Puts bytes back, before the other unread bytes.
     pub(crate) fn unread(&mut self, bytes: &[u8]) {
         self.unread.unread(bytes);
     }
 
-    /// Whether [`Wire::poll_fill`] could take in another byte.
+    /// Whether [`Wire::poll_fill`] could read another byte.
     pub(crate) fn has_room(&self) -> bool {
         !self.unread.is_full()
     }
 
-    /// Makes room for more where there is none.
+    /// Doubles the room for unread bytes if there is none left.
     pub(crate) fn make_room(&mut self) {
         self.unread.grow_if_full();
     }
 
+    /// How the peer stopped sending; `None` while it may still send.
     pub(crate) fn end(&self) -> Option<PeerEof> {
         self.end
     }
 
-    /// Octets received and sent so far, inside TLS.
+    /// Bytes received and bytes sent so far, without TLS's own.
     pub(crate) fn traffic(&self) -> (u64, u64) {
         (self.received, self.sent)
-    }
-
-    pub(crate) fn stream(&self) -> &Stream {
-        &self.stream
-    }
-
-    /// Shakes hands over a plain connection. Its unread bytes must be none, and on failure the
-    /// connection is lost.
-    pub(crate) async fn upgrade(
-        &mut self,
-        handshake: impl AsyncFnOnce(TcpStream) -> io::Result<Stream>,
-    ) -> io::Result<()> {
-        match std::mem::replace(&mut self.stream, Stream::Lost) {
-            Stream::Plain(tcp) if self.bytes().is_empty() => {
-                self.stream = handshake(tcp).await?;
-                Ok(())
-            }
-            Stream::Plain(_) | Stream::Workstation(_) | Stream::ClientModule(_) | Stream::Lost => {
-                Err(io::ErrorKind::InvalidInput.into())
-            }
-        }
     }
 
     /// Reads until the stream would block or the buffer is full.
@@ -136,20 +182,21 @@ impl Wire {
         }
     }
 
-    /// Waits for more unread bytes, or for the end.
+    /// Waits for more unread bytes, or for the end of what the peer sends.
     pub(crate) async fn fill(&mut self) -> Filled {
         poll_fn(|cx| self.poll_fill(cx)).await
     }
 
-    /// Sends these bytes on, all of them, but leaves them in TLS's or the kernel's hands.
+    /// Writes all of these bytes. They may stay in the buffers of TLS and the kernel until
+    /// [`Wire::flush`].
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await?;
         self.sent += bytes.len() as u64;
         Ok(())
     }
 
-    /// Sends these bytes on unless the other side speaks or leaves meanwhile; says whether all went
-    /// out. A peer that answers before it has read everything may never read the rest.
+    /// Writes these bytes, but stops if the peer sends something or ends meanwhile. Returns whether
+    /// all were written. A peer that answers before it has read everything may never read the rest.
     pub(crate) async fn write_while_silent(&mut self, bytes: &[u8]) -> io::Result<bool> {
         let mut done = 0;
         while done < bytes.len() {
@@ -172,24 +219,31 @@ impl Wire {
         Ok(true)
     }
 
+    /// Sends what is still in TLS's buffer.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         self.stream.flush().await
     }
 
-    /// Sends these bytes and sees them off.
+    /// Writes these bytes and flushes.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.write(bytes).await?;
         self.flush().await
     }
 
-    /// Ends the connection properly, close_notify included, with last words if there are any.
+    /// Sends `last_words`, which may be empty, and ends the connection properly, with TLS by
+    /// close_notify.
     pub(crate) async fn close(mut self, last_words: &[u8]) {
-        // The session is over either way; a peer that no longer listens changes nothing.
+        // The session is over, whether the peer still reads this or not.
         let _ = timeout(GOODBYE, self.stream.finish(last_words)).await;
     }
 
-    /// Ends the connection so that nobody can take it for a proper end.
-    pub(crate) fn abort(self) {
+    /// Makes the drop of this wire a TCP reset.
+    pub(crate) fn reset_on_drop(&self) {
         self.stream.reset_on_drop();
+    }
+
+    /// Resets the connection, so that the peer cannot take this for a proper end.
+    pub(crate) fn abort(self) {
+        self.reset_on_drop();
     }
 }

@@ -7,30 +7,37 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::config::Contexts as Config;
+use crate::gateway::config::{ContextMode, ContextRules};
 
-/// A context: the client module's name and the login's fields after host:port.
-pub(crate) type Key = (Arc<str>, String);
+/// Names a card context at a client module.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ContextKey {
+    /// The client module's name.
+    pub(crate) client_module: Arc<str>,
+    /// The login's fields after `host:port`, with `#` between them.
+    pub(crate) context: String,
+}
 
 /// Which workstation has which context.
 #[derive(Clone, Default)]
-pub(crate) struct Contexts {
-    taken: Arc<Mutex<HashMap<Key, Holding>>>,
-    /// Something was released; whoever waits looks again.
+pub(super) struct ContextTable {
+    taken: Arc<Mutex<HashMap<ContextKey, Holding>>>,
+    /// Wakes every session that waits, when a context was released.
     released: Arc<Notify>,
 }
 
 struct Holding {
     workstation: Arc<str>,
     sessions: usize,
-    /// When the last session ended and how long the context stays taken after that.
+    /// Until when the context stays taken after its last session. `None` while a session uses it.
     lingers_until: Option<Instant>,
 }
 
-/// The context is this session's workstation's until the hold is dropped.
-pub(crate) struct Hold {
-    contexts: Contexts,
-    key: Key,
+/// A session's share in a context. The context belongs to the session's workstation until every lease
+/// is dropped, and for the linger time after that.
+pub(crate) struct ContextLease {
+    contexts: ContextTable,
+    key: ContextKey,
     linger: Duration,
 }
 
@@ -41,17 +48,17 @@ pub(crate) struct Conflict {
     pub(crate) holder: Arc<str>,
 }
 
-impl Contexts {
-    /// Takes the context if it is free or this workstation's already.
-    pub(crate) fn try_take(
+impl ContextTable {
+    /// Takes the context if it is free or belongs to this workstation already.
+    fn try_take(
         &self,
-        key: &Key,
+        key: &ContextKey,
         workstation: &Arc<str>,
-        config: &Config,
-    ) -> Result<Hold, Conflict> {
+        rules: &ContextRules,
+    ) -> Result<ContextLease, Conflict> {
         let mut taken = self.lock();
         let now = Instant::now();
-        // Contexts are as few as workstations; looking them all through keeps the table clean.
+        // There are about as many contexts as workstations, so this walk is short.
         taken.retain(|_, holding| holding.lingers_until.is_none_or(|until| now < until));
         let holding = taken.entry(key.clone()).or_insert_with(|| Holding {
             workstation: workstation.clone(),
@@ -63,58 +70,62 @@ impl Contexts {
         }
         holding.sessions += 1;
         holding.lingers_until = None;
-        Ok(Hold { contexts: self.clone(), key: key.clone(), linger: config.linger })
+        Ok(ContextLease { contexts: self.clone(), key: key.clone(), linger: rules.linger })
     }
 
-    /// Waits for the context, at the longest for `config.wait`.
-    pub(crate) async fn take(
+    /// Takes the context. Where the rules enforce contexts, waits for it for up to `rules.wait`.
+    pub(super) async fn take(
         &self,
-        key: &Key,
+        key: &ContextKey,
         workstation: &Arc<str>,
-        config: &Config,
-    ) -> Result<Hold, Conflict> {
-        let deadline = Instant::now() + config.wait;
+        rules: &ContextRules,
+    ) -> Result<ContextLease, Conflict> {
+        let wait = match rules.mode {
+            ContextMode::Enforce => rules.wait,
+            ContextMode::Observe | ContextMode::Off => Duration::ZERO,
+        };
+        let deadline = Instant::now() + wait;
         loop {
-            // Armed before the look, so that a release in between is not missed.
+            // Armed before the attempt, so that a release between the two is not missed.
             let released = self.released.notified();
-            let conflict = match self.try_take(key, workstation, config) {
-                Ok(hold) => return Ok(hold),
+            let conflict = match self.try_take(key, workstation, rules) {
+                Ok(lease) => return Ok(lease),
                 Err(conflict) => conflict,
             };
             if Instant::now() >= deadline {
                 return Err(conflict);
             }
-            let look_again = self.lingers_until(key).map_or(deadline, |until| until.min(deadline));
-            // Elapsed or released: either way the next look decides.
-            let _ = timeout_at(look_again, released).await;
+            let try_again = self.lingers_until(key).map_or(deadline, |until| until.min(deadline));
+            // After the time or after a release, the next attempt decides.
+            let _ = timeout_at(try_again, released).await;
         }
     }
 
-    /// Contexts that some session uses; a lingering one is not among them.
-    pub(crate) fn active(&self) -> usize {
+    /// How many contexts a session uses. One that only lingers does not count.
+    pub(super) fn active(&self) -> usize {
         self.lock().values().filter(|holding| holding.sessions > 0).count()
     }
 
-    /// Every context that is taken, by which workstation and for how many sessions; none of them where
-    /// it only lingers.
-    pub(crate) fn taken(&self) -> Vec<(Key, Arc<str>, usize)> {
+    /// Every context that is taken, its workstation, and the number of sessions that use it: zero
+    /// while it lingers.
+    pub(super) fn taken(&self) -> Vec<(ContextKey, Arc<str>, usize)> {
         let now = Instant::now();
         let taken = self.lock();
         let there = taken.iter().filter(|(_, h)| h.lingers_until.is_none_or(|until| now < until));
         there.map(|(key, h)| (key.clone(), h.workstation.clone(), h.sessions)).collect()
     }
 
-    fn lingers_until(&self, key: &Key) -> Option<Instant> {
+    fn lingers_until(&self, key: &ContextKey) -> Option<Instant> {
         self.lock().get(key).and_then(|holding| holding.lingers_until)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Holding>> {
-        // Nothing in here panics half-way, so the table is sound even after a poisoned lock.
+    fn lock(&self) -> MutexGuard<'_, HashMap<ContextKey, Holding>> {
+        // No method panics half-way, so the table is sound after a poisoned lock too.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Hold {
+impl Drop for ContextLease {
     fn drop(&mut self) {
         let mut taken = self.contexts.lock();
         if let Some(holding) = taken.get_mut(&self.key) {
@@ -132,21 +143,21 @@ impl Drop for Hold {
 mod tests {
     use super::*;
 
-    fn config(wait: u64, linger: u64) -> Config {
-        Config {
+    fn config(wait: u64, linger: u64) -> ContextRules {
+        ContextRules {
+            mode: ContextMode::Enforce,
             wait: Duration::from_secs(wait),
             linger: Duration::from_secs(linger),
-            ..Config::default()
         }
     }
 
-    fn key() -> Key {
-        ("main".into(), "Mandant1#ivorisortho#PC1".into())
+    fn key() -> ContextKey {
+        ContextKey { client_module: "main".into(), context: "Mandant1#ivorisortho#PC1".into() }
     }
 
     #[tokio::test(start_paused = true)]
     async fn sessions_of_one_workstation_share_a_context() {
-        let contexts = Contexts::default();
+        let contexts = ContextTable::default();
         let pc1: Arc<str> = "PC1".into();
         let first = contexts.try_take(&key(), &pc1, &config(10, 5)).unwrap();
         let second = contexts.try_take(&key(), &pc1, &config(10, 5)).unwrap();
@@ -164,7 +175,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_second_workstation_gets_it_when_the_linger_is_over() {
-        let contexts = Contexts::default();
+        let contexts = ContextTable::default();
         let hold = contexts.try_take(&key(), &"PC1".into(), &config(10, 5)).unwrap();
         let start = Instant::now();
         let second = tokio::spawn({
@@ -179,7 +190,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_second_workstation_is_refused_after_the_wait_and_told_who_has_it() {
-        let contexts = Contexts::default();
+        let contexts = ContextTable::default();
         let _hold = contexts.try_take(&key(), &"PC1".into(), &config(10, 5)).unwrap();
         let start = Instant::now();
         let refused = contexts.take(&key(), &"PC2".into(), &config(10, 5)).await.err();
@@ -189,7 +200,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_same_workstation_may_come_back_while_it_lingers() {
-        let contexts = Contexts::default();
+        let contexts = ContextTable::default();
         drop(contexts.try_take(&key(), &"PC1".into(), &config(10, 5)).unwrap());
         let back = contexts.try_take(&key(), &"PC1".into(), &config(10, 5));
         assert!(back.is_ok());
@@ -199,7 +210,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_session_that_is_killed_frees_its_context() {
-        let contexts = Contexts::default();
+        let contexts = ContextTable::default();
         let task = tokio::spawn({
             let contexts = contexts.clone();
             async move {
@@ -216,7 +227,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_session_that_panics_frees_its_context() {
-        let contexts = Contexts::default();
+        let contexts = ContextTable::default();
         let task = tokio::spawn({
             let contexts = contexts.clone();
             async move {

@@ -1,22 +1,56 @@
-//! Guards against a gateway that can be reached from where nobody meant: it is made for the network
-//! of one practice, where an address says which PC it is.
+//! Refuses addresses that can be reached from outside the practice. kimgate is made for the network of
+//! one practice, where an address shows which PC a connection comes from.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Why an address is not opened unless the configuration says that it is meant.
+/// Why an address is opened only if `gateway.public` allows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposure {
-    /// The internet reaches it.
+    /// It can be reached from the internet.
     Public(IpAddr),
-    /// It is in no private network, and workstations that nobody described are let in.
+    /// It is in no private network, and the rules let unknown workstations in.
     Strangers(IpAddr),
 }
 
-/// What is wrong with listening at `address`, on a machine with these addresses of its own.
+/// An address that is not opened, because it can be reached from outside the practice's network.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} at {address} could be reached {}", from_where(.exposure))]
+pub struct ExposedError {
+    /// Which listener, or the admin pages.
+    pub what: String,
+    /// The address that was wanted.
+    pub address: SocketAddr,
+    /// From where it could be reached.
+    pub exposure: Exposure,
+}
+
+impl ExposedError {
+    /// What the operator can do about it.
+    pub const REMEDY: &'static str = "use an address of the practice's own network, or write \
+         gateway.public = true to allow it";
+
+    /// The same as [`ExposedError::REMEDY`], as [`StartError`](crate::gateway::StartError) has it.
+    pub fn remedy(&self) -> &'static str {
+        Self::REMEDY
+    }
+}
+
+fn from_where(exposure: &Exposure) -> String {
+    match exposure {
+        Exposure::Public(ip) => format!("from the internet, at this machine's address {ip}"),
+        Exposure::Strangers(ip) => format!(
+            "by strangers at {ip}, which is in no private network, and the rules let unknown \
+             workstations in"
+        ),
+    }
+}
+
+/// Why it is dangerous to listen at `address`, on a machine with these addresses of its own. `None` if
+/// it is not. An unspecified address stands for all of the machine's own.
 pub fn exposure(address: SocketAddr, own: &[IpAddr], lets_strangers_in: bool) -> Option<Exposure> {
     let reached: Vec<IpAddr> = match address.ip() {
         ip if !ip.is_unspecified() => vec![ip.to_canonical()],
-        // A socket of IPv6 takes IPv4 as well, unless the system says otherwise.
+        // A socket for IPv6 accepts IPv4 too, unless the system is set to another default.
         IpAddr::V6(_) => own.iter().map(IpAddr::to_canonical).collect(),
         IpAddr::V4(_) => own.iter().map(IpAddr::to_canonical).filter(IpAddr::is_ipv4).collect(),
     };
@@ -25,19 +59,18 @@ pub fn exposure(address: SocketAddr, own: &[IpAddr], lets_strangers_in: bool) ->
     public.map(|ip| Exposure::Public(*ip)).or(strange.map(|ip| Exposure::Strangers(*ip)))
 }
 
-/// The addresses of this machine; none where the system does not tell.
+/// The addresses of this machine. Empty, with a warning in the log, if the system does not list them.
 pub fn own_addresses() -> Vec<IpAddr> {
     match if_addrs::get_if_addrs() {
         Ok(interfaces) => interfaces.iter().map(if_addrs::Interface::ip).collect(),
         Err(error) => {
-            tracing::warn!(%error, "whether this machine has public addresses is not known");
+            tracing::warn!(%error, "cannot list this machine's addresses, so public ones are not noticed");
             Vec::new()
         }
     }
 }
 
-/// Of the machine itself, of its link, or of a network that somebody runs for themselves (RFC 1918,
-/// RFC 3927, RFC 4193).
+/// Of the machine itself, of its link, or of a private network (RFC 1918, RFC 3927, RFC 4193).
 fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
@@ -45,7 +78,7 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
-/// Reached from the internet by nobody, and yet nobody's own: shared by the customers of one provider
+/// Not reachable from the internet, but not private either: shared by the customers of one provider
 /// (RFC 6598), as in the Telematikinfrastruktur, or for examples (RFC 5737, RFC 3849), as in sandboxes.
 fn is_shared(ip: IpAddr) -> bool {
     match ip {

@@ -1,37 +1,32 @@
-//! What a reload replaces: configuration, permissions, certificates. Sessions hold the one that
-//! they logged in under until they ask again.
+//! What a reload replaces: configuration, permissions, certificates. A session keeps the one that its
+//! login was judged by until its next command.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::ExposedError;
-use super::buffer::CHUNK;
+use super::client_module::{Capabilities, ClientModule, ClientModules};
 use super::config::Config;
-use super::exposure::{exposure, own_addresses};
-use super::machines::Capabilities;
-use super::upstream::Module;
+use super::door::{ExposedError, exposure, own_addresses};
+use super::wire::CHUNK;
 use crate::observe::Observer;
 use crate::policy::Policy;
 use crate::proto::relay::Settings;
 use crate::trust::{KnownCertificates, ListenerTls, MaterialError};
 
-/// Client modules by name.
-pub(crate) type Modules = BTreeMap<Arc<str>, Arc<Module>>;
-
 /// One configuration with everything that was loaded for it.
-pub(crate) struct Live {
+pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) policy: Policy,
-    pub(crate) modules: Modules,
+    pub(crate) modules: ClientModules,
     pub(crate) tls: Option<ListenerTls>,
     /// What the relay machines go by.
     pub(crate) relay: Settings,
     known: Arc<KnownCertificates>,
 }
 
-impl Live {
-    /// Loads every file that the configuration names.
+impl Loaded {
+    /// Loads every file that the configuration names. Certificates that were seen before are kept
+    /// from `before` if the state folder is the same.
     pub(crate) fn load(
         config: Config,
         policy: Policy,
@@ -41,11 +36,12 @@ impl Live {
         let known =
             kept.cloned().unwrap_or_else(|| Arc::new(KnownCertificates::open(&config.state_dir)));
         let tls = config.tls.as_ref().map(ListenerTls::load).transpose()?;
-        let mut modules = Modules::new();
+        let mut modules = ClientModules::new();
         for (name, module) in &config.client_modules {
             let patience = config.limits.login_timeout;
             let (gateway, known) = (&config.name, known.clone());
-            let loaded = Module::load(name, module, gateway, config.language, patience, known)?;
+            let loaded =
+                ClientModule::load(name, module, gateway, config.language, patience, known)?;
             modules.insert(loaded.name.clone(), Arc::new(loaded));
         }
         let relay = Settings {
@@ -61,10 +57,11 @@ impl Live {
         Ok(Self { config, policy, modules, tls, relay, known })
     }
 
-    /// Refuses addresses that strangers reach, unless the configuration says that it is meant.
-    pub(crate) fn guard(
+    /// Refuses addresses that can be reached from outside the practice's network, unless
+    /// `gateway.public` allows them. Takes the listeners' names and addresses.
+    pub(crate) fn refuse_exposed<'a>(
         &self,
-        listeners: impl Iterator<Item = (String, SocketAddr)>,
+        listeners: impl Iterator<Item = (&'a str, SocketAddr)>,
     ) -> Result<(), ExposedError> {
         if self.config.public {
             return Ok(());
@@ -93,24 +90,24 @@ impl Live {
         }
     }
 
-    /// Says when the certificates end that the configuration names.
-    pub(crate) fn tell_certificates(&self, observer: &Observer) {
+    /// Tells the observer when each certificate of the configuration expires.
+    pub(crate) fn report_certificates(&self, observer: &Observer) {
         let own = self.tls.iter().flat_map(ListenerTls::expiries);
-        let mut ends: Vec<(String, i64)> =
-            own.map(|(role, end)| ((*role).to_owned(), end.unix_timestamp())).collect();
+        let mut expiry: Vec<(String, i64)> =
+            own.map(|(role, at)| ((*role).to_owned(), at.unix_timestamp())).collect();
         for (name, module) in &self.modules {
-            let of_module = module.certificate_ends();
-            ends.extend(
-                of_module
-                    .iter()
-                    .map(|(role, end)| (format!("{role}/{name}"), end.unix_timestamp())),
+            let of_module = module.certificate_expiries();
+            let of_module = of_module.iter();
+            expiry.extend(
+                of_module.map(|(role, at)| (format!("{role}/{name}"), at.unix_timestamp())),
             );
         }
-        observer.certificates_in_use(&ends);
+        observer.certificates_in_use(&expiry);
     }
 
-    /// What a listener may announce: what all client modules offer, as nobody knows yet which of
-    /// them a login will go to.
+    /// What a listener may announce: what all client modules offer, because before the login it is not
+    /// known which one a session will use. A client module that has never answered does not restrict
+    /// what is announced.
     pub(crate) fn capabilities(&self) -> Capabilities {
         let known = self.modules.values().filter_map(|module| module.capabilities());
         known.reduce(|a, b| a.intersect(&b)).unwrap_or_else(Capabilities::conservative)

@@ -1,4 +1,4 @@
-//! Turn-taking at a mailbox: POP3 locks it for one session at a time (RFC 1939 section 4), so a
+//! MailboxLease-taking at a mailbox: POP3 locks it for one session at a time (RFC 1939 section 4), so a
 //! second one waits here, in order of arrival, instead of failing at the client module.
 
 use std::sync::Arc;
@@ -11,42 +11,44 @@ use tokio::time::timeout;
 /// A mailbox: the client module's name and the account.
 type Key = (Arc<str>, Arc<str>);
 
-/// Who is at which mailbox, and who waits.
+/// The mailboxes that a session has or waits for.
 #[derive(Clone, Default)]
-pub(crate) struct Mailboxes {
-    turns: Arc<DashMap<Key, Arc<Semaphore>>>,
+pub(super) struct Mailboxes {
+    /// One permit each: the session that holds it has the mailbox.
+    semaphores: Arc<DashMap<Key, Arc<Semaphore>>>,
 }
 
-/// The mailbox is this session's until the turn is dropped.
-pub(crate) struct Turn {
+/// The mailbox belongs to this session until the lease is dropped.
+pub(crate) struct MailboxLease {
     mailboxes: Mailboxes,
     key: Key,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Mailboxes {
-    /// Waits for the mailbox, at the longest for `wait`; `None` where others have it for longer.
-    pub(crate) async fn take(
+    /// Waits for the mailbox for up to `wait`. `None` if other sessions keep it for longer.
+    pub(super) async fn take(
         &self,
         client_module: Arc<str>,
         account: &str,
         wait: Duration,
-    ) -> Option<Turn> {
+    ) -> Option<MailboxLease> {
         let key = (client_module, account.into());
-        let semaphore = self.turns.entry(key.clone()).or_insert_with(one_turn).clone();
-        // A turn that was not had is dropped here, or with a waiter that gives up, and takes its
-        // entry along if nobody else waits.
-        let mut turn = Turn { mailboxes: self.clone(), key, permit: None };
+        let semaphore = self.semaphores.entry(key.clone()).or_insert_with(one_permit).clone();
+        // Made before the wait: if this future is dropped while it waits, the lease removes the
+        // entry that no other session uses.
+        let mut lease = MailboxLease { mailboxes: self.clone(), key, permit: None };
         let permit = timeout(wait, semaphore.acquire_owned()).await;
-        turn.permit = Some(permit.ok()?.ok()?);
-        Some(turn)
+        lease.permit = Some(permit.ok()?.ok()?);
+        Some(lease)
     }
 
-    /// The mailboxes that are taken, and how many sessions wait for each.
-    pub(crate) fn taken(&self) -> Vec<(Arc<str>, Arc<str>, usize)> {
-        let taken = self.turns.iter().map(|entry| {
+    /// The mailboxes that are taken, as client module and account, and how many sessions wait for
+    /// each.
+    pub(super) fn taken(&self) -> Vec<(Arc<str>, Arc<str>, usize)> {
+        let taken = self.semaphores.iter().map(|entry| {
             let (client_module, account) = entry.key().clone();
-            // The map's own, and that of the session whose turn it is.
+            // Two references are the map's and the lease's.
             let waiting = Arc::strong_count(entry.value()).saturating_sub(2);
             (client_module, account, waiting)
         });
@@ -56,19 +58,21 @@ impl Mailboxes {
     /// Mailboxes that are taken.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.turns.len()
+        self.semaphores.len()
     }
 }
 
-fn one_turn() -> Arc<Semaphore> {
+fn one_permit() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(1))
 }
 
-impl Drop for Turn {
+impl Drop for MailboxLease {
     fn drop(&mut self) {
         self.permit = None;
-        // Whoever holds or awaits the semaphore shares it; the map alone means nobody does.
-        self.mailboxes.turns.remove_if(&self.key, |_, turn| Arc::strong_count(turn) == 1);
+        // Every session that has or awaits the mailbox holds a reference. If only the map has one,
+        // the entry is not needed any more.
+        let unused = |semaphore: &Arc<Semaphore>| Arc::strong_count(semaphore) == 1;
+        self.mailboxes.semaphores.remove_if(&self.key, |_, semaphore| unused(semaphore));
     }
 }
 
@@ -78,7 +82,7 @@ mod tests {
 
     const WAIT: Duration = Duration::from_secs(20);
 
-    async fn take(mailboxes: &Mailboxes, account: &str) -> Option<Turn> {
+    async fn take(mailboxes: &Mailboxes, account: &str) -> Option<MailboxLease> {
         mailboxes.take("main".into(), account, WAIT).await
     }
 

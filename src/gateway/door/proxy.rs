@@ -1,37 +1,42 @@
-//! What may stand before the first byte of mail: a PROXY header from a load balancer, or a mistake.
+//! What may come before TLS and mail: a PROXY header from a load balancer, or plain text by mistake.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::reply::hinted;
-use super::session::Accepted;
+use crate::gateway::reply::hinted;
 use crate::proto::Hint;
 use crate::words::{Language, Protocol};
 
-/// A v1 header's longest line, CRLF included (PROXY protocol, section 2.1).
+/// Bytes of the longest v1 header, CRLF included (PROXY protocol, section 2.1).
 const V1: usize = 107;
-/// The longest v2 header that is read: the fixed part, addresses and a few extensions.
+/// Bytes after the fixed part of the longest v2 header that is read: addresses and some extensions.
 const V2: usize = 2048;
 const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The workstation's address: the one in the PROXY header where the connection comes from a
-/// network that sends one, otherwise the connection's own.
-pub(crate) async fn read(accepted: &mut Accepted, patience: Duration) -> io::Result<SocketAddr> {
-    let Accepted { tcp, peer, listener, .. } = accepted;
+/// The workstation's address. If the connection comes from one of these networks, it starts with a
+/// PROXY header, which must be complete within `patience` and gives the address; otherwise it is
+/// `peer`.
+pub(crate) async fn read(
+    tcp: &mut TcpStream,
+    peer: SocketAddr,
+    networks: &[IpNet],
+    patience: Duration,
+) -> io::Result<SocketAddr> {
     let from = peer.ip().to_canonical();
-    if !listener.proxy_protocol_from.iter().any(|network| network.contains(&from)) {
-        return Ok(*peer);
+    if !networks.iter().any(|network| network.contains(&from)) {
+        return Ok(peer);
     }
     let header = timeout(patience, header(tcp)).await??;
-    Ok(proxied_address(&header)?.unwrap_or(*peer))
+    Ok(proxied_address(&header)?.unwrap_or(peer))
 }
 
-/// Reads the header and not one byte more: what follows is TLS or mail.
+/// Reads the header and no byte after it, because that is TLS or mail.
 async fn header(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut header = vec![0; 12];
     tcp.read_exact(&mut header).await?;
@@ -54,8 +59,8 @@ async fn header(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(header)
 }
 
-/// The workstation's address in a whole PROXY header of version 1 or 2. `None`: the balancer speaks
-/// for itself (LOCAL, UNKNOWN), as its health checks do. An error: it is no such header.
+/// The workstation's address in a whole PROXY header of version 1 or 2. `None` if the connection is the
+/// load balancer's own (LOCAL, UNKNOWN), such as a health check. An error if it is not such a header.
 pub fn proxied_address(header: &[u8]) -> io::Result<Option<SocketAddr>> {
     use ppp::HeaderResult;
     match HeaderResult::parse(header) {
@@ -80,8 +85,8 @@ pub fn proxied_address(header: &[u8]) -> io::Result<Option<SocketAddr>> {
     }
 }
 
-/// A mail program set to "no encryption" or "STARTTLS" talks in clear to a TLS port. It gets one
-/// line that says so, where a failed handshake would tell its user nothing.
+/// Sends a mail program that talks in clear to a TLS port one line that says so, in `language`, and
+/// fails. A failed handshake alone would tell its user nothing.
 pub(crate) async fn answer_plaintext(
     tcp: &TcpStream,
     protocol: Protocol,
@@ -91,13 +96,13 @@ pub(crate) async fn answer_plaintext(
     if tcp.peek(&mut first).await? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    // Every TLS record that a client may begin with, an alert included, is one of these.
+    // The first record of a TLS client, even an alert, has one of these types (RFC 8446 section 5.1).
     if (0x14..=0x17).contains(&first[0]) {
         return Ok(());
     }
     let line = hinted(protocol, language, Hint::PortWithTls);
-    // Whether it gets through or not, the connection ends. What came is taken first: a close with
-    // unread bytes is a reset, and on Windows a reset takes the line away again.
+    // What came is read first: a close with unread bytes is a reset, and on Windows a reset takes
+    // the line away again. The connection ends, whether the line arrives or not.
     let _ = tcp.try_read(&mut [0; 4096]);
     let _ = tcp.try_write(&line);
     Err(io::Error::new(io::ErrorKind::InvalidData, "plaintext on a TLS port"))
@@ -109,23 +114,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_header_that_does_not_come_to_its_end_is_not_waited_for() {
-        use crate::words::Security;
+        let networks = ["127.0.0.0/8".parse().unwrap()];
         for begun in
             [&b""[..], b"PROXY TCP4 1", V2_SIGNATURE, b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"]
         {
             let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
             tokio::io::AsyncWriteExt::write_all(&mut client, begun).await.unwrap();
-            let (tcp, peer) = socket.accept().await.unwrap();
-            let listener = crate::gateway::Listener {
-                name: "pop3s".into(),
-                protocol: Protocol::Pop3,
-                address: peer,
-                security: Security::Implicit,
-                proxy_protocol_from: vec!["127.0.0.0/8".parse().unwrap()],
-            };
-            let mut accepted = Accepted { tcp, peer, listener: listener.into(), place: None };
-            let error = read(&mut accepted, Duration::from_secs(30)).await.unwrap_err();
+            let (mut tcp, peer) = socket.accept().await.unwrap();
+            let patience = Duration::from_secs(30);
+            let error = read(&mut tcp, peer, &networks, patience).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{}", begun.escape_ascii());
         }
     }

@@ -1,0 +1,295 @@
+//! From a login to a client module that has accepted it: decide, take the leases, dial, log in.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Instant;
+
+use super::warnings::Spelling;
+use crate::gateway::client_module::{
+    DialError, Dialled, LoggedIn, LoginAnswer, PermittedLogin, SentLogin, Upstream, dial,
+};
+use crate::gateway::config::ContextMode;
+use crate::gateway::turns::{Attempt, ContextKey, ContextLease, LoginVerdict, MailboxLease, Whose};
+use crate::gateway::wire::Wire;
+use crate::gateway::workstation::Session;
+use crate::kim::{Login, LoginWarning};
+use crate::observe::{Event, Phase};
+use crate::policy::{Permit, Rule};
+use crate::proto::back::Answer;
+use crate::proto::relay::PeerEof;
+use crate::proto::sasl::Credentials;
+use crate::words::{Action, Protocol, Reason};
+
+/// A login that the client module has accepted, and what the session holds from now on.
+pub(crate) struct Admitted {
+    pub(crate) upstream: LoggedIn,
+    pub(crate) context: Option<ContextLease>,
+    pub(crate) mailbox: Option<MailboxLease>,
+}
+
+/// Why a login was not accepted.
+pub(crate) enum Rejection {
+    /// With this reply; the workstation may try again.
+    Refused(Refused),
+    /// The workstation did not wait for the answer.
+    ClientLeft,
+}
+
+/// A refusal, with what the audit records about it.
+pub(crate) struct Refused {
+    pub(crate) action: Action,
+    pub(crate) reason: Reason,
+    /// The rule that refused it, if it was one.
+    pub(crate) rule: Option<Rule>,
+    pub(crate) reply: Vec<u8>,
+}
+
+/// What a permitted login needs before it is sent to the client module.
+struct Prepared {
+    context: Option<ContextLease>,
+    mailbox: Option<MailboxLease>,
+    upstream: Box<Upstream>,
+}
+
+impl Session {
+    /// Everything between a login and its answer. If the workstation vanishes meanwhile, the login is
+    /// given up.
+    pub(crate) async fn admit(
+        &mut self,
+        credentials: &Credentials,
+        client: &mut Wire,
+    ) -> Result<Admitted, Rejection> {
+        let decided = self.decide(credentials);
+        let spelling = self.warn_about_login(credentials.login());
+        let login = decided?;
+        let attempt = self.check_pause(login.permit(), credentials)?;
+        let Prepared { context, mailbox, upstream } = tokio::select! {
+            biased;
+            () = self.shared.stop.cancelled() => {
+                return Err(self.refused(Reason::ShuttingDown, "").into());
+            }
+            prepared = self.prepare(login.permit(), client) => prepared?,
+        };
+        // From here on the client module knows the login, so its answer is waited for even if the
+        // gateway stops.
+        let dialled = upstream.client_module().clone();
+        let answered = upstream.log_in(login, &self.shared.observer);
+        let answered = while_client_stays(client, answered).await?;
+        self.facts.client_module = Some(dialled);
+        match answered.map_err(|error| self.dial_failed(&error))? {
+            LoginAnswer::Accepted(upstream) => {
+                let turns = &self.shared.turns;
+                turns.verdict(&attempt, LoginVerdict::Accepted, Instant::now());
+                self.shared.login_warnings.accepted(spelling);
+                Ok(Admitted { upstream, context, mailbox })
+            }
+            LoginAnswer::Refused(answer) => {
+                if is_the_logins_fault(&answer) {
+                    let verdict = LoginVerdict::Refused(answer.first_line());
+                    self.shared.turns.verdict(&attempt, verdict, Instant::now());
+                }
+                Err(rejected(answer).into())
+            }
+        }
+    }
+
+    /// Asks policy about the login. What is known about the session afterwards is about this login.
+    fn decide<'a>(&mut self, credentials: &'a Credentials) -> Result<PermittedLogin<'a>, Refused> {
+        self.loaded = self.shared.loaded.load_full();
+        let sent = SentLogin::new(credentials);
+        self.facts.account = Some(sent.login().account().clone());
+        // An earlier login on this connection may have set these.
+        (self.facts.users, self.facts.known_account) = (Vec::new(), false);
+        self.facts.client_module = None;
+        let decided = sent.decide(&self.loaded.policy, &self.station(), self.facts.protocol);
+        self.facts.login = Some(sent.into_login());
+        if let Ok(login) = &decided {
+            let permit = login.permit();
+            self.facts.users = permit.users().to_vec();
+            self.facts.known_account = permit.known_account();
+            self.facts.client_module = Some(permit.client_module().into());
+        }
+        self.tracked.learn(&self.facts);
+        decided.map_err(|denial| {
+            let refused = self.refused(denial.reason, "");
+            Refused { action: denial.action, rule: Some(denial.rule), ..refused }
+        })
+    }
+
+    /// Logs what looks wrong about the login, unless it was logged before.
+    fn warn_about_login(&self, login: &[u8]) -> Spelling {
+        let logged = &self.shared.login_warnings;
+        let spelling = logged.spelling(login);
+        let Some(parsed) = &self.facts.login else { return spelling };
+        let configured = self.loaded.policy.configured(parsed.account());
+        let mut warnings = LoginWarning::all(parsed, Some(self.facts.protocol), configured);
+        warnings.extend(logged.about_case(spelling));
+        let workstation = self.facts.workstation_or_address();
+        for warning in warnings {
+            if logged.is_news(&workstation, login, warning) {
+                self.shared.observer.login_warning(&self.facts, warning);
+            }
+        }
+        spelling
+    }
+
+    /// Refuses a login that the client module has refused too often of late.
+    fn check_pause(&self, permit: &Permit, credentials: &Credentials) -> Result<Attempt, Refused> {
+        let workstation = self.facts.workstation_or_address();
+        let whose = Whose { workstation, account: permit.account().clone() };
+        let (login, password) = (credentials.login(), credentials.password().expose());
+        let attempt = self.shared.turns.attempt(whose, login, password, Instant::now());
+        attempt.map_err(|paused| self.refused(Reason::LoginPaused, &paused.last_reply))
+    }
+
+    /// Waits for everything that a login needs. Other sessions may keep it waiting for minutes.
+    async fn prepare(&self, permit: &Permit, client: &mut Wire) -> Result<Prepared, Rejection> {
+        self.tracked.phase(Phase::Waiting);
+        let context = while_client_stays(client, self.take_context(permit)).await??;
+        let mailbox = while_client_stays(client, self.take_mailbox(permit)).await??;
+        self.tracked.phase(Phase::Dialling);
+        let upstream = while_client_stays(client, self.dial(permit)).await??;
+        Ok(Prepared { context, mailbox, upstream })
+    }
+
+    async fn take_context(&self, permit: &Permit) -> Result<Option<ContextLease>, Refused> {
+        let config = &self.loaded.config.contexts;
+        let context = self.facts.login.as_ref().map_or("", Login::context);
+        if context.is_empty() || config.mode == ContextMode::Off {
+            return Ok(None);
+        }
+        let client_module = permit.client_module().into();
+        let key = ContextKey { client_module, context: context.to_owned() };
+        let workstation = self.facts.workstation_or_address();
+        let turns = &self.shared.turns;
+        let enforced = config.mode == ContextMode::Enforce;
+        let taken = turns.take_context(&key, &workstation, config).await;
+        self.shared.observer.contexts_active(turns.contexts_active());
+        match taken {
+            Ok(lease) => Ok(Some(lease)),
+            Err(conflict) => {
+                let holder = &conflict.holder;
+                let session = &self.facts;
+                self.shared.observer.emit(Event::ContextConflict { session, holder, enforced });
+                match enforced {
+                    true => Err(self.refused(Reason::ContextInUse, holder)),
+                    false => Ok(None),
+                }
+            }
+        }
+    }
+
+    async fn take_mailbox(&self, permit: &Permit) -> Result<Option<MailboxLease>, Refused> {
+        let wait = self.loaded.config.mailbox_wait;
+        if self.facts.protocol == Protocol::Smtp || wait.is_zero() {
+            return Ok(None);
+        }
+        let asked = Instant::now();
+        let module = permit.client_module();
+        let lease = self.shared.turns.take_mailbox(module, permit.account(), wait).await;
+        self.shared.observer.mailbox_wait(asked.elapsed().as_secs_f64());
+        match lease {
+            Some(lease) => Ok(Some(lease)),
+            None => Err(self.refused(Reason::MailboxInUse, "")),
+        }
+    }
+
+    async fn dial(&self, permit: &Permit) -> Result<Box<Upstream>, Refused> {
+        let Self { loaded, shared, facts, .. } = self;
+        match dial(permit, &loaded.modules, facts.protocol, &shared.observer).await {
+            Ok(Dialled::Ready(upstream)) => Ok(upstream),
+            Ok(Dialled::Refused(answer)) => Err(rejected(answer)),
+            Err(error) => Err(self.dial_failed(&error)),
+        }
+    }
+
+    fn dial_failed(&self, error: &DialError) -> Refused {
+        self.refused(error.reason, &error.detail)
+    }
+
+    /// A refusal of kimgate's own.
+    fn refused(&self, reason: Reason, detail: &str) -> Refused {
+        let reply = self.refusal(reason, detail);
+        Refused { action: Action::Login, reason, rule: None, reply }
+    }
+}
+
+impl From<Refused> for Rejection {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+/// The client module's own refusal, word for word.
+fn rejected(answer: Answer) -> Refused {
+    Refused {
+        action: Action::Login,
+        reason: Reason::RejectedByClientModule,
+        rule: None,
+        reply: answer.bytes,
+    }
+}
+
+/// Whether a refusal may be about the login or its password, so that repeating it could lock the
+/// account. In SMTP these are 5yz replies. POP3's codes name the refusals that are not about the
+/// login (RFC 2449 section 8, RFC 3206); a refusal without a code may be about it.
+fn is_the_logins_fault(answer: &Answer) -> bool {
+    let line = answer.first_line().to_ascii_uppercase();
+    match line.strip_prefix("-ERR") {
+        Some(text) => {
+            let not_its_fault = ["[IN-USE]", "[SYS/TEMP]", "[SYS/PERM]", "[LOGIN-DELAY]"];
+            !not_its_fault.iter().any(|code| text.trim_start().starts_with(code))
+        }
+        None => answer.code() / 100 == 5,
+    }
+}
+
+/// Runs a future until it is done or the workstation has vanished. What the workstation sends
+/// meanwhile is kept while the buffer has room.
+async fn while_client_stays<T>(
+    client: &mut Wire,
+    future: impl Future<Output = T>,
+) -> Result<T, Rejection> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Poll::Ready(value) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(value));
+        }
+        while client.end().is_none() && client.has_room() {
+            if client.poll_fill(cx).is_pending() {
+                break;
+            }
+        }
+        match client.end() {
+            Some(PeerEof::Cut) => Poll::Ready(Err(Rejection::ClientLeft)),
+            // A workstation that closed its sending half properly still waits for its answer.
+            Some(PeerEof::Clean) | None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_refusals_that_can_mean_a_wrong_password_count_towards_a_pause() {
+        for (reply, counts) in [
+            ("535 5.7.8 no\r\n", true),
+            ("535-5.7.8 no\r\n535 5.7.8 really\r\n", true),
+            ("501 5.5.4 no\r\n", true),
+            ("454 4.7.0 later\r\n", false),
+            ("421 4.3.2 later\r\n", false),
+            ("-ERR Der Nutzer konnte nicht authentifiziert werden\r\n", true),
+            ("-ERR [AUTH] no\r\n", true),
+            ("-ERR [IN-USE] busy\r\n", false),
+            ("-ERR [sys/temp] later\r\n", false),
+            ("-ERR\r\n", true),
+        ] {
+            let answer = Answer { bytes: reply.into() };
+            assert_eq!(is_the_logins_fault(&answer), counts, "{reply}");
+        }
+    }
+}

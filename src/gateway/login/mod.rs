@@ -1,0 +1,142 @@
+//! From the first command of a workstation to a login that the client module has accepted.
+
+mod admit;
+mod front;
+pub(crate) mod warnings;
+
+pub(crate) use admit::Admitted;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::reply::code_of;
+use super::wire::Wire;
+use super::workstation::Session;
+use crate::observe::{Event, Phase};
+use crate::proto::front::{Setup, Stage};
+use crate::proto::sasl::Credentials;
+use crate::words::{Action, CloseReason, Reason, Security};
+use admit::{Refused, Rejection};
+use front::{Front, FrontEvent};
+
+/// Logins that one connection may try.
+const TRIES: u32 = 10;
+
+/// How long a workstation may take to accept the reply to its last try.
+const LAST_REPLY: Duration = Duration::from_secs(5);
+
+impl Session {
+    /// Talks to the workstation until the client module has accepted a login. What the workstation
+    /// sent after its login is unread again then.
+    pub(crate) async fn log_in(
+        &mut self,
+        client: &mut Wire,
+        security: Security,
+    ) -> Result<Admitted, CloseReason> {
+        let stage = match security {
+            Security::StartTls => Stage::BeforeTls,
+            Security::Implicit | Security::None => Stage::Open,
+        };
+        let mut front = self.front(stage, true);
+        for _ in 0..TRIES {
+            self.tracked.phase(Phase::Login);
+            let credentials = self.next_login(&mut front, client).await?;
+            let asked = Instant::now();
+            match self.admit(&credentials, client).await {
+                Ok(admitted) => {
+                    drop(credentials);
+                    self.report_login(Ok(&admitted), asked);
+                    // The session holds the mailbox already, so it must not wait here for long.
+                    let limit = self.loaded.config.limits.login_timeout;
+                    let sent = timeout(limit, client.send(&admitted.upstream.answer.bytes)).await;
+                    sent.map_err(|_| CloseReason::ClientLeft)?
+                        .map_err(|_| CloseReason::ClientLeft)?;
+                    client.unread(&front.accept());
+                    return Ok(admitted);
+                }
+                Err(Rejection::Refused(refused)) => {
+                    self.report_login(Err(&refused), asked);
+                    front.refuse(&refused.reply);
+                }
+                Err(Rejection::ClientLeft) => return Err(CloseReason::ClientLeft),
+            }
+        }
+        // The front still has to send the last refusal.
+        let _ = timeout(LAST_REPLY, front.drive(client, self.loaded.config.language)).await;
+        Err(CloseReason::Because(Reason::BadCommand))
+    }
+
+    /// Waits for the next login. Replaces the front after STARTTLS, so that nothing that was sent in
+    /// clear counts any more.
+    async fn next_login(
+        &mut self,
+        front: &mut Front,
+        client: &mut Wire,
+    ) -> Result<Credentials, CloseReason> {
+        loop {
+            match self.next_event(front, client).await? {
+                FrontEvent::Login(credentials) => return Ok(credentials),
+                FrontEvent::Quit => return Err(CloseReason::Ok),
+                FrontEvent::StartTls => {
+                    let limit = self.loaded.config.limits.login_timeout;
+                    let secured = timeout(limit, self.secure(client)).await;
+                    secured.map_err(|_| CloseReason::Because(Reason::Timeout))??;
+                    self.recognise(client);
+                    *front = self.front(Stage::Open, false);
+                }
+            }
+        }
+    }
+
+    async fn next_event(
+        &self,
+        front: &mut Front,
+        client: &mut Wire,
+    ) -> Result<FrontEvent, CloseReason> {
+        let limit = self.loaded.config.limits.login_timeout;
+        tokio::select! {
+            biased;
+            event = timeout(limit, front.drive(client, self.loaded.config.language)) => {
+                event.map_err(|_| CloseReason::Because(Reason::Timeout))?
+            }
+            () = self.shared.stop.cancelled() => Err(CloseReason::Because(Reason::ShuttingDown)),
+        }
+    }
+
+    fn front(&self, stage: Stage, greet: bool) -> Front {
+        let config = &self.loaded.config;
+        let setup = Setup {
+            name: config.name.clone(),
+            stage,
+            capabilities: self.loaded.capabilities(),
+            login_line: config.limits.login_line,
+            command_line: config.limits.command_line,
+        };
+        Front::new(self.facts.protocol, setup, greet)
+    }
+
+    fn report_login(&self, outcome: Result<&Admitted, &Refused>, asked: Instant) {
+        let (action, result, rule, reply, would_deny) = match outcome {
+            Ok(Admitted { upstream, .. }) => (
+                Action::Login,
+                Ok(()),
+                Some(upstream.permit.rule()),
+                upstream.answer.bytes.as_slice(),
+                upstream.permit.would_deny().map(|denial| denial.reason),
+            ),
+            Err(Refused { action, reason, rule, reply }) => {
+                (*action, Err(*reason), rule.as_ref(), reply.as_slice(), None)
+            }
+        };
+        self.shared.observer.emit(Event::Login {
+            session: &self.facts,
+            action,
+            result,
+            seconds: asked.elapsed().as_secs_f64(),
+            rule: rule.map(|rule| rule.as_str()),
+            reply: code_of(reply),
+            would_deny,
+        });
+    }
+}

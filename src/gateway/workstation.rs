@@ -1,0 +1,115 @@
+//! The workstation's side of a session before its login: TLS, who it is, and how it is refused.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::config::Listener;
+use super::door::connections::{Origin, OriginPlace};
+use super::door::proxy::answer_plaintext;
+use super::loaded::Loaded;
+use super::reply::{About, goodbye, refusal};
+use super::shared::Shared;
+use super::wire::{PeerCertificate, Wire};
+use crate::observe::{LiveSession, Phase, SessionFacts};
+use crate::policy::Station;
+use crate::trust::HandshakeFault;
+use crate::words::{Action, Protocol, Reason};
+
+/// A session, and what is known about it.
+pub(crate) struct Session {
+    pub(crate) shared: Arc<Shared>,
+    /// The configuration in force when the connection was accepted, and after a login the one that
+    /// decided about it.
+    pub(crate) loaded: Arc<Loaded>,
+    pub(crate) facts: SessionFacts,
+    pub(crate) tracked: Arc<LiveSession>,
+    /// Names in the workstation's certificate.
+    pub(crate) certificate_names: Vec<String>,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>, listener: &Listener, peer: SocketAddr) -> Self {
+        let loaded = shared.loaded.load_full();
+        let facts = SessionFacts::new(listener.protocol, listener.name.clone(), peer);
+        let tracked = Arc::new(shared.observer.track(&facts));
+        Self { shared, loaded, facts, tracked, certificate_names: Vec::new() }
+    }
+
+    /// Does the TLS handshake, on a listener with TLS from the first byte or after STARTTLS.
+    pub(crate) async fn secure(&mut self, client: &mut Wire) -> Result<(), Reason> {
+        self.tracked.phase(Phase::Handshake);
+        let loaded = self.loaded.clone();
+        let Some(tls) = &loaded.tls else { return Err(Reason::TlsFailed) };
+        let (protocol, language) = (self.facts.protocol, loaded.config.language);
+        let first = async |tcp: &_| answer_plaintext(tcp, protocol, language).await;
+        client.accept_tls(tls, first).await.map_err(|fault| self.handshake_failed(&fault))
+    }
+
+    fn handshake_failed(&mut self, fault: &HandshakeFault) -> Reason {
+        self.facts.tls_fault = Some(fault.sentence(self.loaded.config.language));
+        Reason::TlsFailed
+    }
+
+    /// Finds the workstation by its certificate or its address.
+    pub(crate) fn recognise(&mut self, client: &Wire) {
+        let PeerCertificate { names, expires_at } = client.peer_certificate();
+        self.certificate_names = names;
+        self.facts.workstation = self.station().name().map(Into::into);
+        if let (Some(workstation), Some(expires_at)) = (&self.facts.workstation, expires_at) {
+            self.shared.observer.certificate_met(workstation, expires_at.unix_timestamp());
+        }
+        self.tracked.learn(&self.facts);
+    }
+
+    /// What policy knows the workstation by.
+    pub(crate) fn station(&self) -> Station {
+        self.loaded.policy.station(self.facts.peer.ip(), &self.certificate_names)
+    }
+
+    /// A place in the count of this workstation's connections; `None` if it has too many.
+    pub(crate) fn enter(&self) -> Option<OriginPlace> {
+        self.enter_as(match &self.facts.workstation {
+            Some(name) => Origin::Workstation(name.clone()),
+            None => Origin::Address(self.address()),
+        })
+    }
+
+    /// A place for the TLS handshake. It is counted by address, as the workstation is not known
+    /// before its certificate was shown; without a limit, one machine that only connects could take
+    /// the places of all.
+    pub(crate) fn enter_handshake(&self) -> Option<OriginPlace> {
+        self.enter_as(Origin::Handshake(self.address()))
+    }
+
+    fn enter_as(&self, origin: Origin) -> Option<OriginPlace> {
+        let limit = self.loaded.config.limits.connections_per_workstation;
+        self.shared.connections.enter_from(origin, limit)
+    }
+
+    fn address(&self) -> IpAddr {
+        self.facts.peer.ip().to_canonical()
+    }
+
+    /// The reply that refuses a login, for a reason of kimgate's own. `detail` is one more fact,
+    /// such as the holder of a context.
+    pub(crate) fn refusal(&self, reason: Reason, detail: &str) -> Vec<u8> {
+        let workstation = self.facts.workstation_or_address();
+        let about = About {
+            workstation: &workstation,
+            account: self.facts.account.as_ref().map_or("", |account| account.as_str()),
+            action: Some(match self.facts.protocol {
+                Protocol::Pop3 => Action::Receive,
+                Protocol::Smtp => Action::Send,
+            }),
+            detail,
+        };
+        refusal(self.facts.protocol, self.loaded.config.language, reason, about)
+    }
+
+    /// The last reply of a connection that ends before its login.
+    pub(crate) fn goodbye(&self, reason: Reason) -> Vec<u8> {
+        let workstation = self.facts.workstation_or_address();
+        let about = About { workstation: &workstation, ..About::default() };
+        goodbye(self.facts.protocol, self.loaded.config.language, reason, about)
+    }
+}
