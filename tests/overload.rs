@@ -246,7 +246,7 @@ async fn hostile_connections_take_bounded_memory_and_leave_room_for_others() {
     println!(
         "{wanted} hostile connections, {sessions} of them open: {before} KiB before, {during} KiB with them"
     );
-    // 64 KiB is what one side of a session may buffer; nobody of these may have more than that.
+    // 64 KiB is what one side of a session may buffer; none of these may have more than that.
     let allowed = before + u64::from(wanted) * 64 + 8 * 1024;
     assert!(during <= allowed, "{during} KiB where {allowed} are allowed");
     drop(hostile);

@@ -298,9 +298,9 @@ impl std::io::Write for Log {
     }
 }
 
-/// A v2 header with this command and family, and so many octets after the addresses.
+/// A v2 header with this command and family, and so many bytes after the addresses.
 fn v2(command: u8, family: u8, addresses: &[u8], extensions: usize) -> Vec<u8> {
-    // One extension of a type that nobody knows.
+    // One extension of an unknown type.
     let value = extensions.saturating_sub(3);
     let mut rest = addresses.to_vec();
     if extensions > 0 {

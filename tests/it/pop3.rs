@@ -89,7 +89,7 @@ async fn half_a_message_never_looks_whole() {
             client.send("RETR 1").await;
             let (rest, end) = client.rest().await;
             assert!(!rest.ends_with(b"\r\n.\r\n"), "{fault}");
-            assert_eq!(end, End::Cut, "{fault} {listener:?} after {} octets", rest.len());
+            assert_eq!(end, End::Cut, "{fault} {listener:?} after {} bytes", rest.len());
             let audit = world.audit().await;
             assert_eq!(only(&audit, "closed")["reason"], "client-module-unreachable", "{fault}");
             assert_eq!(count(&audit, "message-received"), 0, "{fault}");

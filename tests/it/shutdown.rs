@@ -1,4 +1,4 @@
-//! How the gateway stops: nobody is cut off in the middle of a message, nobody is left waiting.
+//! How the gateway stops: no message is cut off in the middle, and no session is left waiting.
 
 use crate::support::dialogue::{ADDRESS, End, PASSWORD};
 use crate::support::transcript::Listener;
