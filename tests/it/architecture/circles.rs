@@ -10,7 +10,7 @@ use super::source::{Source, sources};
 /// and they use what it defines. What it passes on by `pub use` counts as the file it comes from.
 const ALLOWED: &[(&str, usize)] = &[
     ("config", 2),
-    ("gateway", 7), // becomes 2
+    ("gateway", 3), // becomes 2
     ("policy", 6),
     ("proto", 2),
     ("proto/smtp", 2),
@@ -33,12 +33,14 @@ fn no_circle_is_larger_than_allowed() {
             faults.push(format!("{folder}: {} files, {allowed} allowed: {files}", circle.len()));
         }
     }
-    assert!(faults.is_empty(), "import circles:\n{}", faults.join("\n"));
     for (folder, size) in ALLOWED {
         let sizes = found.iter().filter(|(name, _)| name == folder).map(|(_, files)| files.len());
         let largest = sizes.max().unwrap_or(1);
-        assert!(largest >= *size, "{folder} needs no more than {largest}: lower its number");
+        if largest < *size {
+            faults.push(format!("{folder}: needs no more than {largest}, lower its number"));
+        }
     }
+    assert!(faults.is_empty(), "import circles:\n{}", faults.join("\n"));
 }
 
 #[test]
