@@ -183,7 +183,7 @@ fn groups(rows: &[Row]) -> Vec<Group> {
     groups.into_values().collect()
 }
 
-/// Whether the client module is of no use behind the cell.
+/// Whether the client module is of no use after the cell.
 fn is_final(row: &Row) -> bool {
     matches!(row.faults, Some("refuse-connections" | "another-certificate"))
 }
@@ -238,7 +238,7 @@ fn walk(group: Group, found: &Mutex<BTreeMap<usize, String>>) {
     });
 }
 
-/// Every cell logs in as somebody else, so that no cell pauses another one's login.
+/// Every cell logs in with another login, so that no cell pauses another one's login.
 fn login(cell: usize) -> String {
     format!("{ADDRESS}#mail.kim.telematik:995#M1#cs#PC1#U{cell}")
 }
@@ -525,7 +525,7 @@ impl Station {
         Self { stream, unread: Vec::new(), end: None, told: Vec::new(), acknowledged: false, good }
     }
 
-    /// Sends a line and notes the answer; nothing is sent behind the end.
+    /// Sends a line and notes the answer; nothing is sent after the end.
     async fn ask(&mut self, line: &str) -> String {
         self.say(line).await;
         self.line().await
@@ -628,7 +628,7 @@ impl Station {
         }
     }
 
-    /// Notes a reply, the last line of it, and gives it; empty behind the end.
+    /// Notes a reply, the last line of it, and gives it; empty after the end.
     async fn line(&mut self) -> String {
         if self.end.is_some() && self.unread.is_empty() {
             return String::new();

@@ -1,4 +1,4 @@
-//! Messages of a size that nobody keeps in memory, through `kimgate run`.
+//! Messages too large to keep in memory, through `kimgate run`.
 //!
 //! 256 MiB each, so that it takes seconds; `KIMGATE_LARGE=1` makes it 1 GiB, and `.ci/run` does that
 //! with the release build.
@@ -173,7 +173,7 @@ fn blocks() -> (Vec<u8>, Vec<u8>) {
     (block.into_bytes(), stuffed.into_bytes())
 }
 
-/// The most memory that the process ever had, in octets.
+/// The most memory that the process ever had, in bytes.
 fn peak(kimgate: &Kimgate) -> u64 {
     let status = PathBuf::from(format!("/proc/{}/status", kimgate.pid()));
     let status = fs::read_to_string(status).unwrap();

@@ -201,7 +201,7 @@ fn a_full_disk_at_the_first_start_is_named_and_leaves_nothing_half_written() {
 
 /// `KIMGATE_HOSTILE=2000` for the figure of the closing note; few by default.
 #[tokio::test]
-async fn hostile_connections_take_bounded_memory_and_nobody_elses_place() {
+async fn hostile_connections_take_bounded_memory_and_leave_room_for_others() {
     let wanted = std::env::var("KIMGATE_HOSTILE").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
     let sim = Sim::start(SimConfig::default()).await.unwrap();
     let more = format!(
@@ -246,7 +246,7 @@ async fn hostile_connections_take_bounded_memory_and_nobody_elses_place() {
     println!(
         "{wanted} hostile connections, {sessions} of them open: {before} KiB before, {during} KiB with them"
     );
-    // 64 KiB is what one side of a session may buffer; nobody of these may have more than that.
+    // 64 KiB is what one side of a session may buffer; none of these may have more than that.
     let allowed = before + u64::from(wanted) * 64 + 8 * 1024;
     assert!(during <= allowed, "{during} KiB where {allowed} are allowed");
     drop(hostile);

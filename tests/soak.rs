@@ -42,7 +42,7 @@ const ACCOUNTS: usize = 4;
 const SENDERS: usize = 3;
 
 /// One of these strikes one session at a time. None says 250 for a message that the client module then
-/// refuses: such a one is believed, as nobody could tell (SECURITY.md).
+/// refuses: such an answer is believed, because nothing tells it from a true one (SECURITY.md).
 const FAULTS: [&str; 39] = [
     "1*handshake-reset",
     "1*greeting-reset",
@@ -90,7 +90,7 @@ const FAULTS: [&str; 39] = [
 enum Fate {
     Accepted,
     Refused,
-    /// The connection broke behind the final dot, or kimgate said that it does not know.
+    /// The connection broke after the final dot, or kimgate said that it does not know.
     Unknown,
     /// There was no final dot.
     NotSent,
@@ -295,7 +295,7 @@ impl Practice {
             for message in self.sim.maildrop(&account(at)) {
                 match read(&message) {
                     Some(id) => *there.entry(id).or_default() += 1,
-                    None => writeln!(wrong, "a message that nobody sent").unwrap(),
+                    None => writeln!(wrong, "a message that was never sent").unwrap(),
                 }
             }
         }

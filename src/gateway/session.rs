@@ -122,11 +122,12 @@ fn last_words(session: &Session, close: CloseReason) -> Vec<u8> {
     }
 }
 
-/// Everything after the login.
-async fn relay(session: Session, begun: Begun) -> (SessionFacts, Ended) {
-    let Begun { client, admitted, origin, place: _place } = begun;
+/// Everything after the login. No `async fn`: its future would keep what it was called with beside
+/// what it made of it.
+fn relay(session: Session, begun: Begun) -> impl Future<Output = (SessionFacts, Ended)> {
+    let Begun { client, admitted, origin, place } = begun;
     let Admitted { upstream, context, mailbox } = admitted;
-    let held = Held { _place: origin, _context: context, _mailbox: mailbox };
+    let held = Held { _origin: origin, _context: context, _mailbox: mailbox };
     let Session { shared, loaded, facts, tracked, certificate_names } = session;
     relay::run(Pair {
         workstation: client,
@@ -137,7 +138,7 @@ async fn relay(session: Session, begun: Begun) -> (SessionFacts, Ended) {
         shared,
         tracked,
         certificate_names,
+        _place: place,
         held,
     })
-    .await
 }

@@ -49,7 +49,7 @@ async fn a_message_without_a_body_does_not_hide_its_last_header_field() {
 }
 
 #[tokio::test]
-async fn a_blank_line_of_bare_line_feeds_does_not_hide_the_fields_behind_it() {
+async fn a_blank_line_of_bare_line_feeds_does_not_hide_the_fields_after_it() {
     let field = "X-KIM-Dienstkennung: eAU;Lieferung;V1.0\r\n";
     for blank in ["Subject: x\n\n\r\n", "Subject: x\n\r\n", "Subject: x\r\n\n"] {
         is_refused(&format!("{blank}{field}\r\nbody\r\n.\r\n")).await;
@@ -57,7 +57,7 @@ async fn a_blank_line_of_bare_line_feeds_does_not_hide_the_fields_behind_it() {
 }
 
 #[tokio::test]
-async fn a_first_header_line_behind_a_blank_is_still_a_field() {
+async fn a_first_header_line_after_a_blank_is_still_a_field() {
     is_refused(" X-KIM-Dienstkennung: eAU;Lieferung;V1.0\r\n\r\nbody\r\n.\r\n").await;
 }
 
@@ -142,7 +142,7 @@ async fn quit_is_carried_out_for_a_workstation_that_does_not_wait_for_its_answer
     module.expect("QUIT").await;
     client.reset();
     settle().await;
-    // The client module deletes now; a reset would be the sign that nobody wants it to.
+    // The client module deletes now; a reset would tell it to stop.
     module.send("+OK bye\r\n").await;
     let mut end = [0; 1];
     assert_eq!(module.stream.read(&mut end).await.unwrap(), 0);
@@ -174,7 +174,7 @@ async fn a_command_line_that_no_buffer_holds_is_too_long_whatever_the_limit() {
 }
 
 #[tokio::test]
-async fn a_command_that_comes_octet_by_octet_does_not_come_for_ever() {
+async fn a_command_that_comes_byte_by_byte_runs_into_a_limit() {
     let limits = Limits { idle_timeout: Duration::from_millis(300), ..Limits::default() };
     let mut world = World::start(Protocol::Pop3, |_| (), |config| config.limits = limits).await;
     let (mut client, _module) = world.log_in().await;
@@ -332,7 +332,7 @@ fn nasty() -> Vec<(&'static str, Vec<u8>)> {
         ("bare line feeds", with(b"a\nb\n\nc\n\r\nd")),
         ("bare carriage returns", with(b"a\rb\r\rc\r\r\nd")),
         ("blanks at line ends", with(b"a \t\r\n \r\n\t\r\nb ")),
-        ("999 octets in a line", with(&[b'x'; 999])),
+        ("999 bytes in a line", with(&[b'x'; 999])),
         ("1 MiB in a line", with(&vec![b'x'; 1 << 20])),
         ("dots", with(b".a\r\n..\r\n...\r\n.. .\r\na.\r\n....")),
         ("a dot alone in every second line", with(&b".\r\na\r\n".repeat(2_000))),
@@ -341,7 +341,7 @@ fn nasty() -> Vec<(&'static str, Vec<u8>)> {
         ("a header of 1 MiB", [b"X-Filler: ", &vec![b'y'; 1 << 20][..], b"\r\n\r\nz\r\n"].concat()),
         ("100 services", [b"X-KIM-Dienstkennung: a\r\n".repeat(100), b"\r\n".to_vec()].concat()),
         ("S/MIME", smime),
-        ("any octets", with(&octets)),
+        ("any bytes", with(&octets)),
         ("From at a line start", with(b"From me\r\n>From you")),
         (
             "a message in a message",
@@ -378,7 +378,7 @@ async fn nasty_messages_arrive_byte_for_byte_in_both_directions() {
     fetching.ask("QUIT", "+OK<any>").await;
 }
 
-/// Short ones cut at every octet, and every octet by itself.
+/// Short ones cut at every byte, and every byte by itself.
 #[tokio::test]
 async fn nasty_messages_arrive_however_they_are_cut() {
     let practice = Practice::with(&[], |sim| sim.raw_delivery = true).await;
@@ -404,7 +404,7 @@ async fn nasty_messages_arrive_however_they_are_cut() {
     assert!(arrived == sent, "{} of {} arrived", arrived.len(), sent.len());
 }
 
-/// What somebody types who wants to write the log himself.
+/// What an attacker types who wants to forge lines of the log.
 const FORGED: &str =
     "x\u{1b}[2J\u{202e}\u{7f}\u{85}\u{2028}\"}\\n{\"event\":\"login\",\"accepted\":true";
 
@@ -720,7 +720,7 @@ impl World {
         client
     }
 
-    /// A workstation behind its login, and the client module's side of its session.
+    /// A workstation after its login, and the client module's side of its session.
     async fn log_in(&mut self) -> (Peer, Peer) {
         let mut client = self.connect().await;
         match self.protocol {

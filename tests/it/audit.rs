@@ -80,7 +80,7 @@ async fn a_disk_that_fills_up_and_is_emptied_leaves_whole_lines() {
     let world = World::start(&[&format!("audit.file = {:?}", file.to_str().unwrap())]).await;
     mail_goes_on(&world).await;
     let ballast = disk.0.join("ballast");
-    // As many octets as there is room for; that this ends in an error is the point of it.
+    // As many bytes as there is room for; the error at the end is wanted.
     let _ = fs::write(&ballast, vec![0; 1 << 20]);
     for _ in 0..20 {
         mail_goes_on(&world).await;
@@ -107,7 +107,7 @@ impl SmallDisk {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(at).stderr(Stdio::null());
         let mounted = running_as_root() && mount.status().is_ok_and(|status| status.success());
-        // Containers may not mount, whoever asks; `/dev/full` stands in for that in the test above.
+        // In most containers not even root may mount; `/dev/full` stands in for that in the test above.
         (mounted || tools::skip("no file system can be mounted here")).then(|| Self(at.to_owned()))
     }
 }

@@ -109,7 +109,7 @@ impl Lab {
         let modules = [
             client_module("main", &sim, Security::Implicit),
             client_module("expired", &expired, Security::Implicit),
-            // The discard port, where nobody listens.
+            // The discard port, where nothing listens.
             module_at("absent", 9, 9, Security::Implicit, "ignore = [\"self-signed\"]"),
         ];
         let accounts: String =
@@ -365,7 +365,7 @@ impl Lab {
         self.kimgate.reload(&good).await;
     }
 
-    /// Somebody says nothing, somebody is in the middle of something, and then it stops.
+    /// kimgate stops while one workstation is silent and another is in the middle of something.
     async fn ends(self) {
         let mut silent = self.talk(PC1, Protocol::Smtp).await.with_patience(PATIENCE * 10);
         while silent.line().await.is_ok() {}
@@ -426,7 +426,7 @@ impl Lab {
         talk
     }
 
-    /// Says lines as long as there are answers, and looks at the pages behind the last one, while
+    /// Says lines as long as there are answers, and looks at the pages after the last one, while
     /// the session is still there.
     async fn say(&self, talk: &mut Talk, lines: &[&str]) {
         for line in lines {
@@ -543,7 +543,7 @@ fn encoded(text: &str) -> String {
     STANDARD.encode(text)
 }
 
-/// The same with short delays; nobody here waits for a card.
+/// The same with short delays; no test here waits for a card.
 fn quick(mut fault: Fault) -> Fault {
     if let What::At(_, Effect::Delay(delay)) = &mut fault.what {
         *delay = Duration::from_millis(20);

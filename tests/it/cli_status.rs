@@ -78,10 +78,10 @@ fn a_running_gateway_is_shown_by_its_configuration_and_by_its_address() {
 }
 
 #[test]
-fn nobody_and_somebody_else_are_told_apart() {
-    let nobody = kimgate(&["status", "--address", "127.0.0.1:1"]);
-    assert_eq!((nobody.code, nobody.stdout.as_str()), (1, ""));
-    assert!(nobody.stderr.contains("no gateway answers at 127.0.0.1:1"), "{nobody:?}");
+fn no_answer_and_a_foreign_answer_are_told_apart() {
+    let unanswered = kimgate(&["status", "--address", "127.0.0.1:1"]);
+    assert_eq!((unanswered.code, unanswered.stdout.as_str()), (1, ""));
+    assert!(unanswered.stderr.contains("no gateway answers at 127.0.0.1:1"), "{unanswered:?}");
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = stranger.local_addr().unwrap().to_string();
     let serving = std::thread::spawn(move || {

@@ -102,8 +102,8 @@ fn a_brainpool_certificate_as_openkim_makes_it_is_shown_and_spoken_to() {
 
 #[test]
 fn a_server_that_is_not_there_and_a_target_that_is_none_are_told_apart() {
-    let nobody = kimgate(&["trust", "127.0.0.1:1"]);
-    assert_eq!((nobody.code, nobody.stdout.as_str()), (1, ""));
-    assert!(nobody.stderr.starts_with("kimgate: 127.0.0.1:1: "), "{nobody:?}");
+    let unanswered = kimgate(&["trust", "127.0.0.1:1"]);
+    assert_eq!((unanswered.code, unanswered.stdout.as_str()), (1, ""));
+    assert!(unanswered.stderr.starts_with("kimgate: 127.0.0.1:1: "), "{unanswered:?}");
     assert_eq!(kimgate(&["trust", "127.0.0.1"]).code, 2);
 }

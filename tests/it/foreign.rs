@@ -18,8 +18,8 @@ const SEED: &str =
 
 const RECIPIENT: &str = "arzt@praxis.kim.telematik";
 
-/// Octets of the logins that are tried: one as printed by a client module, two around common
-/// buffer sizes, the longest that one octet counts, the longest that KIM's own limits allow for
+/// Bytes of the logins that are tried: one as printed by a client module, two around common
+/// buffer sizes, the longest that one byte counts, the longest that KIM's own limits allow for
 /// (about 840), and one beyond all of them.
 const LENGTHS: [usize; 6] = [85, 128, 184, 255, 900, 8000];
 
@@ -38,7 +38,7 @@ async fn stock_fetchers_read_from_dovecot_directly() {
                 }
                 let user = User { login, password: PASSWORD };
                 let fetched = fetcher.fetch(&dovecot.endpoint(tls), user).await;
-                let case = format!("{fetcher:?} {tls:?} {} octets", login.len());
+                let case = format!("{fetcher:?} {tls:?} {} bytes", login.len());
                 assert!(fetched.ok, "{case}: {}\n{}", fetched.said, dovecot.log());
                 assert_eq!(fetched.messages.len(), 1, "{case}");
                 assert_eq!(with_lf(&fetched.messages[0]), with_lf(MESSAGE), "{case}");
@@ -62,7 +62,7 @@ async fn stock_senders_deliver_to_exim_directly() {
             let done = sender.send(&exim.endpoint(tls), user, envelope, MESSAGE).await;
             assert!(
                 done.ok,
-                "{sender:?} {tls:?} {} octets: {}{}",
+                "{sender:?} {tls:?} {} bytes: {}{}",
                 login.len(),
                 done.said,
                 exim.log()
@@ -108,7 +108,7 @@ async fn stock_fetchers_read_through_kimgate() {
                 }
                 let user = User { login, password: PASSWORD };
                 let fetched = fetcher.fetch(&lab.kimgate.endpoint(Protocol::Pop3, tls), user).await;
-                let case = format!("{fetcher:?} {tls:?} {} octets", login.len());
+                let case = format!("{fetcher:?} {tls:?} {} bytes", login.len());
                 assert!(fetched.ok, "{case}: {}\n{}", fetched.said, lab.kimgate.log());
                 let whole = if fetcher.keeps_line_ends() { MESSAGE } else { &with_lf(MESSAGE) };
                 assert_eq!(fetched.messages, [whole], "{case}");
@@ -139,7 +139,7 @@ async fn stock_senders_deliver_through_kimgate() {
                 let envelope = (ADDRESS, RECIPIENT);
                 let to = lab.kimgate.endpoint(Protocol::Smtp, tls);
                 let done = sender.send(&to, user, envelope, MESSAGE).await;
-                let case = format!("{sender:?} {tls:?} {} octets", login.len());
+                let case = format!("{sender:?} {tls:?} {} bytes", login.len());
                 assert!(done.ok, "{case}: {}\n{}", done.said, lab.kimgate.log());
                 let kept = lab.sim.maildrop(RECIPIENT);
                 assert_eq!(kept.len(), sent[(turn + at) % 2], "{case}");
@@ -176,7 +176,7 @@ async fn stock_fetchers_read_from_dovecot_through_kimgate() {
                 }
                 let user = User { login, password: PASSWORD };
                 let fetched = fetcher.fetch(&kimgate.endpoint(Protocol::Pop3, tls), user).await;
-                let case = format!("{fetcher:?} {tls:?} {} octets", login.len());
+                let case = format!("{fetcher:?} {tls:?} {} bytes", login.len());
                 let logs = || format!("{}{}", kimgate.log(), dovecot.log());
                 assert!(fetched.ok, "{case}: {}\n{}", fetched.said, logs());
                 let whole = if fetcher.keeps_line_ends() { MESSAGE } else { &with_lf(MESSAGE) };
@@ -212,7 +212,7 @@ async fn stock_senders_deliver_to_exim_through_kimgate() {
             let user = User { login, password: PASSWORD };
             let to = kimgate.endpoint(Protocol::Smtp, tls);
             let done = sender.send(&to, user, (ADDRESS, RECIPIENT), MESSAGE).await;
-            let case = format!("{sender:?} {tls:?} {} octets", login.len());
+            let case = format!("{sender:?} {tls:?} {} bytes", login.len());
             assert!(done.ok, "{case}: {}\n{}{}", done.said, kimgate.log(), exim.log());
             sent += 1;
         }
@@ -315,7 +315,7 @@ fn accepted_logins(left: &Left) -> usize {
     left.events("login").iter().filter(|line| line["accepted"] == true).count()
 }
 
-/// A login of this many octets, with blanks and letters beyond ASCII where there is room.
+/// A login of this many bytes, with blanks and letters beyond ASCII where there is room.
 fn login_of(octets: usize) -> String {
     if octets == SEED.len() {
         return SEED.to_owned();

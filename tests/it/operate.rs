@@ -109,7 +109,7 @@ async fn a_listener_moves_to_another_address_of_its_own_port() {
     greeted(at([127, 0, 0, 1])).await;
     world.reload(&[meant, &listener("extra", at([0, 0, 0, 0]), "starttls")]).unwrap();
     greeted(at([127, 0, 0, 1])).await;
-    // The port is held by the listener that goes, and somebody else holds what is wanted as well.
+    // The port is held by the listener that goes, and another process holds one of those that are wanted.
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let more = listener("more", other.local_addr().unwrap(), "starttls");
     let back = listener("extra", at([127, 0, 0, 1]), "starttls");
@@ -284,7 +284,7 @@ async fn a_restart_by_socket_activation_loses_no_connection() {
     first.signal("TERM");
     before.expect_until("-ERR [SYS/TEMP] <any>(shutting-down)").await;
     assert!(first.ended().await.success());
-    // Nobody is there, and nobody is turned away.
+    // No session is open, and none is refused.
     let mut between = Vec::new();
     for _ in 0..20 {
         between.push(Client::new(Box::new(TcpStream::connect(address).await.unwrap())));

@@ -180,7 +180,7 @@ async fn a_workstation_that_waits_in_vain_is_told_who_has_its_context() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_told_so_and_leaves_room_when_another_goes() {
+async fn a_connection_over_the_limit_gets_a_reply_and_finds_room_when_another_closes() {
     let world = World::start(&["limits.connections = 1"]).await;
     let mut first = world.client(Protocol::Pop3).await;
     first.expect("+OK <any>").await;
@@ -228,7 +228,7 @@ async fn a_proxy_that_is_trusted_says_where_the_workstation_is() {
 }
 
 #[tokio::test]
-async fn nobody_else_says_where_he_is() {
+async fn a_header_from_any_other_address_is_not_believed() {
     let world =
         World::start(&[r#"listeners.pop3-plain.proxy_protocol_from = ["127.0.0.5"]"#]).await;
     let mut client = world.client_from(Protocol::Pop3, Listener::Plain, PC1).await;
@@ -298,9 +298,9 @@ impl std::io::Write for Log {
     }
 }
 
-/// A v2 header with this command and family, and so many octets after the addresses.
+/// A v2 header with this command and family, and so many bytes after the addresses.
 fn v2(command: u8, family: u8, addresses: &[u8], extensions: usize) -> Vec<u8> {
-    // One extension of a type that nobody knows.
+    // One extension of an unknown type.
     let value = extensions.saturating_sub(3);
     let mut rest = addresses.to_vec();
     if extensions > 0 {
@@ -314,7 +314,7 @@ fn v2(command: u8, family: u8, addresses: &[u8], extensions: usize) -> Vec<u8> {
 const FROM_PC2: &[u8] = &[127, 0, 0, 2, 127, 0, 0, 1, 0x30, 0x39, 0x03, 0xe3];
 
 #[tokio::test]
-async fn a_header_that_names_nobody_makes_the_proxy_the_workstation() {
+async fn a_header_without_an_address_makes_the_proxy_the_workstation() {
     let world =
         World::start(&[r#"listeners.pop3-plain.proxy_protocol_from = ["127.0.0.5"]"#]).await;
     let local = v2(0, 0x11, FROM_PC2, 0);
@@ -336,7 +336,7 @@ async fn a_header_that_names_nobody_makes_the_proxy_the_workstation() {
 }
 
 #[tokio::test]
-async fn headers_that_are_none_end_the_connection_without_a_word() {
+async fn malformed_headers_end_the_connection_without_a_reply() {
     let world =
         World::start(&[r#"listeners.pop3-plain.proxy_protocol_from = ["127.0.0.5"]"#]).await;
     let mut version_3 = v2(1, 0x11, FROM_PC2, 0);

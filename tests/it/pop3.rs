@@ -61,7 +61,7 @@ async fn one_that_vanishes_while_the_client_module_decrypts_ends_the_session_the
 }
 
 #[tokio::test]
-async fn one_that_vanishes_during_its_login_leaves_no_session_behind() {
+async fn a_workstation_that_vanishes_during_its_login_leaves_no_session() {
     let world = World::start(&[]).await;
     world.faults(&["login-stall"]);
     let mut client = world.client(Protocol::Pop3).await;
@@ -89,7 +89,7 @@ async fn half_a_message_never_looks_whole() {
             client.send("RETR 1").await;
             let (rest, end) = client.rest().await;
             assert!(!rest.ends_with(b"\r\n.\r\n"), "{fault}");
-            assert_eq!(end, End::Cut, "{fault} {listener:?} after {} octets", rest.len());
+            assert_eq!(end, End::Cut, "{fault} {listener:?} after {} bytes", rest.len());
             let audit = world.audit().await;
             assert_eq!(only(&audit, "closed")["reason"], "client-module-unreachable", "{fault}");
             assert_eq!(count(&audit, "message-received"), 0, "{fault}");
@@ -113,7 +113,7 @@ async fn a_client_module_that_goes_between_two_commands_is_reported_in_words() {
 /// What the client module says without being asked is never taken for the answer to what is asked
 /// next: every such word ends the session, or the login, with its reason.
 #[tokio::test]
-async fn words_that_nobody_asked_for_answer_nothing() {
+async fn unsolicited_lines_are_not_taken_for_answers() {
     let refused = "-ERR [SYS/TEMP] KIM-Gateway: <any>(client-module-protocol-error)";
     for fault in ["greeting-double", "greeting-unasked", "login-double", "login-unasked"] {
         let world = World::start(&[]).await;
@@ -147,7 +147,7 @@ async fn words_that_nobody_asked_for_answer_nothing() {
 }
 
 #[tokio::test]
-async fn words_right_behind_the_login_end_it_whether_they_come_with_its_answer_or_after_it() {
+async fn lines_right_after_the_login_end_it_whether_they_come_with_its_answer_or_later() {
     let world = World::start(&[]).await;
     world.faults(&["idle-unasked"]);
     let mut client = world.client(Protocol::Pop3).await;
@@ -256,7 +256,7 @@ async fn a_second_session_for_a_mailbox_waits_for_the_first_to_end() {
 }
 
 #[tokio::test]
-async fn one_that_gives_up_waiting_for_its_mailbox_takes_nobodys_turn() {
+async fn a_workstation_that_gives_up_waiting_for_its_mailbox_takes_no_turn() {
     let world = World::start(&[r#"mailboxes.wait = "60s""#]).await;
     let mut first = world.pop3().await;
     let mut second = world.client_from(Protocol::Pop3, Listener::Implicit, PC2).await;

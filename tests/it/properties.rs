@@ -337,7 +337,7 @@ fn neither_the_final_line_nor_an_ambiguous_one_is_safe() {
     assert_eq!((next.release, next.safe), (&b"."[..], 2));
 }
 
-/// Every message of seven octets over the five that matter.
+/// Every message of seven bytes out of the five that matter.
 #[test]
 fn every_short_message_is_read_as_the_rules_say() {
     let alphabet = b".\r\n\0a";
@@ -399,7 +399,7 @@ fn what_a_fuzzer_kept_still_holds() {
     println!("{count} kept cases hold");
 }
 
-/// Reads every case as smtplib and poplib do; gives code and octets used, or minus one.
+/// Reads every case as smtplib and poplib do; gives code and bytes used, or minus one.
 const PYTHON: &str = r#"
 import io, poplib, smtplib, sys
 for case in sys.stdin:

@@ -237,7 +237,7 @@ async fn shown(world: &World, workstation: &UpstreamTls) -> (HandshakeKind, Stri
         .connect(workstation.server_name(), tcp)
         .await
         .unwrap();
-    // TLS 1.3 sends its tickets behind the handshake.
+    // TLS 1.3 sends its tickets after the handshake.
     tls.read_u8().await.unwrap();
     let connection = tls.get_ref().1;
     let chain = connection.peer_certificates().unwrap();

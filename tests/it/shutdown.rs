@@ -1,4 +1,4 @@
-//! How the gateway stops: nobody is cut off in the middle of a message, nobody is left waiting.
+//! How the gateway stops: no message is cut off in the middle, and no session is left waiting.
 
 use crate::support::dialogue::{ADDRESS, End, PASSWORD};
 use crate::support::transcript::Listener;
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 const AT_PC2: &str = "prx@praxis.kim.telematik#mail.kim.telematik:995#M1#cs#PC2";
 
 #[tokio::test]
-async fn whoever_is_between_two_commands_is_told_goodbye() {
+async fn a_workstation_between_two_commands_is_told_goodbye() {
     let mut world = World::start(&[]).await;
     world.sim.deliver(ADDRESS, b"Subject: x\r\n\r\n");
     let (mut pop3, mut smtp) = (world.pop3().await, world.smtp().await);

@@ -240,7 +240,7 @@ async fn strict_logins_need_a_server() {
 }
 
 #[tokio::test]
-async fn a_sent_message_is_fetched_byte_for_byte_behind_the_added_lines() {
+async fn a_sent_message_is_fetched_byte_for_byte_after_the_added_lines() {
     let sim = start(|_| {}).await;
     let mut client = smtp_login(&sim).await;
     submit(&mut client, "Subject: x\r\n\r\n..\r\n...a\r\nb\n.\nc\r\n").await;
@@ -345,7 +345,7 @@ async fn certificates_are_what_they_are_said_to_be() {
 }
 
 #[tokio::test]
-async fn bytes_behind_starttls_never_act_after_the_handshake() {
+async fn bytes_sent_with_starttls_never_act_after_the_handshake() {
     let sim = start(|config| config.security = Security::StartTls).await;
     let mut client = Client::plain(sim.smtp_addr()).await;
     client.expect("220").await;

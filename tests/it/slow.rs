@@ -1,5 +1,5 @@
-//! Peers that say too little: nothing at all, an octet now and then, a connection and good-bye. Each
-//! phase of a session has an end that they cannot put off, and nobody else waits for them.
+//! Peers that say too little: nothing at all, a byte now and then, a connection that closes at once. Each
+//! phase of a session has a time limit that they cannot put off, and no other session waits for them.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 /// How long kimgate waits here, for anything.
 const SHORT: Duration = Duration::from_secs(2);
-/// Between two octets of somebody who takes his time.
+/// Between two bytes of a slow peer.
 const PACE: Duration = Duration::from_millis(20);
 /// The beginning of a ClientHello of 16 KiB; zeros follow.
 const HELLO: &[u8] = b"\x16\x03\x01\x3f\xff\x01\x00\x3f\xfb\x03\x03";
@@ -37,7 +37,7 @@ async fn impatient() -> World {
     .await
 }
 
-/// How a phase begins, in words and on the wire, and what then comes octet by octet.
+/// How a phase begins, in words and on the wire, and what then comes byte by byte.
 type Phase = (&'static str, Protocol, Listener, &'static [&'static str], &'static [u8]);
 
 const PHASES: &[Phase] = &[
@@ -55,7 +55,7 @@ const PHASES: &[Phase] = &[
 ];
 
 #[tokio::test]
-async fn no_phase_before_the_login_lasts_for_who_is_silent_or_slow() {
+async fn no_phase_before_the_login_waits_forever_for_a_silent_or_slow_peer() {
     let world = Arc::new(impatient().await);
     let mut phases = JoinSet::new();
     for (phase, dribbles) in PHASES.iter().flat_map(|phase| [(phase, false), (phase, true)]) {
@@ -113,7 +113,7 @@ async fn last_words(mut stream: TcpStream, octets: &[u8], dribbles: bool) -> Str
 }
 
 #[tokio::test]
-async fn no_phase_behind_the_login_lasts_for_who_is_silent() {
+async fn no_phase_after_the_login_waits_forever_for_a_silent_peer() {
     let world = impatient().await;
     world
         .sim
@@ -129,7 +129,7 @@ async fn no_phase_behind_the_login_lasts_for_who_is_silent() {
     idle.rest().await;
     for mut sending in [in_header, in_body] {
         let (said, _) = sending.rest().await;
-        assert!(said.is_empty(), "nobody may take that for an answer: {}", said.escape_ascii());
+        assert!(said.is_empty(), "this could be taken for an answer: {}", said.escape_ascii());
     }
     let whole = |seen: &Seen| matches!(seen, Seen::Received { complete: true, .. });
     assert!(!world.sim.seen().iter().any(whole), "half a message was sent");
@@ -141,7 +141,7 @@ async fn no_phase_behind_the_login_lasts_for_who_is_silent() {
 }
 
 #[tokio::test]
-async fn one_that_is_slow_is_waited_for_by_nobody_else() {
+async fn a_slow_peer_delays_no_other_session() {
     let world = World::start(&[]).await;
     let mut slow = Vec::new();
     for phase in PHASES.iter().cycle().take(60) {
@@ -159,7 +159,7 @@ async fn one_that_is_slow_is_waited_for_by_nobody_else() {
 }
 
 /// Connections that are gone before anybody can greet them: closed, reset, in the middle of a
-/// handshake or a line. In a process of its own, whose descriptors are nobody else's.
+/// handshake or a line. kimgate is a process of its own here, so that all its descriptors are its own.
 #[tokio::test]
 async fn connections_that_come_and_vanish_leave_nothing() {
     let sim = Sim::start(SimConfig::default()).await.unwrap();

@@ -159,7 +159,7 @@ async fn a_client_module_that_goes_in_the_middle_of_a_message_has_not_taken_it()
 }
 
 #[tokio::test]
-async fn words_that_nobody_asked_for_answer_nothing() {
+async fn unsolicited_lines_are_not_taken_for_answers() {
     for fault in ["greeting-double", "hello-double", "login-double", "login-unasked"] {
         let world = World::start(&[]).await;
         world.faults(&[fault]);
@@ -307,7 +307,7 @@ async fn the_switches_add_their_lines_and_change_nothing_else() {
 }
 
 #[tokio::test]
-async fn delivery_receipts_are_asked_for_where_nobody_said_anything_about_them() {
+async fn delivery_receipts_are_requested_where_the_workstation_said_nothing_about_them() {
     let world = World::start(&[r#"receipts.delivery = "always""#]).await;
     let mut client = world.smtp().await;
     client.ask(format!("MAIL FROM:<{ADDRESS}>"), "250 <any>").await;
@@ -334,7 +334,7 @@ async fn delivery_receipts_are_asked_for_where_nobody_said_anything_about_them()
 }
 
 #[tokio::test]
-async fn ehlo_behind_the_login_ends_the_transaction_and_keeps_the_login() {
+async fn ehlo_after_the_login_ends_the_transaction_and_keeps_the_login() {
     let world = World::start(&[]).await;
     let mut client = world.smtp().await;
     client.ask(format!("MAIL FROM:<{ADDRESS}>"), "250 <any>").await;

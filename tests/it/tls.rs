@@ -1,5 +1,5 @@
-//! Who recognises whom: workstations by certificate, the client module by its own, and nobody's
-//! login in clear.
+//! Who recognises whom: workstations by certificate, the client module by its own, and no login in
+//! plain text.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
@@ -146,7 +146,7 @@ async fn a_login_waits_for_starttls_at_the_client_module_as_well() {
 }
 
 #[tokio::test]
-async fn what_comes_in_clear_behind_starttls_is_nobodys_answer() {
+async fn plain_text_after_starttls_is_not_taken_for_an_answer() {
     let starttls = r#"client_modules.main.tls = "starttls""#;
     let world = World::with(&[starttls], |sim| sim.security = Security::StartTls).await;
     world.faults(&["starttls-unasked"]);
@@ -181,7 +181,7 @@ async fn another_certificate_than_last_time_is_told_with_both_fingerprints() {
 }
 
 /// What the research "NO STARTTLS" (Poddebniak and others, 2021) found in mail programs and servers,
-/// done to kimgate by somebody between it and the client module.
+/// done to kimgate by an attacker between it and the client module.
 #[tokio::test]
 async fn nothing_said_in_clear_by_the_client_module_counts_after_starttls() {
     const HELLO: &str = "250-kim\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN\r\n";
@@ -193,7 +193,7 @@ async fn nothing_said_in_clear_by_the_client_module_counts_after_starttls() {
         (Protocol::Pop3, "+OK hi\r\n+OK go\r\n", "", "+OK go\r\n", protocol_error),
         (Protocol::Smtp, "220 kim\r\n220 go\r\n", HELLO, GO, protocol_error),
         (Protocol::Smtp, "220 kim\r\n", "250 STARTTLS\r\n220 go\r\n", GO, protocol_error),
-        // More behind the answer: whole lines, half a line, a login's answer.
+        // More after the answer: whole lines, half a line, a login's answer.
         (Protocol::Pop3, "+OK hi\r\n", "", "+OK go\r\n+OK\r\n+OK in\r\n", protocol_error),
         (Protocol::Pop3, "+OK hi\r\n", "", "+OK go\r\n+O", protocol_error),
         (Protocol::Smtp, "220 kim\r\n", HELLO, "220 go\r\n250 evil\r\n", protocol_error),

@@ -23,7 +23,7 @@ const SHARE: usize = 256 << 10;
 struct Unwritable;
 
 impl Driver {
-    pub(super) async fn drive(&mut self, mut relay: impl Relay) -> Teardown {
+    pub(super) async fn drive(&mut self, relay: &mut impl Relay) -> Teardown {
         let mut woken = Woken::NotAsleep;
         loop {
             let pair = &mut self.pair;

@@ -9,7 +9,7 @@ mod timers;
 
 use std::sync::Arc;
 
-use super::door::connections::OriginPlace;
+use super::door::connections::{OriginPlace, Place};
 use super::loaded::Loaded;
 use super::shared::Shared;
 use super::turns::{ContextLease, MailboxLease};
@@ -36,24 +36,29 @@ pub(crate) struct Pair {
     pub(crate) tracked: Arc<LiveSession>,
     /// Names in the workstation's certificate, for finding it again after a reload.
     pub(crate) certificate_names: Vec<String>,
+    /// Its place among all connections.
+    pub(crate) _place: Place,
     pub(crate) held: Held,
 }
 
 /// What a session holds while it lives. It is given back when this is dropped.
 pub(crate) struct Held {
-    pub(crate) _place: OriginPlace,
+    pub(crate) _origin: OriginPlace,
     pub(crate) _context: Option<ContextLease>,
     pub(crate) _mailbox: Option<MailboxLease>,
 }
 
-/// Serves the session to its end.
-pub(crate) async fn run(pair: Pair) -> (SessionFacts, Ended) {
-    let shared = pair.shared.clone();
-    let mut driver = Driver::new(pair);
+/// Serves the session to its end. The driver is made before the future, which holds it once then.
+pub(crate) fn run(pair: Pair) -> impl Future<Output = (SessionFacts, Ended)> {
+    serve(Driver::new(pair))
+}
+
+async fn serve(mut driver: Driver) -> (SessionFacts, Ended) {
+    let shared = driver.pair.shared.clone();
     let teardown = tokio::select! {
         biased;
         () = shared.kill.cancelled() => KILLED,
-        teardown = driver.serve() => teardown,
+        teardown = driver.talk() => teardown,
     };
     let facts = driver.pair.facts.clone();
     let ended = tokio::select! {
@@ -93,12 +98,12 @@ impl Driver {
     }
 
     /// Serves until one side ends, or both do.
-    async fn serve(&mut self) -> Teardown {
+    async fn talk(&mut self) -> Teardown {
         match self.pair.facts.protocol {
-            Protocol::Pop3 => self.drive(pop3::Relay::default()).await,
+            Protocol::Pop3 => self.drive(&mut pop3::Relay::default()).await,
             Protocol::Smtp => {
                 let account = self.pair.permit.account().as_str().to_owned();
-                self.drive(smtp::Relay::new(&account)).await
+                self.drive(&mut smtp::Relay::new(&account)).await
             }
         }
     }

@@ -198,7 +198,7 @@ fn is_name(word: &str) -> bool {
     word.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// Leaves out each item behind `#[cfg(test)]`: a test may use anything.
+/// Leaves out each item after `#[cfg(test)]`: a test may use anything.
 fn without_tests(words: &[String]) -> Vec<String> {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::new();
@@ -226,7 +226,7 @@ fn without_tests(words: &[String]) -> Vec<String> {
     kept
 }
 
-/// Names, `::` and single signs. Comments and texts are left out, numbers are names that nobody asks for.
+/// Names, `::` and single signs. Comments and texts are left out.
 fn words(text: &str) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
     let mut words = Vec::new();

@@ -551,5 +551,5 @@ fn compare_audit(audit: &[Value], expected: &HashMap<u16, Vec<AuditLine>>) {
         let fits = told.len() == expected.len() && expected.iter().zip(&told).all(|(e, t)| e.is(t));
         assert!(fits, "the audit says {told:#?} instead of {expected:#?}");
     }
-    assert!(told.is_empty(), "nobody asked for {told:#?}");
+    assert!(told.is_empty(), "no question was asked for {told:#?}");
 }

@@ -31,7 +31,7 @@ async fn learned_rules_admit_what_was_seen_and_refuse_the_rest() {
     ];
     let world = World::with(&observing, |sim| sim.mailbox_in_use = None).await;
     world.sim.deliver(ADDRESS, b"Subject: x\r\n\r\n");
-    // PC1 fetches, deletes and sends; PC2 fetches; a PC that nobody wrote down has its own account;
+    // PC1 fetches, deletes and sends; PC2 fetches; a PC that is in no list has its own account;
     // PC9 is on a deny list. One password is wrong.
     let mut client = fetch(&world, PC1, LOGIN, "+OK<any>").await;
     client.ask("DELE 1", "+OK<any>").await;

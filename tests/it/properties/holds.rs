@@ -54,7 +54,7 @@ pub(crate) const ALL: &[(&str, Property)] = &[
     ("text", text),
 ];
 
-/// The first octets of a case say what is done with the others.
+/// The first bytes of a case say what is done with the others.
 struct Case<'a> {
     choice: u8,
     lengths: [u8; 3],
@@ -189,7 +189,7 @@ fn reply(case: &[u8]) {
     assert_eq!(ReplyScan::new().scan(whole), Ok(Some(reply)));
 }
 
-/// Answers a workstation as a gateway would that lets nobody in; gives all that it is told, and fails
+/// Answers a workstation as a gateway would that refuses every login; gives all that it is told, and fails
 /// where that is not made of whole lines.
 macro_rules! talk_to {
     ($front:expr, $pieces:expr, $refusal:expr) => {{
@@ -227,7 +227,7 @@ macro_rules! front {
         }
         let cut = talk_to!($front(case.choice % 2 == 1), case.pieces(), $refusal);
         let whole = talk_to!($front(case.choice % 2 == 1), [case.bytes], $refusal);
-        // Bytes behind STARTTLS, and a first line that is no command at all, are judged by what came
+        // Bytes after STARTTLS, and a first line that is no command at all, are judged by what came
         // together; everything else is answered the same however it was cut.
         let is_cut_the_same = !case.bytes.windows(2).any(|two| two.eq_ignore_ascii_case(b"TL"));
         assert!(
@@ -337,7 +337,7 @@ fn relay_smtp(case: &[u8]) {
     random_world(case).drive(&mut smtp::Relay::new("a@b"));
 }
 
-/// Peers that do what a case says. Its bytes are the workstation's up to an octet 0xff, and then the
+/// Peers that do what a case says. Its bytes are the workstation's up to a byte 0xff, and then the
 /// client module's; 0xfe begins another piece, and 0xfd with a letter after it is another act.
 fn random_world(case: &[u8]) -> World {
     let Case { choice, lengths, bytes } = Case::of(case);
@@ -490,7 +490,7 @@ fn certificate(case: &[u8]) {
     for ignore in [false, true] {
         let tls = UpstreamTls::load(&trust(ignore), "kim.praxis.local").unwrap();
         let verdict = tls.judge(&[CertificateDer::from(case)], now);
-        assert!(ignore || !verdict.accepted, "no root is known, so nobody is trusted");
+        assert!(ignore || !verdict.accepted, "no root is known, so no certificate is trusted");
         for language in [Language::De, Language::En] {
             let sentence = verdict.sentence(language);
             assert!(!sentence.is_empty() && !sentence.chars().any(char::is_control));

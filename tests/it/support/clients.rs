@@ -48,7 +48,7 @@ pub(crate) struct User<'a> {
 }
 
 impl User<'_> {
-    /// Octets of the two as PLAIN has them, a NUL before each.
+    /// Bytes of the two as PLAIN has them, a NUL before each.
     fn plain(self) -> usize {
         self.login.len() + self.password.len() + 2
     }
@@ -116,8 +116,8 @@ impl Sender {
         }
     }
 
-    /// Octets of the longest login that it can send. msmtp ends a command at 4,094 octets, and
-    /// base64 makes three octets four.
+    /// Bytes of the longest login that it can send. msmtp ends a command at 4,094 bytes, and
+    /// base64 makes three bytes four.
     pub(crate) fn longest_login(self) -> usize {
         if self.program() == "msmtp" { 2_900 } else { usize::MAX }
     }
@@ -383,7 +383,7 @@ fn write(scratch: &TempDir, name: &str, content: &[u8]) -> PathBuf {
     path
 }
 
-/// A message as it goes over the wire after DATA, but for the line end behind its last dot.
+/// A message as it goes over the wire after DATA, without the line end after its last dot.
 fn ended_by_a_dot(message: &[u8]) -> Vec<u8> {
     let mut wire = Vec::new();
     for line in message.split_inclusive(|&b| b == b'\n') {

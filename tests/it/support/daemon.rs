@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::ports::free_ports;
 
-/// How often a start is tried when somebody else was quicker to take the port.
+/// How often a start is tried when another process was quicker to take the port.
 const TRIES: usize = 5;
 
 /// Longer than any of these servers takes to listen.
@@ -119,7 +119,7 @@ impl Drop for Daemon {
     /// Ends the server with all its helpers, which are in a process group of their own.
     fn drop(&mut self) {
         let group = format!("-{}", self.child.id());
-        // One that has ended already leaves nobody to tell.
+        // One that has ended already needs no signal.
         let kill =
             Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
         drop(kill);
@@ -135,7 +135,7 @@ fn open_folder() -> TempDir {
     folder
 }
 
-/// Who runs this test; servers that start as root want to go on as somebody else.
+/// Whether this test runs as root; servers that start as root want to go on as another user.
 pub(crate) fn running_as_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)

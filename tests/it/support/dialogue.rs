@@ -20,7 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum End {
     /// In order: close_notify, or FIN where there is no TLS.
     Clean,
-    /// So that nobody can take it for a whole answer.
+    /// So that it cannot be taken for a whole answer.
     Cut,
 }
 
@@ -147,7 +147,7 @@ impl Client {
 
     /// The same up to the line with its dot; gives the message without dot-stuffing.
     pub(crate) async fn heard_until_dot(&mut self) -> Option<Vec<u8>> {
-        // As if behind a line end, so that an empty message has an end like all others.
+        // As if after a line end, so that an empty message has an end like all others.
         let mut framed = b"\r\n".to_vec();
         let end = loop {
             let searched = framed.len().saturating_sub(4);

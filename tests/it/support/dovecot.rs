@@ -1,4 +1,4 @@
-//! Dovecot as an upstream: a POP3 server that nobody here has written.
+//! Dovecot as an upstream: an independent POP3 server.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub(crate) struct Dovecot {
 }
 
 impl Dovecot {
-    /// Dovecot 2.3 reads lines of up to 1,024 octets before the login, and its processes hand a
+    /// Dovecot 2.3 reads lines of up to 1,024 bytes before the login, and its processes hand a
     /// login on in a buffer that is hardly larger.
     pub(crate) const LONGEST_LOGIN: usize = 900;
 

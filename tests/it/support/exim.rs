@@ -1,4 +1,4 @@
-//! Exim as an upstream: an SMTP server that nobody here has written.
+//! Exim as an upstream: an independent SMTP server.
 
 use std::fs;
 use std::path::Path;

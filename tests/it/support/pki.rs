@@ -45,13 +45,13 @@ pub(crate) struct Recipe {
     pub(crate) ca: Option<String>,
     pub(crate) ku: Option<String>,
     pub(crate) eku: Option<String>,
-    /// An extension that nobody knows, marked critical.
+    /// An unknown extension, marked critical.
     pub(crate) critical: bool,
     /// X.509 version 1: no extensions at all.
     pub(crate) v1: bool,
     /// What is changed after signing.
     pub(crate) tamper: Option<Tamper>,
-    /// The name of a certificate to send behind it.
+    /// The name of a certificate to send after it.
     pub(crate) send: Option<String>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) enum Tamper {
     Body,
     /// The last bit of the signature.
     Signature,
-    /// A byte behind the end.
+    /// A byte after the end.
     Behind,
     /// The last byte is missing.
     Short,
@@ -131,7 +131,7 @@ pub(crate) struct Made {
     /// The leaf in DER.
     pub(crate) der: Vec<u8>,
     pub(crate) private_key: PathBuf,
-    /// PEM of what is sent behind it.
+    /// PEM of what is sent after it.
     pub(crate) send: Option<PathBuf>,
 }
 

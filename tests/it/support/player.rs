@@ -15,7 +15,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// A gateway with a client module behind it, as a player sees it.
 pub(crate) trait World {
-    /// Connects to the listener that is under test; behind an implicit one TLS is up already.
+    /// Connects to the listener that is under test; on an implicit one TLS is up already.
     async fn connect(&self, listener: Listener, from: IpAddr) -> Box<dyn Stream>;
 
     /// TLS on a connection that is in clear so far.

@@ -80,7 +80,7 @@ impl Talk {
         self.answer().await
     }
 
-    /// The last line of an answer; behind `+OK` more may come.
+    /// The last line of an answer; after `+OK` more may come.
     pub(crate) async fn answer(&mut self) -> io::Result<String> {
         loop {
             let line = self.line().await?;

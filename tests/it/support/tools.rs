@@ -10,7 +10,7 @@ use tokio::process::Command;
 /// Longer than any of these programs takes; a hanging one fails its test instead of the run.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What a program left behind.
+/// What a program returned.
 pub(crate) struct Finished {
     pub(crate) ok: bool,
     /// Standard output, unchanged.

@@ -36,7 +36,7 @@ pub(crate) const PC1: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// The workstation PC2.
 pub(crate) const PC2: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-/// Between two looks at something that tells nobody when it changes.
+/// Between two looks at something that does not announce its changes.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// The gateway that runs, and the client module behind it.
@@ -206,7 +206,7 @@ impl World {
         self.folder.path().join("kimgate.toml")
     }
 
-    /// Puts in force what somebody has changed in the file.
+    /// Puts in force what was changed in the file.
     pub(crate) fn reload_file(&self) -> Result<(), Vec<String>> {
         self.reloader.reload().map(drop)
     }
@@ -234,7 +234,7 @@ impl World {
         tokio::spawn(kimgate::app::watch::follow(self.reloader.clone()));
     }
 
-    /// Writes more lines over the configuration file, as an editor does, and tells nobody.
+    /// Writes more lines over the configuration file, as an editor does, without a signal to kimgate.
     pub(crate) fn change(&self, lines: &[String]) {
         let file = self.folder.path().join("kimgate.toml");
         let text = over(&std::fs::read_to_string(&file).unwrap(), lines).unwrap();
