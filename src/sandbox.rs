@@ -34,6 +34,7 @@ impl Sandbox {
     /// system's libraries read. Nothing can be started. To be called before there are other threads.
     pub fn enter(files: &[PathBuf], writable: &[PathBuf]) -> Result<Self, NoSandbox> {
         let mut readable: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
+        readable.extend(RESOLVER.iter().flat_map(|file| folders_of(Path::new(file))));
         readable.extend(files.iter().flat_map(|file| folders_of(file)));
         readable.extend(writable.iter().filter_map(|folder| folder.canonicalize().ok()));
         readable.sort();
@@ -64,6 +65,9 @@ const SYSTEM: [&str; 11] = [
     "/sys/fs/cgroup",
     "/dev/urandom",
 ];
+
+/// Files of the resolver that may be links to a folder which another system has elsewhere.
+const RESOLVER: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"];
 
 /// The folder in which a file stands, and the one to which a link leads from there.
 fn folders_of(file: &Path) -> Vec<PathBuf> {
