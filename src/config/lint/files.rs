@@ -207,17 +207,17 @@ fn folders(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
             "name a folder; it is made if absent",
         );
     }
-    #[cfg(unix)]
-    if let Ok(found) = state.metadata()
-        && let mode = std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777
-        && mode & 0o077 != 0
-        && found.is_dir()
-    {
+    if state.is_dir() && others_may_read(&state) {
         let shown = state.to_string_lossy();
-        let problem =
-            format!("other users of this machine can open {} (mode {mode:o})", quoted(&shown));
+        let problem = format!("other users of this machine can open {}", quoted(&shown));
         let remedy = format!("run chmod 700 {shown}");
         report.warning(&Key::of(&["gateway", "state_dir"]), problem, remedy);
+    }
+    if !settings.gateway.sandbox {
+        let problem =
+            "a fault could reach every file of kimgate's user and leave passwords in a core dump";
+        let remedy = "remove the key; false is for a debugger";
+        report.warning(&Key::of(&["gateway", "sandbox"]), problem, remedy);
     }
     let Some(audit) = &settings.audit.file else { return };
     let key = Key::of(&["audit", "file"]);
