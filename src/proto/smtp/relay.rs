@@ -7,7 +7,7 @@ use super::reply::{Reply, ReplyScan};
 use crate::proto::refusal::Hint;
 use crate::proto::relay::{
     self, Attention, Fact, Limit, Next, NextCommand, PeerEof, Question, Refusal, Seen, Side, Step,
-    Teardown, Unread, Verdict, Why,
+    Teardown, Unread, Verdict, Why, broken_silence,
 };
 use crate::words::Reason;
 
@@ -65,7 +65,7 @@ enum State {
     SendWords(Carried),
     /// The client module has the command.
     Reply(Carried),
-    /// RSET goes to the client module, without the workstation seeing it.
+    /// RSET goes to the client module if it is silent, without the workstation seeing it.
     Reset(AfterReset),
     /// The client module has that RSET.
     ResetReply(AfterReset),
@@ -146,10 +146,7 @@ impl relay::Relay for Relay {
                 Step::Say { to: Side::ClientModule, words: &self.words }
             }
             State::Reply(command) => self.reply(command, seen),
-            State::Reset(after) => {
-                self.state = State::ResetReply(after);
-                Step::Say { to: Side::ClientModule, words: b"RSET\r\n" }
-            }
+            State::Reset(after) => self.reset(after, seen),
             State::ResetReply(after) => self.reset_reply(after, seen),
             State::Answer(0, answer) => self.answer(answer, seen),
             State::Answer(len, answer) => {
@@ -321,8 +318,10 @@ impl Relay {
                 AfterReset::Answer(Answer::Rule(reason))
             }
         };
-        self.state = State::ResetReply(after);
-        Step::Say { to: Side::ClientModule, words: b"RSET\r\n" }
+        // The message may have taken its time. What the client module said meanwhile is no answer
+        // to RSET.
+        self.state = State::Reset(after);
+        Step::Poll
     }
 
     /// Waits for the reply to a command of the workstation, and passes it on word for word.
@@ -346,6 +345,14 @@ impl Relay {
         }
         self.state = goodbye.map_or(State::Command, |why| State::Over(Teardown::new(why)));
         Step::Forward { from: Side::ClientModule, bytes: reply.len }
+    }
+
+    fn reset(&mut self, after: AfterReset, seen: Seen<'_>) -> Step<'_> {
+        if let Some(reason) = broken_silence(GOODBYE, seen.client_module) {
+            return self.end(Teardown::refused(reason));
+        }
+        self.state = State::ResetReply(after);
+        Step::Say { to: Side::ClientModule, words: b"RSET\r\n" }
     }
 
     fn reset_reply(&mut self, after: AfterReset, seen: Seen<'_>) -> Step<'_> {
