@@ -76,10 +76,14 @@ impl Driver {
                         relay.unwritable(Side::Workstation);
                     }
                 }
-                Step::Ask(Question::Command) => match self.check_permission() {
-                    Ok(()) => relay.verdict(Verdict::Pass),
-                    Err(reason) => return Teardown::refused(reason),
-                },
+                Step::Ask(Question::Command) => {
+                    // It may have come together with the one before, without a wait.
+                    pair.tracked.phase(Phase::Idle);
+                    match self.check_permission() {
+                        Ok(()) => relay.verdict(Verdict::Pass),
+                        Err(reason) => return Teardown::refused(reason),
+                    }
+                }
                 Step::Ask(Question::Offer) => {
                     relay.offer(pair.loaded.capabilities().lines(pair.facts.protocol));
                 }
