@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::membership::{Id, SubjectList};
 use super::pattern::Patterns;
-use super::rules::WITHOUT_SERVICE;
+use super::rules::{Authors, WITHOUT_SERVICE};
 use super::{Outcome, Rule};
 use crate::kim::Account;
 use crate::words::{Action, Reason};
@@ -24,6 +24,7 @@ pub(super) struct AccountTable {
     pub(super) recipients: Option<Patterns>,
     pub(super) senders: Patterns,
     pub(super) null_sender: bool,
+    pub(super) from: Authors,
 }
 
 /// Who may and who may not.
@@ -71,6 +72,21 @@ impl AccountTable {
             _ => account.is(address) || self.senders.matches(address),
         };
         if pass { Outcome::Pass } else { Outcome::Refuse(Reason::SenderNotAllowed) }
+    }
+
+    /// Judges From or Sender; `None`: it does not name exactly one address.
+    pub(super) fn author(&self, account: &Account, address: Option<&str>) -> Outcome {
+        let is_own = |address| account.is(address) || self.senders.matches(address);
+        match (self.from, address) {
+            (Authors::Any, _) => Outcome::NoRule,
+            (Authors::Account, Some(address)) if is_own(address) => Outcome::Pass,
+            (Authors::Account, _) => Outcome::Refuse(Reason::SenderNotAllowed),
+        }
+    }
+
+    /// Whether a rule is about the service.
+    pub(super) fn judges_service(&self) -> bool {
+        self.services.is_some()
     }
 
     pub(super) fn recipient(&self, address: &str) -> Outcome {

@@ -5,9 +5,10 @@ use super::relay::{GOODBYE, Transaction, is_no_answer, reply};
 use super::reply::Reply;
 use crate::proto::dot::{DotScan, END};
 use crate::proto::header::HeaderReader;
+use crate::proto::mailbox::only_address;
 use crate::proto::relay::{
-    Attention, Fact, Limit, PeerEof, Question, Refusal, Seen, Service, Side, Step, Teardown,
-    Verdict, Why, broken_silence,
+    Attention, Author, Fact, Limit, PeerEof, Question, Refusal, Seen, Service, Side, Step,
+    Teardown, Verdict, Why, broken_silence,
 };
 use crate::words::Reason;
 
@@ -16,10 +17,12 @@ const GO_AHEAD: &[u8] = b"354 KIM-Gateway: end data with <CR><LF>.<CR><LF>\r\n";
 const SERVICE: &str = "X-KIM-Dienstkennung";
 const READ_RECEIPT: &str = "Disposition-Notification-To";
 const MESSAGE_ID: &str = "Message-ID";
+const FROM: &str = "From";
+const SENDER: &str = "Sender";
 const MIDDLEWARE: &str = "X-KIM-Middleware";
 
 /// What is read of a message that is sent.
-const HEADER_FIELDS: &[&str] = &[SERVICE, READ_RECEIPT, MESSAGE_ID];
+const HEADER_FIELDS: &[&str] = &[SERVICE, READ_RECEIPT, MESSAGE_ID, FROM, SENDER];
 
 /// From DATA to the answer.
 pub(super) struct Message {
@@ -40,9 +43,9 @@ enum State {
     GoAhead,
     /// More of the header block is needed.
     Header,
-    /// The owner was asked about the service of this number.
+    /// The owner was asked the question of this number.
     Judge(usize),
-    /// All services may be sent. The client module was polled.
+    /// The header block may be sent. The client module was polled.
     Silence,
     /// The client module has DATA.
     DataReply,
@@ -70,8 +73,8 @@ enum State {
 /// What follows a message that was read and not passed on.
 #[derive(Clone, Copy)]
 enum AfterSwallow {
-    /// The service of this number may not be sent.
-    Service(usize, Reason),
+    /// The answer to the question of this number is no.
+    Judged(usize, Reason),
     /// The message is refused, and the session ends: a mail program that sends such a message has
     /// no other that is wanted.
     Refuse(Reason),
@@ -88,7 +91,7 @@ pub(super) enum Outcome {
     Done,
     /// With a RSET of kimgate's own.
     Reset,
-    /// With a RSET of kimgate's own, and then with the refusal of the service of this number.
+    /// With a RSET of kimgate's own, and then with a refusal: the answer to the question of this number.
     Refused(usize, Reason),
     /// Not at all.
     End(Teardown),
@@ -112,13 +115,16 @@ impl Message {
         if let State::Over(outcome) = self.state { Some(outcome) } else { None }
     }
 
-    /// The value of the service of this number, as a text for the workstation's user.
-    pub(super) fn service_text(&self, number: usize) -> &str {
+    /// What the question of this number is about, as a text for the workstation's user.
+    pub(super) fn about(&self, number: usize) -> String {
+        if let Some(Question::Author(Author { field, address })) = self.question(number) {
+            return format!("{field}: {}", address.unwrap_or("?"));
+        }
         match self.service(number) {
-            Some(Service::Named(name)) => name,
+            Some(Service::Named(name)) => name.into(),
             // What a client module writes in (gemSpec_CM_KOMLE A_19488).
-            Some(Service::Missing) | None => "KIM-Mail;Default;V1.0",
-            Some(Service::Unread) => "\u{2026}",
+            Some(Service::Missing) | None => "KIM-Mail;Default;V1.0".into(),
+            Some(Service::Unread | Service::Malformed) => "\u{2026}".into(),
         }
     }
 
@@ -126,7 +132,7 @@ impl Message {
         if let State::Judge(number) = self.state {
             self.state = match verdict {
                 Verdict::Pass => State::Judge(number + 1),
-                Verdict::Refuse(reason) => State::Swallow(AfterSwallow::Service(number, reason)),
+                Verdict::Refuse(reason) => State::Swallow(AfterSwallow::Judged(number, reason)),
             };
         }
     }
@@ -208,31 +214,57 @@ impl Message {
         self.judge(0)
     }
 
-    /// Asks about every service that the message names: it is unknown which one the next server
-    /// goes by.
+    /// Asks one question after the other.
     fn judge(&mut self, number: usize) -> Step<'_> {
-        if self.service(number).is_none() {
+        if self.question(number).is_none() {
             // The header block may have taken its time. What the client module said meanwhile is
             // no answer to DATA.
             self.state = State::Silence;
             return Step::Poll;
         }
         self.state = State::Judge(number);
-        match self.service(number) {
-            Some(service) => Step::Ask(Question::Service(service)),
-            None => Step::Poll,
+        self.question(number).map_or(Step::Poll, Step::Ask)
+    }
+
+    /// The question of this number: about every service that the message names, as it is unknown which
+    /// one the next server goes by, and then about its authors.
+    fn question(&self, number: usize) -> Option<Question<'_>> {
+        if let Some(service) = self.service(number) {
+            return Some(Question::Service(service));
+        }
+        let services = (0..).take_while(|number| self.service(*number).is_some()).count();
+        match number - services {
+            0 => Some(Question::Author(self.author(FROM))),
+            1 if self.intake.header.has(SENDER) => Some(Question::Author(self.author(SENDER))),
+            _ => None,
         }
     }
 
     fn service(&self, number: usize) -> Option<Service<'_>> {
         let header = &self.intake.header;
+        let number = match (header.is_malformed(), number) {
+            (true, 0) => return Some(Service::Malformed),
+            (is_malformed, number) => number - usize::from(is_malformed),
+        };
         let named = header.values(SERVICE).count();
         match header.values(SERVICE).nth(number) {
             Some(name) => Some(Service::Named(name)),
             None if number > named => None,
             None if header.is_over_limit() => Some(Service::Unread),
-            None => (named == 0).then_some(Service::Missing),
+            None => (number == 0).then_some(Service::Missing),
         }
+    }
+
+    /// Of several fields, the next server may go by any. Of a header block that was not read as a whole,
+    /// it may go by one that kimgate has not seen.
+    fn author(&self, field: &'static str) -> Author<'_> {
+        let header = &self.intake.header;
+        let mut values = header.values(field);
+        let address = match (values.next(), values.next()) {
+            (Some(value), None) if !header.is_over_limit() => only_address(value),
+            (_, _) => None,
+        };
+        Author { field, address }
     }
 
     fn data_reply(&mut self, seen: Seen<'_>) -> Step<'_> {
@@ -360,7 +392,7 @@ impl Message {
             return self.wait_for_workstation(Attention::Ignore, seen);
         }
         match after {
-            AfterSwallow::Service(number, reason) => {
+            AfterSwallow::Judged(number, reason) => {
                 self.state = State::Over(Outcome::Refused(number, reason));
                 Step::Poll
             }
@@ -436,7 +468,7 @@ impl Intake {
     }
 
     fn is_header_known(&self) -> bool {
-        self.header.is_done() || self.header.is_over_limit() || self.has_ended || self.is_ambiguous
+        self.header.has_ended() || self.has_ended || self.is_ambiguous
     }
 
     /// Scans what was not scanned yet, and reads the header block.

@@ -24,7 +24,7 @@ pub struct Relay {
     /// The account as a mail address, for the read receipts that are asked for.
     account: String,
     transaction: Transaction,
-    /// The address or service that is judged.
+    /// What is judged: an address, a service, an author.
     about: String,
     /// Lines that the machine says itself.
     words: Vec<u8>,
@@ -254,6 +254,9 @@ impl Relay {
                 self.state = State::Sender(len);
                 Step::Ask(Question::Sender(&self.about))
             }
+            Command::Rcpt { .. } if !self.transaction.is_open => {
+                self.answer_here(len, Answer::Hint(Hint::NeedSender))
+            }
             Command::Rcpt { recipient, has_notify } => {
                 self.about = recipient.into_owned();
                 self.state = State::Recipient { len, has_notify };
@@ -316,8 +319,8 @@ impl Relay {
             Some(Outcome::Done) => return self.next_command(seen),
             Some(Outcome::End(teardown)) => return self.end(teardown),
             Some(Outcome::Reset) => AfterReset::Command,
-            Some(Outcome::Refused(service, reason)) => {
-                self.about = message.service_text(service).into();
+            Some(Outcome::Refused(question, reason)) => {
+                self.about = message.about(question);
                 AfterReset::Answer(Answer::Rule(reason))
             }
         };
