@@ -8,7 +8,7 @@ use crate::proto::header::HeaderReader;
 use crate::proto::mailbox::only_address;
 use crate::proto::relay::{
     Attention, Author, Fact, Limit, PeerEof, Question, Refusal, Seen, Service, Side, Step,
-    Teardown, Verdict, Why, broken_silence,
+    StepReport, Teardown, Verdict, Why, broken_silence,
 };
 use crate::words::Reason;
 
@@ -28,6 +28,7 @@ const HEADER_FIELDS: &[&str] = &[SERVICE, READ_RECEIPT, MESSAGE_ID, FROM, SENDER
 pub(super) struct Message {
     state: State,
     transaction: Transaction,
+    account: String,
     intake: Intake,
     /// Header lines that kimgate adds.
     lines: Vec<u8>,
@@ -46,33 +47,38 @@ enum State {
     /// The owner was asked the question of this number.
     Judge(usize),
     /// The header block may be sent. The client module was polled.
-    Silence,
+    BeforeData,
     /// The client module has DATA.
-    DataReply,
+    AwaitDataReply,
     /// The client module accepted DATA.
-    Head,
+    AddHeader,
     /// The message is passed on.
     Body,
-    /// The client module did not take a part of the message.
-    NotTaken,
     /// All but the final line was passed on. The client module was polled.
-    Whole,
+    BeforeFinalLine,
     /// The final line goes to the client module.
     FinalLine,
     /// The client module has the whole message.
-    Fate,
-    /// Nobody will answer the whole message.
-    Lost(Reason),
+    AwaitReply,
     /// This reply to the whole message was noted.
     Answered(Reply),
     /// The message is read to its true end, so that nothing of it is taken for a command.
-    Swallow(AfterSwallow),
-    Over(Outcome),
+    Discard(AfterDiscard),
+    Over(Over),
+}
+
+/// [`Outcome`], with the refused service by its number.
+#[derive(Clone, Copy)]
+enum Over {
+    Done,
+    Reset,
+    Refused(usize, Reason),
+    End(Teardown),
 }
 
 /// What follows a message that was read and not passed on.
 #[derive(Clone, Copy)]
-enum AfterSwallow {
+enum AfterDiscard {
     /// The answer to the question of this number is no.
     Judged(usize, Reason),
     /// The message is refused, and the session ends: a mail program that sends such a message has
@@ -85,24 +91,27 @@ enum AfterSwallow {
 }
 
 /// How the session goes on after the message.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Outcome {
     /// With the next command.
     Done,
     /// With a RSET of kimgate's own.
     Reset,
-    /// With a RSET of kimgate's own, and then with a refusal: the answer to the question of this number.
-    Refused(usize, Reason),
+    /// With a RSET of kimgate's own, and then with the refusal of what the message names: a service or
+    /// an author.
+    Refused { about: String, reason: Reason },
     /// Not at all.
     End(Teardown),
 }
 
 impl Message {
-    /// A message of this transaction; so many bytes of its header block are read.
-    pub(super) fn new(transaction: Transaction, header_limit: usize) -> Self {
+    /// A message of this transaction. So many bytes of its header block are read. `account` is asked
+    /// for read receipts.
+    pub(super) fn new(transaction: Transaction, header_limit: usize, account: &str) -> Self {
         Self {
             state: State::GoAhead,
             transaction,
+            account: account.into(),
             intake: Intake::new(header_limit),
             lines: Vec::new(),
             added: Vec::new(),
@@ -112,11 +121,22 @@ impl Message {
 
     /// What follows, as soon as there is nothing left to do for the message.
     pub(super) fn outcome(&self) -> Option<Outcome> {
-        if let State::Over(outcome) = self.state { Some(outcome) } else { None }
+        if let State::Over(over) = self.state {
+            Some(match over {
+                Over::Done => Outcome::Done,
+                Over::Reset => Outcome::Reset,
+                Over::Refused(number, reason) => {
+                    Outcome::Refused { about: self.about(number), reason }
+                }
+                Over::End(teardown) => Outcome::End(teardown),
+            })
+        } else {
+            None
+        }
     }
 
     /// What the question of this number is about, as a text for the workstation's user.
-    pub(super) fn about(&self, number: usize) -> String {
+    fn about(&self, number: usize) -> String {
         if let Some(Question::Author(Author { field, address })) = self.question(number) {
             return format!("{field}: {}", address.unwrap_or("?"));
         }
@@ -128,59 +148,38 @@ impl Message {
         }
     }
 
-    pub(super) fn verdict(&mut self, verdict: Verdict) {
-        if let State::Judge(number) = self.state {
-            self.state = match verdict {
-                Verdict::Pass => State::Judge(number + 1),
-                Verdict::Refuse(reason) => State::Swallow(AfterSwallow::Judged(number, reason)),
-            };
+    /// What is to be done next. Not to be called once there is an outcome.
+    pub(super) fn step(&mut self, seen: Seen<'_>, report: &StepReport) -> Step<'_> {
+        if let StepReport::Unwritable(side) = report {
+            return self.unwritable(*side, seen);
         }
-    }
-
-    pub(super) fn late(&mut self) {
-        self.state = if matches!(self.state, State::Fate) {
-            State::Lost(Reason::ClientModuleUnreachable)
-        } else if matches!(self.state, State::DataReply) {
-            self.over(Why::Refused(Reason::ClientModuleUnreachable))
-        } else {
-            self.over(Why::Broken(Reason::Timeout))
-        };
-    }
-
-    pub(super) fn unwritable(&mut self, side: Side) {
-        self.state = match (side, self.state) {
-            (Side::Workstation, _) => self.over(Why::Vanished),
-            (Side::ClientModule, State::Body) => State::NotTaken,
-            (Side::ClientModule, State::Fate) => State::Lost(Reason::ClientModuleUnreachable),
-            (Side::ClientModule, _) => self.over(Why::Refused(Reason::ClientModuleUnreachable)),
-        };
-    }
-
-    /// `account` is asked for read receipts. Not to be called once there is an outcome.
-    pub(super) fn step(&mut self, seen: Seen<'_>, account: &str) -> Step<'_> {
+        if *report == StepReport::Late {
+            return self.late();
+        }
         match self.state {
             State::GoAhead => {
                 self.state = State::Header;
                 Step::Say { to: Side::Workstation, words: GO_AHEAD }
             }
             State::Header => self.read_header(seen),
-            State::Judge(number) => self.judge(number),
-            State::Silence => match broken_silence(GOODBYE, seen.client_module) {
+            State::Judge(number) => match report.verdict() {
+                None => self.judge(number),
+                Some(Verdict::Pass) => self.judge(number + 1),
+                Some(Verdict::Refuse(reason)) => {
+                    self.discard(AfterDiscard::Judged(number, reason), seen)
+                }
+            },
+            State::BeforeData => match broken_silence(GOODBYE, seen.client_module) {
                 Some(reason) => self.end(Why::Refused(reason)),
                 None => {
-                    self.state = State::DataReply;
+                    self.state = State::AwaitDataReply;
                     Step::Say { to: Side::ClientModule, words: b"DATA\r\n" }
                 }
             },
-            State::DataReply => self.data_reply(seen),
-            State::Head => self.begin(seen, account),
+            State::AwaitDataReply => self.await_data_reply(seen),
+            State::AddHeader => self.add_header(seen),
             State::Body => self.pass_on(seen),
-            State::NotTaken => {
-                // It has no say before the message ends: what it says before is not the answer.
-                let is_silent = seen.client_module.bytes.is_empty();
-                self.fail(seen, if is_silent { GONE } else { UNASKED })
-            }
-            State::Whole => match broken_silence(GOODBYE, seen.client_module) {
+            State::BeforeFinalLine => match broken_silence(GOODBYE, seen.client_module) {
                 Some(reason) => self.fail(seen, reason),
                 None => {
                     self.state = State::FinalLine;
@@ -188,19 +187,47 @@ impl Message {
                 }
             },
             State::FinalLine => {
-                (self.state, self.is_unfinished) = (State::Fate, false);
+                (self.state, self.is_unfinished) = (State::AwaitReply, false);
                 Step::Forward { from: Side::Workstation, bytes: self.intake.take_rest() }
             }
-            State::Fate => self.fate(seen),
-            State::Lost(reason) => {
-                self.state = self.over(Why::Refused(reason));
-                self.sent(Err(reason), 0)
-            }
+            State::AwaitReply => self.await_reply(seen),
             State::Answered(reply) => self.answer(reply),
-            State::Swallow(after) => self.swallow(after, seen),
-            State::Over(Outcome::End(teardown)) => Step::End(teardown),
-            State::Over(Outcome::Done | Outcome::Reset | Outcome::Refused(..)) => Step::Poll,
+            State::Discard(after) => self.discard(after, seen),
+            State::Over(Over::End(teardown)) => Step::End(teardown),
+            State::Over(Over::Done | Over::Reset | Over::Refused(..)) => Step::Poll,
         }
+    }
+
+    fn late(&mut self) -> Step<'_> {
+        if matches!(self.state, State::AwaitReply) {
+            return self.no_reply(Reason::ClientModuleUnreachable);
+        }
+        let is_asked = matches!(self.state, State::AwaitDataReply);
+        self.end(match is_asked {
+            true => Why::Refused(Reason::ClientModuleUnreachable),
+            false => Why::Broken(Reason::Timeout),
+        })
+    }
+
+    fn unwritable(&mut self, side: Side, seen: Seen<'_>) -> Step<'_> {
+        if side == Side::Workstation {
+            return self.end(Why::Vanished);
+        }
+        if matches!(self.state, State::AwaitReply) {
+            return self.no_reply(Reason::ClientModuleUnreachable);
+        }
+        if !matches!(self.state, State::Body) {
+            return self.end(Why::Refused(Reason::ClientModuleUnreachable));
+        }
+        // What the client module sends before the message has ended is not its answer.
+        let is_silent = seen.client_module.bytes.is_empty();
+        self.fail(
+            seen,
+            match is_silent {
+                true => Reason::ClientModuleUnreachable,
+                false => Reason::ClientModuleProtocolError,
+            },
+        )
     }
 
     fn read_header(&mut self, seen: Seen<'_>) -> Step<'_> {
@@ -209,20 +236,18 @@ impl Message {
             return self.wait_for_workstation(Attention::Ignore, seen);
         }
         if self.intake.is_ambiguous {
-            return self.swallow(AfterSwallow::Refuse(Reason::AmbiguousLineEnding), seen);
+            return self.discard(AfterDiscard::Refuse(Reason::AmbiguousLineEnding), seen);
         }
         self.judge(0)
     }
 
     /// Asks one question after the other.
     fn judge(&mut self, number: usize) -> Step<'_> {
-        if self.question(number).is_none() {
-            // The header block may have taken its time. What the client module said meanwhile is
-            // no answer to DATA.
-            self.state = State::Silence;
-            return Step::Poll;
-        }
-        self.state = State::Judge(number);
+        // The header block may have taken its time. What the client module said meanwhile is no
+        // answer to DATA.
+        let next =
+            if self.question(number).is_some() { State::Judge(number) } else { State::BeforeData };
+        self.state = next;
         self.question(number).map_or(Step::Poll, Step::Ask)
     }
 
@@ -267,13 +292,13 @@ impl Message {
         Author { field, address }
     }
 
-    fn data_reply(&mut self, seen: Seen<'_>) -> Step<'_> {
+    fn await_data_reply(&mut self, seen: Seen<'_>) -> Step<'_> {
         match reply(seen.client_module) {
             Ok(Some(reply)) if reply.code == 354 => {
-                self.state = State::Head;
+                self.state = State::AddHeader;
                 Step::Skip { from: Side::ClientModule, bytes: reply.len }
             }
-            Ok(Some(reply)) => self.swallow(AfterSwallow::DataRefused(reply), seen),
+            Ok(Some(reply)) => self.discard(AfterDiscard::DataRefused(reply), seen),
             Ok(None) if seen.workstation.eof == Some(PeerEof::Cut) => self.end(Why::Vanished),
             Ok(None) => Step::Wait {
                 workstation: Attention::Watch,
@@ -285,9 +310,9 @@ impl Message {
     }
 
     /// Adds the header lines that the configuration asks for.
-    fn begin(&mut self, seen: Seen<'_>, account: &str) -> Step<'_> {
+    fn add_header(&mut self, seen: Seen<'_>) -> Step<'_> {
         (self.state, self.is_unfinished) = (State::Body, true);
-        let Self { lines, added, .. } = self;
+        let Self { lines, added, account, .. } = self;
         if seen.settings.middleware_header {
             lines.extend_from_slice(MIDDLEWARE.as_bytes());
             lines.extend_from_slice(
@@ -315,28 +340,28 @@ impl Message {
             return Step::Forward { from: Side::Workstation, bytes };
         }
         if self.intake.is_ambiguous {
-            return self.swallow(AfterSwallow::Refuse(Reason::AmbiguousLineEnding), seen);
+            return self.discard(AfterDiscard::Refuse(Reason::AmbiguousLineEnding), seen);
         }
         if seen.settings.message > 0 && self.intake.bytes > seen.settings.message {
-            return self.swallow(AfterSwallow::Refuse(Reason::MessageTooLarge), seen);
+            return self.discard(AfterDiscard::Refuse(Reason::MessageTooLarge), seen);
         }
         if self.intake.has_ended {
             // An answer to the message cannot be there before its end.
-            self.state = State::Whole;
+            self.state = State::BeforeFinalLine;
             return Step::Poll;
         }
         let silence = seen.client_module;
         match (silence.bytes, silence.eof) {
             ([], None) => self.wait_for_workstation(Attention::Watch, seen),
             _ if seen.workstation.eof.is_some() => self.end(Why::Vanished),
-            ([], Some(_)) => self.fail(seen, GONE),
-            (_, _) => self.fail(seen, UNASKED),
+            ([], Some(_)) => self.fail(seen, Reason::ClientModuleUnreachable),
+            (_, _) => self.fail(seen, Reason::ClientModuleProtocolError),
         }
     }
 
     /// The answer to a whole message is waited for whether the workstation does so or not: only then
     /// is it known what became of the message.
-    fn fate(&mut self, seen: Seen<'_>) -> Step<'_> {
+    fn await_reply(&mut self, seen: Seen<'_>) -> Step<'_> {
         match reply(seen.client_module) {
             Ok(Some(reply)) => {
                 self.state = State::Answered(reply);
@@ -347,11 +372,14 @@ impl Message {
                 client_module: Attention::Need,
                 limit: Limit::Answer,
             },
-            Err(reason) => {
-                self.state = self.over(Why::Refused(reason));
-                self.sent(Err(reason), 0)
-            }
+            Err(reason) => self.no_reply(reason),
         }
+    }
+
+    /// No answer to the message will come.
+    fn no_reply(&mut self, reason: Reason) -> Step<'_> {
+        self.state = self.over(Why::Refused(reason));
+        self.sent(Err(reason), 0)
     }
 
     fn sent(&self, accepted: Result<bool, Reason>, reply: usize) -> Step<'_> {
@@ -368,21 +396,21 @@ impl Message {
 
     fn answer(&mut self, reply: Reply) -> Step<'_> {
         if is_no_answer(reply) {
-            return self.end(Why::Refused(UNASKED));
+            return self.end(Why::Refused(Reason::ClientModuleProtocolError));
         }
         self.state = match reply.code {
             421 => self.over(Why::Replied(Reason::RejectedByClientModule)),
-            _ => State::Over(Outcome::Done),
+            _ => State::Over(Over::Done),
         };
         Step::Forward { from: Side::ClientModule, bytes: reply.len }
     }
 
     fn fail(&mut self, seen: Seen<'_>, reason: Reason) -> Step<'_> {
-        self.swallow(AfterSwallow::Fail(reason), seen)
+        self.discard(AfterDiscard::Fail(reason), seen)
     }
 
-    fn swallow(&mut self, after: AfterSwallow, seen: Seen<'_>) -> Step<'_> {
-        self.state = State::Swallow(after);
+    fn discard(&mut self, after: AfterDiscard, seen: Seen<'_>) -> Step<'_> {
+        self.state = State::Discard(after);
         self.intake.read(seen.workstation.bytes);
         let bytes = self.intake.take_rest();
         if bytes > 0 {
@@ -392,16 +420,16 @@ impl Message {
             return self.wait_for_workstation(Attention::Ignore, seen);
         }
         match after {
-            AfterSwallow::Judged(number, reason) => {
-                self.state = State::Over(Outcome::Refused(number, reason));
+            AfterDiscard::Judged(number, reason) => {
+                self.state = State::Over(Over::Refused(number, reason));
                 Step::Poll
             }
-            AfterSwallow::Refuse(reason) => {
+            AfterDiscard::Refuse(reason) => {
                 self.state = self.over(Why::Replied(reason));
                 Step::Refuse(Refusal::Rule { reason, about: "" })
             }
-            AfterSwallow::Fail(reason) => self.end(Why::Refused(reason)),
-            AfterSwallow::DataRefused(reply) => self.refused_data(reply),
+            AfterDiscard::Fail(reason) => self.end(Why::Refused(reason)),
+            AfterDiscard::DataRefused(reply) => self.refused_data(reply),
         }
     }
 
@@ -410,8 +438,8 @@ impl Message {
     fn refused_data(&mut self, reply: Reply) -> Step<'_> {
         self.state = match (reply.code, reply.code / 100) {
             (421, _) => self.over(Why::Replied(Reason::RejectedByClientModule)),
-            (_, 4 | 5) => State::Over(Outcome::Reset),
-            (_, _) => return self.end(Why::Refused(UNASKED)),
+            (_, 4 | 5) => State::Over(Over::Reset),
+            (_, _) => return self.end(Why::Refused(Reason::ClientModuleProtocolError)),
         };
         Step::Forward { from: Side::ClientModule, bytes: reply.len }
     }
@@ -425,19 +453,19 @@ impl Message {
     }
 
     fn over(&self, why: Why) -> State {
-        let is_unfinished = self.is_unfinished;
-        State::Over(Outcome::End(Teardown { is_unfinished, ..Teardown::new(why) }))
+        State::Over(Over::End(self.teardown(why)))
+    }
+
+    fn teardown(&self, why: Why) -> Teardown {
+        Teardown { is_unfinished: self.is_unfinished, ..Teardown::new(why) }
     }
 
     fn end(&mut self, why: Why) -> Step<'_> {
-        let teardown = Teardown { is_unfinished: self.is_unfinished, ..Teardown::new(why) };
-        self.state = State::Over(Outcome::End(teardown));
+        let teardown = self.teardown(why);
+        self.state = State::Over(Over::End(teardown));
         Step::End(teardown)
     }
 }
-
-const GONE: Reason = Reason::ClientModuleUnreachable;
-const UNASKED: Reason = Reason::ClientModuleProtocolError;
 
 /// What the workstation has sent of a message. Places count from its first unread byte.
 struct Intake {

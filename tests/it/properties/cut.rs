@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use kimgate::proto::relay::{
-    Attention, Limit, PeerEof, Relay, Seen, Side, Step, Teardown, Verdict, Why,
+    Attention, Limit, PeerEof, Relay, Seen, Side, Step, StepReport, Teardown, Why,
 };
 use kimgate::proto::{pop3, smtp};
 use kimgate::words::Reason;
@@ -86,21 +86,34 @@ fn an_ambiguous_dot_in_a_body_is_refused_however_it_is_cut() {
     }
 }
 
+/// A message that is read and dropped may take its time, and what the client module says meanwhile was
+/// taken for the reply to the RSET after it.
+#[test]
+fn what_came_before_a_reset_is_not_its_reply() {
+    for (unasked, reason) in [
+        ("421 idle\r\n", Reason::ClientModuleUnreachable),
+        ("250 late\r\n", Reason::ClientModuleProtocolError),
+    ] {
+        let said = "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\na: b\r\n\r\n.\r\n";
+        let answers = [vec![b"250 ok\r\n".to_vec()], vec![b"250 ok\r\n".to_vec(), unasked.into()]];
+        let mut world = World::dutiful([Act::Send(said.into())].into(), VecDeque::from(answers));
+        world.refusals = vec![false, false, true];
+        // It speaks at the seventh look, after the message was dropped.
+        world.dice = vec![255, 255, 255, 255, 255, 255, 0];
+        let outcome = world.drive(&mut smtp::Relay::new("a@b"));
+        assert_eq!(outcome.end.map(|end| end.why), Some(Why::Refused(reason)), "{unasked}");
+        let heard = text(&outcome.to_client_module);
+        assert_eq!(heard, "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n", "{unasked}");
+    }
+}
+
 /// A machine that takes these steps, whatever it is shown.
 struct Planted(VecDeque<Step<'static>>);
 
 impl Relay for Planted {
-    fn step(&mut self, _: Seen<'_>) -> Step<'_> {
+    fn step(&mut self, _: Seen<'_>, _: StepReport) -> Step<'_> {
         self.0.pop_front().unwrap_or(Step::End(Teardown::new(Why::Left)))
     }
-
-    fn verdict(&mut self, _: Verdict) {}
-
-    fn offer(&mut self, _: &[String]) {}
-
-    fn late(&mut self) {}
-
-    fn unwritable(&mut self, _: Side) {}
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use kimgate::proto::dot::DotScan;
 use kimgate::proto::relay::{
     Attention, Fact, Limit, PeerEof, Question, Refusal, Relay, Seen, Service, Settings, Side, Step,
-    Teardown, Unread, Verdict, Why,
+    StepReport, Teardown, Unread, Verdict, Why,
 };
 use kimgate::words::Reason;
 
@@ -84,6 +84,7 @@ impl World {
             has_quit: false,
             is_final_line_next: false,
             asked: 0,
+            report: StepReport::Done,
             outcome: Outcome::default(),
         };
         for _ in 0..200_000 {
@@ -104,6 +105,7 @@ struct Owner {
     has_quit: bool,
     is_final_line_next: bool,
     asked: usize,
+    report: StepReport,
     outcome: Outcome,
 }
 
@@ -143,16 +145,17 @@ impl Connection {
 impl Owner {
     /// Does one step; says whether it was the last one.
     fn step(&mut self, relay: &mut dyn Relay) -> bool {
-        let step = relay.step(Seen {
+        let seen = Seen {
             settings: &self.world.settings,
             workstation: self.workstation.seen(),
             client_module: self.client_module.seen(),
-        });
+        };
+        let step = relay.step(seen, std::mem::replace(&mut self.report, StepReport::Done));
         match step {
             Step::Wait { workstation, client_module, limit } => {
                 if !self.wait(workstation, client_module, limit) {
                     self.outcome.log.push(format!("{limit:?} has passed"));
-                    relay.late();
+                    self.report = StepReport::Late;
                 }
             }
             Step::Poll => {
@@ -165,14 +168,14 @@ impl Owner {
             Step::Forward { from: Side::Workstation, bytes } => {
                 let piece = take(&mut self.workstation, bytes);
                 if !self.give_client_module(&piece, false) {
-                    relay.unwritable(Side::ClientModule);
+                    self.report = StepReport::Unwritable(Side::ClientModule);
                 }
             }
             Step::Forward { from: Side::ClientModule, bytes } => {
                 let piece = take(&mut self.client_module, bytes);
                 self.answered();
                 if !self.give_workstation(&piece) {
-                    relay.unwritable(Side::Workstation);
+                    self.report = StepReport::Unwritable(Side::Workstation);
                 }
             }
             Step::Skip { from: Side::Workstation, bytes } => {
@@ -187,14 +190,14 @@ impl Owner {
             Step::Say { to: Side::ClientModule, words } => {
                 let words = words.to_vec();
                 if !self.give_client_module(&words, true) {
-                    relay.unwritable(Side::ClientModule);
+                    self.report = StepReport::Unwritable(Side::ClientModule);
                 }
             }
             Step::Say { to: Side::Workstation, words } => {
                 assert!(words.ends_with(b"\r\n"));
                 let words = words.to_vec();
                 if !self.give_workstation(&words) {
-                    relay.unwritable(Side::Workstation);
+                    self.report = StepReport::Unwritable(Side::Workstation);
                 }
             }
             Step::Refuse(refusal) => {
@@ -203,14 +206,14 @@ impl Owner {
                     Refusal::Rule { reason, about } => format!("<{reason} {about}>\r\n"),
                 };
                 if !self.give_workstation(line.as_bytes()) {
-                    relay.unwritable(Side::Workstation);
+                    self.report = StepReport::Unwritable(Side::Workstation);
                 }
             }
-            Step::Ask(Question::Offer) => relay.offer(&self.world.offers),
-            Step::Ask(Question::Command) => relay.verdict(Verdict::Pass),
+            Step::AskOffer => self.report = StepReport::Offer(self.world.offers.clone()),
+            Step::Ask(Question::Command) => self.report = StepReport::Verdict(Verdict::Pass),
             Step::Ask(question) => {
                 let question = shown(question);
-                relay.verdict(self.judge(&question));
+                self.report = StepReport::Verdict(self.judge(&question));
             }
             Step::Note(fact) => {
                 let line = told(&fact, &self.client_module.unread);
@@ -334,7 +337,7 @@ fn shown(question: Question<'_>) -> String {
         Question::Service(service) => format!("service {service:?}"),
         Question::Author(author) => format!("{} {:?}", author.field, author.address),
         Question::Delete(number) => format!("delete {number}"),
-        Question::Command | Question::Offer => String::new(),
+        Question::Command => String::new(),
     }
 }
 
