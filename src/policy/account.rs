@@ -93,8 +93,10 @@ impl AccountTable {
         listed(self.recipients.as_ref(), address, Reason::RecipientNotAllowed)
     }
 
-    pub(super) fn service(&self, service: Option<&str>) -> Outcome {
-        let service = service.map(str::trim).filter(|s| !s.is_empty()).unwrap_or(WITHOUT_SERVICE);
+    pub(super) fn service<'a>(&self, service: Option<&'a str>) -> Outcome {
+        // Some mail libraries trim control characters too, and find the service behind them.
+        let trimmed = |text: &'a str| text.trim_matches(|c: char| c <= ' ' || c.is_whitespace());
+        let service = service.map(trimmed).filter(|s| !s.is_empty()).unwrap_or(WITHOUT_SERVICE);
         listed(self.services.as_ref(), service, Reason::ServiceNotAllowed)
     }
 }

@@ -23,6 +23,8 @@ fn senders_recipients_services_and_deletions_are_judged_one_by_one() {
         (permit.judge_service(None), None),
         (permit.judge_service(Some(" \t")), None),
         (permit.judge_service(Some(" eAU;Lieferung;V1.2\t")), None),
+        (permit.judge_service(Some("\u{1}eAU;Lieferung;V1.2 \0")), None),
+        (permit.judge_service(Some("\u{1}")), None),
         (permit.judge_service(Some("eEB;Anfrage;V1.0")), Some(Reason::ServiceNotAllowed)),
         (permit.judge_delete(), Some(Reason::DeleteNotAllowed)),
     ];

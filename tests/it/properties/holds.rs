@@ -466,7 +466,9 @@ fn no_service_is_hidden(message: &[u8]) {
     reader.feed(message);
     // Ends what is open.
     reader.feed(b"\r\nX: \r\n");
-    let found: Vec<&str> = reader.values(WANTED[0]).collect();
+    // The rules trim values like this.
+    let trimmed = |value| str::trim_matches(value, |c| c <= ' ');
+    let found: Vec<&str> = reader.values(WANTED[0]).map(trimmed).collect();
     let is_judged = |value: &String| found.contains(&value.as_str());
     let by_loosest = services_by_the_loosest_reader(message);
     let may_hide = reader.is_malformed() || reader.is_over_limit();
