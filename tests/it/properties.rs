@@ -109,6 +109,15 @@ const HEADER_WORDS: &[&str] = &[
     "X-KIM-DecryptionResult: 01",
     "X-KIM-Fehlermeldung: 4009",
     "Subject: =?utf-8?q?=C3=BC?=",
+    "X-KIM-Dienstkennung",
+    "X-KIM-Dienstkennung: eAU\r\n",
+    "\u{1}",
+    "\0",
+    "\u{1f}",
+    "X-KIM-D",
+    "\u{131}",
+    "i",
+    "enstkennung: eAU\r\n",
 ];
 const COMMAND_WORDS: &[&str] = &[
     "RETR ",

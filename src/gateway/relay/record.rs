@@ -124,8 +124,12 @@ impl Driver {
     }
 }
 
-/// Whether the header says that the client module could not decrypt the message.
+/// Whether the header says that the client module could not decrypt the message, or may say so where
+/// it was not read.
 fn could_not_be_opened(header: &HeaderReader) -> bool {
+    if header.is_over_limit() {
+        return true;
+    }
     let values = |name| header.values(name).collect::<Vec<_>>();
     let evidence = Evidence {
         decryption: &values("X-KIM-DecryptionResult"),

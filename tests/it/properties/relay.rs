@@ -466,6 +466,7 @@ fn shown(question: Question<'_>) -> String {
         Question::Recipient(address) => format!("recipient {address}"),
         Question::Service(Service::Named(name)) => format!("service {name}"),
         Question::Service(service) => format!("service {service:?}"),
+        Question::Author(author) => format!("{} {:?}", author.field, author.address),
         Question::Delete(number) => format!("delete {number}"),
         Question::Command => String::new(),
     }
