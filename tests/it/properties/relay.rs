@@ -452,7 +452,7 @@ fn judged(question: Question<'_>) -> &'static [u8] {
     match question {
         Question::Sender(_) => b"MAIL",
         Question::Recipient(_) => b"RCPT",
-        Question::Service(_) => b"DATA",
+        Question::Service(_) | Question::Author(_) => b"DATA",
         Question::Delete(_) => b"DELE",
         Question::Command => b"",
     }
