@@ -22,7 +22,7 @@ use kimgate::proto::line::{Fault, Framed, Line, next_line};
 use kimgate::proto::pop3::{self, AnswerScan};
 use kimgate::proto::relay::PeerEof;
 use kimgate::proto::sasl::Credentials;
-use kimgate::proto::smtp::{self, ReplyScan};
+use kimgate::proto::smtp::{self, scan_reply};
 use kimgate::trust::{CertificateFacts, ClientModuleTrust, UpstreamTls};
 use kimgate::words::Language;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -174,7 +174,7 @@ pub(crate) fn answer_by_hand(bytes: &[u8], is_multi_line: bool) -> Option<(usize
 
 /// A reply is whole lines of one code, and what follows changes nothing.
 fn reply(case: &[u8]) {
-    let Ok(Some(reply)) = ReplyScan::new().scan(case) else { return };
+    let Ok(Some(reply)) = scan_reply(case) else { return };
     let whole = &case[..reply.len];
     let text = String::from_utf8_lossy(whole).into_owned();
     let lines: Vec<&str> = text.strip_suffix("\r\n").unwrap().split("\r\n").collect();
@@ -184,9 +184,9 @@ fn reply(case: &[u8]) {
     assert!(before.iter().all(|line| line.as_bytes().get(3) == Some(&b'-')));
     assert!(last.as_bytes().get(3) != Some(&b'-'));
     for end in 0..reply.len {
-        assert_eq!(ReplyScan::new().scan(&case[..end]), Ok(None), "{end}");
+        assert_eq!(scan_reply(&case[..end]), Ok(None), "{end}");
     }
-    assert_eq!(ReplyScan::new().scan(whole), Ok(Some(reply)));
+    assert_eq!(scan_reply(whole), Ok(Some(reply)));
 }
 
 /// Answers a workstation as a gateway would that refuses every login; gives all that it is told, and fails
