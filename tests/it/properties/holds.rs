@@ -16,7 +16,7 @@ use kimgate::printable::printable;
 use kimgate::proto::back::BackStep;
 use kimgate::proto::capabilities::{Pop3Capabilities, SmtpCapabilities};
 use kimgate::proto::dot::DotScan;
-use kimgate::proto::front::{FrontStep, Setup, Stage};
+use kimgate::proto::front::{Front, FrontStep, Setup, Stage};
 use kimgate::proto::header::HeaderReader;
 use kimgate::proto::line::{Fault, Framed, Line, next_line};
 use kimgate::proto::pop3::{self, AnswerScan};
@@ -241,19 +241,19 @@ macro_rules! front {
 
 fn front_smtp(case: &[u8]) {
     let front =
-        |before_tls| smtp::Front::new(setup(SmtpCapabilities::conservative(), before_tls), true);
+        |before_tls| smtp::Front::new(setup(before_tls), SmtpCapabilities::conservative(), true);
     front!(case, front, b"550 no\r\n");
 }
 
 fn front_pop3(case: &[u8]) {
     let front =
-        |before_tls| pop3::Front::new(setup(Pop3Capabilities::conservative(), before_tls), true);
+        |before_tls| pop3::Front::new(setup(before_tls), Pop3Capabilities::conservative(), true);
     front!(case, front, b"-ERR no\r\n");
 }
 
-fn setup<C>(capabilities: C, before_tls: bool) -> Setup<C> {
+fn setup(before_tls: bool) -> Setup {
     let stage = if before_tls { Stage::BeforeTls } else { Stage::Open };
-    Setup { name: "gw".into(), stage, capabilities, login_line: 64, command_line: 40 }
+    Setup { name: "gw".into(), stage, login_line: 64, command_line: 40 }
 }
 
 /// No client module confuses the login at it: whatever it answers, only whole lines go there, and
