@@ -116,7 +116,7 @@ impl Driver {
     pub(super) fn report_traffic(&mut self) {
         let Self { pair, record: Record { reported, .. }, .. } = self;
         let (to_workstation, to_client_module) =
-            (pair.workstation.traffic().1, pair.client_module.traffic().1);
+            (pair.workstation.sent(), pair.client_module.sent());
         let more = to_client_module - reported.to_client_module;
         pair.tracked.relayed(Direction::ToModule, more);
         pair.tracked.relayed(Direction::ToClient, to_workstation - reported.to_workstation);

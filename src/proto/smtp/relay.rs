@@ -3,7 +3,7 @@
 
 use super::command::{Command, parse};
 use super::message::{Message, Outcome};
-use super::reply::{Reply, ReplyScan};
+use super::reply::{Reply, scan_reply};
 use crate::proto::refusal::Hint;
 use crate::proto::relay::{
     self, Attention, Fact, Limit, Next, NextCommand, PeerEof, Question, Refusal, Seen, Side, Step,
@@ -426,7 +426,7 @@ const CRLF: &[u8] = b"\r\n";
 /// The reply that a client module has sent, if it is complete. Bytes after a reply answer nothing.
 pub(super) fn reply(client_module: Unread<'_>) -> Result<Option<Reply>, Reason> {
     let Unread { bytes, eof } = client_module;
-    match ReplyScan::new().scan(bytes) {
+    match scan_reply(bytes) {
         Ok(Some(reply)) if reply.len == bytes.len() => Ok(Some(reply)),
         Ok(None) if eof.is_some() => Err(Reason::ClientModuleUnreachable),
         Ok(None) => Ok(None),

@@ -16,13 +16,13 @@ use kimgate::printable::printable;
 use kimgate::proto::back::BackStep;
 use kimgate::proto::capabilities::{Pop3Capabilities, SmtpCapabilities};
 use kimgate::proto::dot::DotScan;
-use kimgate::proto::front::{FrontStep, Setup, Stage};
+use kimgate::proto::front::{Front, FrontStep, Setup, Stage};
 use kimgate::proto::header::HeaderReader;
 use kimgate::proto::line::{Fault, Framed, Line, next_line};
 use kimgate::proto::pop3::{self, AnswerScan};
 use kimgate::proto::relay::PeerEof;
 use kimgate::proto::sasl::Credentials;
-use kimgate::proto::smtp::{self, ReplyScan};
+use kimgate::proto::smtp::{self, scan_reply};
 use kimgate::trust::{CertificateFacts, ClientModuleTrust, UpstreamTls};
 use kimgate::words::{Language, Protocol};
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -174,7 +174,7 @@ pub(crate) fn answer_by_hand(bytes: &[u8], is_multi_line: bool) -> Option<(usize
 
 /// A reply is whole lines of one code, and what follows changes nothing.
 fn reply(case: &[u8]) {
-    let Ok(Some(reply)) = ReplyScan::new().scan(case) else { return };
+    let Ok(Some(reply)) = scan_reply(case) else { return };
     let whole = &case[..reply.len];
     let text = String::from_utf8_lossy(whole).into_owned();
     let lines: Vec<&str> = text.strip_suffix("\r\n").unwrap().split("\r\n").collect();
@@ -184,9 +184,9 @@ fn reply(case: &[u8]) {
     assert!(before.iter().all(|line| line.as_bytes().get(3) == Some(&b'-')));
     assert!(last.as_bytes().get(3) != Some(&b'-'));
     for end in 0..reply.len {
-        assert_eq!(ReplyScan::new().scan(&case[..end]), Ok(None), "{end}");
+        assert_eq!(scan_reply(&case[..end]), Ok(None), "{end}");
     }
-    assert_eq!(ReplyScan::new().scan(whole), Ok(Some(reply)));
+    assert_eq!(scan_reply(whole), Ok(Some(reply)));
 }
 
 /// Answers a workstation as a gateway would that refuses every login; gives all that it is told, and fails
@@ -241,19 +241,19 @@ macro_rules! front {
 
 fn front_smtp(case: &[u8]) {
     let front =
-        |before_tls| smtp::Front::new(setup(SmtpCapabilities::conservative(), before_tls), true);
+        |before_tls| smtp::Front::new(setup(before_tls), SmtpCapabilities::conservative(), true);
     front!(case, front, b"550 no\r\n");
 }
 
 fn front_pop3(case: &[u8]) {
     let front =
-        |before_tls| pop3::Front::new(setup(Pop3Capabilities::conservative(), before_tls), true);
+        |before_tls| pop3::Front::new(setup(before_tls), Pop3Capabilities::conservative(), true);
     front!(case, front, b"-ERR no\r\n");
 }
 
-fn setup<C>(capabilities: C, before_tls: bool) -> Setup<C> {
+fn setup(before_tls: bool) -> Setup {
     let stage = if before_tls { Stage::BeforeTls } else { Stage::Open };
-    Setup { name: "gw".into(), stage, capabilities, login_line: 64, command_line: 40 }
+    Setup { name: "gw".into(), stage, login_line: 64, command_line: 40 }
 }
 
 /// No client module confuses the login at it: whatever it answers, only whole lines go there, and
