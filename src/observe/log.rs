@@ -177,14 +177,26 @@ pub(super) fn say(what: &RecordedEvent<'_>) {
                 decryption = tracing::field::debug(&r.decryption),
                 service = r.service.as_deref(),
                 bytes = r.bytes,
+                complete = r.complete,
+                top = r.top,
             )
         }
+        RecordedEvent::MessageReceived(r) if r.complete == Some(false) => line!(
+            warn,
+            r.about,
+            "a fetch broke off; a part of the message was passed on",
+            service = r.service.as_deref(),
+            bytes = r.bytes,
+            top = r.top,
+        ),
         RecordedEvent::MessageReceived(r) => line!(
             info,
             r.about,
             "message received",
             service = r.service.as_deref(),
             bytes = r.bytes,
+            complete = r.complete,
+            top = r.top,
             seconds = r.seconds,
             wait = r.wait,
         ),

@@ -145,6 +145,12 @@ pub(super) struct MessageReceivedRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) service: Option<Cow<'a, str>>,
     pub(super) bytes: u64,
+    /// False where the session broke off in it; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) complete: Option<bool>,
+    /// True where TOP asked for it; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) top: Option<bool>,
     pub(super) seconds: f64,
     /// From RETR to the first byte.
     pub(super) wait: f64,
@@ -335,6 +341,8 @@ impl<'a> RecordedEvent<'a> {
             Event::MessageReceived {
                 session,
                 bytes,
+                complete,
+                top,
                 seconds,
                 wait,
                 service,
@@ -345,6 +353,8 @@ impl<'a> RecordedEvent<'a> {
                 action: Action::Receive.as_str(),
                 service: service.map(printable),
                 bytes,
+                complete: (!complete).then_some(false),
+                top: top.then_some(true),
                 seconds: milliseconds(seconds),
                 wait: milliseconds(wait),
                 decryption: codes(decryption, labels::decryption),

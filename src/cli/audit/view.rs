@@ -77,7 +77,14 @@ impl LineView<'_> {
                 self.reply(),
             ],
             Some(EventKind::MessageReceived) => {
-                vec![self.message(), self.took("came after", "wait"), self.checks()]
+                vec![
+                    self.is("top").then(|| "preview".into()),
+                    self.message(),
+                    self.took("came after", "wait"),
+                    (self.0.get("complete") == Some(&Value::Bool(false)))
+                        .then(|| "broke off".into()),
+                    self.checks(),
+                ]
             }
             Some(EventKind::MessageDeleted) => vec![self.word("number {}", "number")],
             Some(EventKind::DeleteHeld) => {
@@ -219,6 +226,10 @@ mod tests {
                 r#"{"event":"closed","reason":"ok","seconds":9,"bytes_to_client":0,
                     "bytes_to_module":60}"#,
                 "ok after 9.0 s ↓ 0 B ↑ 60 B",
+            ),
+            (
+                r#"{"event":"message-received","bytes":10,"complete":false,"top":true,"wait":0.1}"#,
+                "preview 10 B came after 0.1 s broke off",
             ),
             (
                 r#"{"event":"new","session":"1","colour":"\u001b[31mred"}"#,

@@ -20,6 +20,8 @@ pub struct Relay {
     next: NextCommand,
     /// The answer that was passed on last, for what is noted about it.
     passed: Option<Box<Answer>>,
+    /// The answer that the session broke off in.
+    broken: Option<Box<Answer>>,
     /// The list of capabilities that is said next.
     list: Vec<u8>,
 }
@@ -112,12 +114,17 @@ impl relay::Relay for Relay {
     }
 
     fn late(&mut self) {
-        let teardown = if let State::Answer(answer) = &self.state {
-            answer.lost(Reason::ClientModuleUnreachable)
-        } else {
-            Teardown::refused(Reason::Timeout)
+        self.state = match std::mem::take(&mut self.state) {
+            State::Answer(answer) => {
+                State::Over(self.give_up(answer, Reason::ClientModuleUnreachable))
+            }
+            State::Command
+            | State::Offer(_)
+            | State::Delete { .. }
+            | State::Reply(..)
+            | State::Send(..)
+            | State::Over(_) => State::Over(Teardown::refused(Reason::Timeout)),
         };
-        self.state = State::Over(teardown);
     }
 
     fn unwritable(&mut self, side: Side) {
@@ -130,7 +137,22 @@ impl relay::Relay for Relay {
             }
             (Side::Workstation, _) => Why::Vanished,
         };
-        self.state = State::Over(Teardown::new(why));
+        let over = State::Over(Teardown::new(why));
+        if let State::Answer(answer) = std::mem::replace(&mut self.state, over) {
+            self.broken = Some(answer);
+        }
+    }
+
+    fn unfinished(&self) -> Option<Fact<'_>> {
+        match &self.state {
+            State::Answer(answer) => answer.part(),
+            State::Command
+            | State::Offer(_)
+            | State::Delete { .. }
+            | State::Reply(..)
+            | State::Send(..)
+            | State::Over(_) => self.broken.as_ref()?.part(),
+        }
     }
 }
 
@@ -151,7 +173,7 @@ impl Relay {
                 self.state = State::Delete { number, len };
                 Step::Ask(Question::Delete(number))
             }
-            Ok(command @ Command::Retr(_)) => {
+            Ok(command @ (Command::Retr(_) | Command::Top(..))) => {
                 self.state = State::Send(command, len);
                 Step::Note(Fact::RetrieveAsked)
             }
@@ -159,7 +181,6 @@ impl Relay {
                 command @ (Command::Stat
                 | Command::List(_)
                 | Command::Uidl(_)
-                | Command::Top(..)
                 | Command::Rset
                 | Command::Noop
                 | Command::Quit),
@@ -187,7 +208,7 @@ impl Relay {
 
     /// Passes on what has come of an answer.
     fn pass_on(&mut self, mut answer: Box<Answer>, seen: Seen<'_>) -> Step<'_> {
-        let is_message = matches!(answer.command, Command::Retr(_));
+        let is_message = matches!(answer.command, Command::Retr(_) | Command::Top(..));
         if is_message && answer.scan.body_started() && !answer.is_begin_noted {
             answer.is_begin_noted = true;
             self.state = State::Answer(answer);
@@ -200,7 +221,8 @@ impl Relay {
             return self.wait(answer, seen);
         }
         let Ok(scanned) = answer.scan.scan(seen.client_module.bytes) else {
-            return self.end(answer.lost(Reason::ClientModuleProtocolError));
+            let teardown = self.give_up(answer, Reason::ClientModuleProtocolError);
+            return self.end(teardown);
         };
         if scanned.done && answer.command == Command::Quit {
             let is_alone = scanned.forward == seen.client_module.bytes.len();
@@ -218,10 +240,12 @@ impl Relay {
 
     fn wait(&mut self, answer: Box<Answer>, seen: Seen<'_>) -> Step<'_> {
         if seen.client_module.eof.is_some() {
-            return self.end(answer.lost(Reason::ClientModuleUnreachable));
+            let teardown = self.give_up(answer, Reason::ClientModuleUnreachable);
+            return self.end(teardown);
         }
         let is_quit = answer.command == Command::Quit;
         if !is_quit && seen.workstation.eof == Some(PeerEof::Cut) {
+            self.broken = Some(answer);
             return self.end(Teardown::new(Why::Vanished));
         }
         self.state = State::Answer(answer);
@@ -236,13 +260,20 @@ impl Relay {
     fn answered(&mut self, answer: Box<Answer>, seen: Seen<'_>) -> Step<'_> {
         // What follows an answer in the same breath was not asked for.
         let is_alone = seen.client_module.bytes.is_empty();
-        match (answer.fact().is_some(), is_alone) {
+        match (answer.fact(true).is_some(), is_alone) {
             (false, true) => return self.next_command(seen),
             (false, false) => return self.end(Teardown::new(UNASKED)),
             (true, true) => {}
             (true, false) => self.state = State::Over(Teardown::new(UNASKED)),
         }
-        self.passed.insert(answer).fact().map_or(Step::Poll, Step::Note)
+        self.passed.insert(answer).fact(true).map_or(Step::Poll, Step::Note)
+    }
+
+    /// This answer cannot be passed on as a whole.
+    fn give_up(&mut self, answer: Box<Answer>, reason: Reason) -> Teardown {
+        let why = if answer.is_begun { Why::Broken(reason) } else { Why::Refused(reason) };
+        self.broken = Some(answer);
+        Teardown::new(why)
     }
 
     fn end(&mut self, teardown: Teardown) -> Step<'_> {
@@ -256,23 +287,28 @@ const UNASKED: Why = Why::Refused(Reason::ClientModuleProtocolError);
 
 impl Answer {
     /// What the answer means, where somebody may want to know it.
-    fn fact(&self) -> Option<Fact<'_>> {
+    fn fact(&self, is_complete: bool) -> Option<Fact<'_>> {
         if self.scan.is_ok() != Some(true) {
             return None;
         }
         match (self.command, self.scan.header()) {
             (Command::Retr(number), Some(header)) => {
-                Some(Fact::Received { number, bytes: self.scan.body_bytes(), header })
+                let bytes = self.scan.body_bytes();
+                Some(Fact::Received { number, bytes, is_complete, header })
             }
-            (Command::Top(number, _), Some(header)) => Some(Fact::Previewed { number, header }),
+            (Command::Top(number, _), Some(header)) => {
+                let bytes = self.scan.bytes_after_header();
+                Some(Fact::Previewed { number, bytes, is_complete, header })
+            }
             (Command::Dele(number), _) => Some(Fact::Deleted { number }),
             (_, _) => None,
         }
     }
 
-    /// How the session ends when this answer cannot be passed on as a whole.
-    fn lost(&self, reason: Reason) -> Teardown {
-        Teardown::new(if self.is_begun { Why::Broken(reason) } else { Why::Refused(reason) })
+    /// What was passed on of a message that is not complete.
+    fn part(&self) -> Option<Fact<'_>> {
+        let is_message = matches!(self.command, Command::Retr(_) | Command::Top(..));
+        if is_message && self.scan.body_started() { self.fact(false) } else { None }
     }
 }
 

@@ -33,6 +33,12 @@ pub trait Relay {
     /// What the last step wanted to send to this side cannot be sent: it has gone, or it has taken
     /// nothing for too long, or it spoke where it had to listen.
     fn unwritable(&mut self, side: Side);
+
+    /// What was passed on of an answer that never became complete. The owner asks once, when the session
+    /// is over, for whatever reason.
+    fn unfinished(&self) -> Option<Fact<'_>> {
+        None
+    }
 }
 
 /// What the machine is shown at each step.
@@ -195,23 +201,30 @@ pub enum Verdict {
 /// What happened, without any content.
 #[derive(Clone, Copy, Debug)]
 pub enum Fact<'a> {
-    /// POP3: RETR goes to the client module next.
+    /// POP3: RETR or TOP goes to the client module next.
     RetrieveAsked,
     /// POP3: the first bytes of the message were passed on.
     RetrieveBegan,
-    /// POP3: the whole message was passed on.
+    /// POP3: a message was passed on, or a part of it before the session broke off.
     Received {
         /// Its number in this session.
         number: u32,
         /// Bytes on the wire, without the line that ends it.
         bytes: u64,
+        /// The whole message was passed on.
+        is_complete: bool,
         /// The [fields](super::pop3::answer::HEADER_FIELDS) of its header block.
         header: &'a HeaderReader,
     },
-    /// POP3: the answer to TOP was passed on.
+    /// POP3: the answer to TOP was passed on, or a part of it before the session broke off.
     Previewed {
         /// The message's number in this session.
         number: u32,
+        /// Bytes on the wire that came after the empty line of the header block, without the line that
+        /// ends the answer.
+        bytes: u64,
+        /// The whole answer was passed on.
+        is_complete: bool,
         /// As in [`Fact::Received`].
         header: &'a HeaderReader,
     },
