@@ -82,6 +82,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let loopback = listener.local_addr()?.ip().to_canonical().is_loopback();
     let (admin_allow, workstations) = (pages.admin_allow.clone(), pages.workstations.clone());
+    let observer = pages.observer.clone();
     let theirs = workstation_routes(workstations.clone(), loopback);
     let all = routes(pages, loopback);
     let [guests, known, strangers] =
@@ -114,7 +115,7 @@ pub async fn serve(
         if let Some(routes) = routes {
             tasks.spawn(answer(stream, routes.clone().layer(Extension(Peer(ip))), place));
         } else {
-            tracing::warn!(%peer, "admin address: not in admin.allow");
+            observer.admin_refused(ip);
             tasks.spawn(refuse(stream, place));
         }
     }

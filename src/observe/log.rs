@@ -370,6 +370,33 @@ pub(super) fn login_warning(about: &SessionRecord<'_>, warning: LoginWarning) {
     );
 }
 
+/// Says that an address may not use the admin address.
+pub(super) fn admin_refused(peer: std::net::IpAddr) {
+    warn!(%peer, "admin address: not in admin.allow");
+}
+
+/// Says how often something happened again that was said before.
+pub(super) fn folded(folded: &super::fold::Folded) {
+    macro_rules! again {
+        ($level:ident, $text:literal) => {
+            $level!(
+                count = folded.count,
+                event = folded.event,
+                reason = &*folded.reason,
+                source = folded.source.as_str(),
+                account = folded.account.as_deref(),
+                rule = folded.rule.as_deref(),
+                $text
+            )
+        };
+    }
+    match folded.event {
+        "connected" => again!(debug, "more connections within a minute"),
+        "closed" => again!(info, "more connections that came to nothing within a minute"),
+        _ => again!(warn, "more of the same within a minute"),
+    }
+}
+
 /// Says that a certificate expires soon, or has expired.
 pub(super) fn expiring(role: &str, days: i64) {
     let role = &*crate::printable::printable(role);

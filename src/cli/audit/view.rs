@@ -108,7 +108,8 @@ impl LineView<'_> {
             ],
             None => vec![Some(self.everything_else())],
         };
-        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+        let times = self.word("({} times in a minute)", "count");
+        parts.into_iter().flatten().chain(times).collect::<Vec<_>>().join(" ")
     }
 
     /// Why not, and which rule said so.
@@ -207,6 +208,10 @@ mod tests {
                 r#"{"event":"denied","action":"receive","reason":"not-allowed",
                     "rule":"accounts.\"a@b\".allow"}"#,
                 "receive: not-allowed by accounts.\"a@b\".allow",
+            ),
+            (
+                r#"{"event":"denied","action":"login","reason":"not-allowed","count":57}"#,
+                "login: not-allowed (57 times in a minute)",
             ),
             (
                 r#"{"event":"denied","action":"send","would_deny":"service-not-allowed"}"#,

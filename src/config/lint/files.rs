@@ -207,7 +207,13 @@ fn folders(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
             "name a folder; it is made if absent",
         );
     }
-    let Some(audit) = &settings.audit.file else { return };
+    let Some(audit) = &settings.audit.file else {
+        if settings.audit.chain {
+            let problem = "the audit goes to standard output, where a chain cannot be checked";
+            report.error(&Key::of(&["audit", "chain"]), problem, "set audit.file as well");
+        }
+        return;
+    };
     let key = Key::of(&["audit", "file"]);
     let audit = place.resolve(audit);
     if audit.is_dir() {
