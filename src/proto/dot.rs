@@ -38,7 +38,7 @@ pub struct Scanned {
     /// slice) are held back. Do not offer them again: they come as `release`, or not at all.
     pub safe: usize,
     /// The message and its final line end after so many bytes of the slice. In a strict scan the final
-    /// line is not `safe`; write [`END`] to complete the message.
+    /// line is not `safe`: it is forwarded apart, where the message may be completed.
     pub end: Option<usize>,
     /// There was a lone dot, now or before, that two servers could read differently. From that dot on
     /// nothing is `safe`, but the scan still finds the end.

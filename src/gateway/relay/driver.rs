@@ -1,94 +1,89 @@
 //! Does what the machine says, one step after the other.
 
 use std::future::poll_fn;
-use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::task::{unconstrained, yield_now};
 use tokio::time::timeout;
 
-use super::Driver;
 use super::timers::Woken;
+use super::{Driver, Pair};
 use crate::gateway::wire::Wire;
 use crate::observe::Phase;
-use crate::proto::relay::{Attention, Limit, Question, Relay, Seen, Side, Step, Teardown, Verdict};
+use crate::proto::relay::{Attention, Limit, Relay, Seen, Side, Step, StepReport, Teardown};
 use crate::words::Reason;
 
 /// Bytes of a transfer after which the other sessions have their turn: less than half a
 /// millisecond's work, so that a short command never waits long behind large messages.
 const SHARE: usize = 256 << 10;
 
-/// The other side cannot be written to.
-struct Unwritable;
+/// What was to be sent to this side was not accepted.
+struct Unwritable(Side);
 
 impl Driver {
     pub(super) async fn drive(&mut self, relay: &mut impl Relay) -> Teardown {
         let mut woken = Woken::NotAsleep;
+        let mut report = StepReport::Done;
         loop {
-            let pair = &mut self.pair;
-            let before = std::mem::replace(&mut woken, Woken::NotAsleep);
             let seen = Seen {
-                settings: &pair.loaded.relay,
-                workstation: pair.workstation.seen(),
-                client_module: pair.client_module.seen(),
+                settings: &self.pair.loaded.relay,
+                workstation: self.pair.workstation.seen(),
+                client_module: self.pair.client_module.seen(),
             };
-            match relay.step(seen) {
-                Step::Wait { workstation, client_module, limit } => {
-                    if let Err(side) = self.flush().await {
-                        relay.unwritable(side);
-                        continue;
-                    }
-                    self.report_traffic();
-                    self.timers.arm(limit, before, &self.pair.loaded.config.limits);
-                    woken = self.wait(workstation, client_module, limit).await;
-                    match woken {
-                        Woken::Late => relay.late(),
-                        Woken::Stopping => {
-                            return Teardown::refused(Reason::ShuttingDown);
+            let step = relay.step(seen, std::mem::replace(&mut report, StepReport::Done));
+            let before = std::mem::replace(&mut woken, Woken::NotAsleep);
+            let done = match step {
+                Step::Wait { workstation, client_module, limit } => match self.flush().await {
+                    Ok(()) => {
+                        self.report_traffic();
+                        self.timers.arm(limit, before, &self.pair.loaded.config.limits);
+                        woken = self.wait(workstation, client_module, limit).await;
+                        match woken {
+                            Woken::Stopping => return Teardown::refused(Reason::ShuttingDown),
+                            Woken::Late => report = StepReport::Late,
+                            Woken::NotAsleep | Woken::Workstation | Woken::ClientModule => {}
                         }
-                        Woken::NotAsleep | Woken::Workstation | Woken::ClientModule => {}
+                        Ok(())
                     }
-                }
+                    unwritable => unwritable,
+                },
                 Step::Poll => {
-                    if let Err(side) = self.flush().await {
-                        relay.unwritable(side);
-                        continue;
-                    }
+                    let flushed = self.flush().await;
                     poll_now(&mut self.pair.client_module).await;
+                    flushed
                 }
                 Step::Forward { from, bytes } => {
-                    if let Err(Unwritable) = self.forward(from, bytes).await {
-                        relay.unwritable(other(from));
-                    }
+                    let forwarded = self.forward(from, bytes).await;
                     self.give_way(bytes).await;
+                    forwarded
                 }
-                Step::Skip { from: Side::Workstation, bytes } => pair.workstation.consume(bytes),
-                Step::Skip { from: Side::ClientModule, bytes } => pair.client_module.consume(bytes),
-                Step::Say { to, words } => {
-                    if let Err(Unwritable) = self.say(to, words).await {
-                        relay.unwritable(to);
-                    }
+                Step::Skip { from, bytes } => {
+                    self.pair.wire(from).consume(bytes);
+                    Ok(())
                 }
+                Step::Say { to, words } => self.say(to, words).await,
                 Step::Refuse(refusal) => {
                     let reply = self.refusal(refusal);
-                    if let Err(Unwritable) = self.say(Side::Workstation, &reply).await {
-                        relay.unwritable(Side::Workstation);
-                    }
-                }
-                Step::Ask(Question::Command) => match self.check_permission() {
-                    Ok(()) => relay.verdict(Verdict::Pass),
-                    Err(reason) => return Teardown::refused(reason),
-                },
-                Step::Ask(Question::Offer) => {
-                    relay.offer(pair.loaded.capabilities().lines(pair.facts.protocol));
+                    self.say(Side::Workstation, &reply).await
                 }
                 Step::Ask(question) => {
-                    let verdict = self.judge(question);
-                    relay.verdict(verdict);
+                    report = StepReport::Verdict(self.judge(question));
+                    Ok(())
                 }
-                Step::Note(fact) => self.note(fact),
+                Step::AskOffer => {
+                    let offer = self.pair.loaded.capabilities();
+                    report = StepReport::Offer(offer.lines(self.pair.facts.protocol).to_vec());
+                    Ok(())
+                }
+                Step::Note(fact) => {
+                    self.record(fact);
+                    Ok(())
+                }
                 Step::End(teardown) => return teardown,
+            };
+            if let Err(Unwritable(side)) = done {
+                report = StepReport::Unwritable(side);
             }
         }
     }
@@ -96,49 +91,30 @@ impl Driver {
     /// Passes bytes on. They are used up whether or not the other side takes them.
     async fn forward(&mut self, from: Side, bytes: usize) -> Result<(), Unwritable> {
         let stall = self.stall();
-        let pair = &mut self.pair;
-        match from {
-            Side::Workstation => {
-                let (source, target) = (&mut pair.workstation, &mut pair.client_module);
-                let written = write_while_silent(stall, target, &source.bytes()[..bytes]).await;
-                source.consume(bytes);
-                self.is_client_module_due = true;
-                written
-            }
-            Side::ClientModule => {
-                let (source, target) = (&mut pair.client_module, &mut pair.workstation);
-                let written = in_time(stall, target.write(&source.bytes()[..bytes])).await;
-                source.consume(bytes);
-                self.is_workstation_due = true;
-                written
-            }
-        }
+        let Pair { workstation, client_module, .. } = &mut self.pair;
+        let (source, target, to) = match from {
+            Side::Workstation => (workstation, client_module, Side::ClientModule),
+            Side::ClientModule => (client_module, workstation, Side::Workstation),
+        };
+        let written = write(stall, target, to, &source.bytes()[..bytes]).await;
+        source.consume(bytes);
+        self.unflushed.insert(to);
+        written
     }
 
     async fn say(&mut self, to: Side, words: &[u8]) -> Result<(), Unwritable> {
-        let stall = self.stall();
-        match to {
-            Side::Workstation => {
-                self.is_workstation_due = true;
-                in_time(stall, self.pair.workstation.write(words)).await
-            }
-            Side::ClientModule => {
-                self.is_client_module_due = true;
-                write_while_silent(stall, &mut self.pair.client_module, words).await
-            }
-        }
+        self.unflushed.insert(to);
+        write(self.stall(), self.pair.wire(to), to, words).await
     }
 
-    /// Sees off what was written. Gives the side that does not take it.
-    async fn flush(&mut self) -> Result<(), Side> {
+    /// Flushes what was written.
+    async fn flush(&mut self) -> Result<(), Unwritable> {
         let stall = self.stall();
-        if std::mem::take(&mut self.is_workstation_due) {
-            let flushed = in_time(stall, self.pair.workstation.flush()).await;
-            flushed.map_err(|Unwritable| Side::Workstation)?;
-        }
-        if std::mem::take(&mut self.is_client_module_due) {
-            let flushed = in_time(stall, self.pair.client_module.flush()).await;
-            flushed.map_err(|Unwritable| Side::ClientModule)?;
+        for side in [Side::Workstation, Side::ClientModule] {
+            if self.unflushed.remove(side) {
+                let flushed = timeout(stall, self.pair.wire(side).flush()).await;
+                flushed.map_err(|_| Unwritable(side))?.map_err(|_| Unwritable(side))?;
+            }
         }
         Ok(())
     }
@@ -187,13 +163,6 @@ impl Driver {
     }
 }
 
-fn other(side: Side) -> Side {
-    match side {
-        Side::Workstation => Side::ClientModule,
-        Side::ClientModule => Side::Workstation,
-    }
-}
-
 /// Takes in what a side sends, as far as the machine wants it. A full buffer that is only watched is
 /// the back-pressure.
 fn poll_side(wire: &mut Wire, attention: Attention, cx: &mut Context<'_>) -> Poll<()> {
@@ -215,23 +184,44 @@ async fn poll_now(wire: &mut Wire) {
     unconstrained(poll_fn(|cx| Poll::Ready(wire.poll_fill(cx).is_ready()))).await;
 }
 
-async fn write_while_silent(
+/// Writes to a side. A client module that speaks meanwhile may never read the rest.
+async fn write(
     limit: Duration,
     wire: &mut Wire,
+    side: Side,
     bytes: &[u8],
 ) -> Result<(), Unwritable> {
-    match timeout(limit, wire.write_while_silent(bytes)).await {
+    let written = match side {
+        Side::Workstation => timeout(limit, wire.write(bytes)).await.map(|w| w.map(|()| true)),
+        Side::ClientModule => timeout(limit, wire.write_while_silent(bytes)).await,
+    };
+    match written {
         Ok(Ok(true)) => Ok(()),
-        Ok(Ok(false) | Err(_)) | Err(_) => Err(Unwritable),
+        Ok(Ok(false) | Err(_)) | Err(_) => Err(Unwritable(side)),
     }
 }
 
-async fn in_time(
-    limit: Duration,
-    write: impl Future<Output = io::Result<()>>,
-) -> Result<(), Unwritable> {
-    match timeout(limit, write).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Unwritable),
+/// The sides whose bytes may still be in TLS's hands.
+#[derive(Default)]
+pub(super) struct Unflushed {
+    workstation: bool,
+    client_module: bool,
+}
+
+impl Unflushed {
+    fn of(&mut self, side: Side) -> &mut bool {
+        match side {
+            Side::Workstation => &mut self.workstation,
+            Side::ClientModule => &mut self.client_module,
+        }
+    }
+
+    fn insert(&mut self, side: Side) {
+        *self.of(side) = true;
+    }
+
+    /// Whether the side was among them.
+    fn remove(&mut self, side: Side) -> bool {
+        std::mem::take(self.of(side))
     }
 }

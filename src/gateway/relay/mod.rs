@@ -16,10 +16,11 @@ use super::turns::{ContextLease, MailboxLease};
 use super::wire::Wire;
 use crate::observe::{LiveSession, SessionFacts};
 use crate::policy::Permit;
-use crate::proto::relay::{Relay, Teardown, Why};
+use crate::proto::relay::{Relay, Side, Teardown, Why};
 use crate::proto::{pop3, smtp};
 use crate::words::{CloseReason, Protocol, Reason};
 
+use driver::Unflushed;
 use record::Record;
 use timers::Timers;
 
@@ -39,6 +40,15 @@ pub(crate) struct Pair {
     /// Its place among all connections.
     pub(crate) _place: Place,
     pub(crate) held: Held,
+}
+
+impl Pair {
+    fn wire(&mut self, side: Side) -> &mut Wire {
+        match side {
+            Side::Workstation => &mut self.workstation,
+            Side::ClientModule => &mut self.client_module,
+        }
+    }
 }
 
 /// What a session holds while it lives. It is given back when this is dropped.
@@ -74,9 +84,7 @@ struct Driver {
     pair: Pair,
     timers: Timers,
     record: Record,
-    /// Bytes were written to this side that may still be in TLS's hands.
-    is_workstation_due: bool,
-    is_client_module_due: bool,
+    unflushed: Unflushed,
     /// Bytes that were passed on since other sessions had their turn.
     moved: usize,
 }
@@ -87,8 +95,7 @@ impl Driver {
             timers: Timers::new(&pair.shared.stop),
             pair,
             record: Record::default(),
-            is_workstation_due: false,
-            is_client_module_due: false,
+            unflushed: Unflushed::default(),
             moved: 0,
         }
     }
@@ -113,7 +120,7 @@ impl Driver {
             teardown = self.drive(relay) => teardown,
         };
         if let Some(fact) = relay.unfinished() {
-            self.note(fact);
+            self.record(fact);
         }
         teardown
     }

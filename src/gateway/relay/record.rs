@@ -68,7 +68,7 @@ impl Record {
 }
 
 impl Driver {
-    pub(super) fn note(&mut self, fact: Fact<'_>) {
+    pub(super) fn record(&mut self, fact: Fact<'_>) {
         let Self { pair, record, .. } = self;
         let (observer, session) = (&pair.shared.observer, &pair.facts);
         match fact {

@@ -4,43 +4,45 @@ use std::sync::Arc;
 
 use super::Driver;
 use crate::gateway::reply::{About, hinted, refusal};
-use crate::observe::Event;
+use crate::observe::{Event, Phase};
 use crate::policy::{Denial, Judgement, Request};
 use crate::proto::relay::{Question, Refusal, Service, Verdict};
 use crate::words::{Action, Protocol, Reason};
 
-/// Stands for a service that was not read; only a list that takes any service takes it.
+/// Stands for a service that was not read; only a rule that allows every service allows it.
 const UNREAD: &str = "\u{2026}";
 
 impl Driver {
     /// After a reload the session goes on only if it would be let in now.
-    pub(super) fn check_permission(&mut self) -> Result<(), Reason> {
+    fn check_permission(&mut self) -> Verdict {
         let pair = &mut self.pair;
+        // The command may have come together with the one before, without a wait.
+        pair.tracked.phase(Phase::Idle);
         let current = pair.shared.loaded.load();
         if Arc::ptr_eq(&pair.loaded, &current) {
-            return Ok(());
+            return Verdict::Pass;
         }
         let current = current.clone();
-        let Some(login) = &pair.facts.login else { return Ok(()) };
+        let Some(login) = &pair.facts.login else { return Verdict::Pass };
         // The address may belong to another workstation now, or to none.
         let station = current.policy.station(pair.facts.peer.ip(), &pair.certificate_names);
         let request = Request { station: &station, login, protocol: pair.facts.protocol };
         match current.policy.decide(&request) {
             Ok(permit) => {
                 (pair.permit, pair.loaded) = (permit, current);
-                Ok(())
+                Verdict::Pass
             }
             Err(denial) => {
                 self.report_denial(&denial, true);
-                Err(denial.reason)
+                Verdict::Refuse(denial.reason)
             }
         }
     }
 
-    pub(super) fn judge(&self, question: Question<'_>) -> Verdict {
+    pub(super) fn judge(&mut self, question: Question<'_>) -> Verdict {
         let permit = &self.pair.permit;
         let judgement = match question {
-            Question::Command | Question::Offer => return Verdict::Pass,
+            Question::Command => return self.check_permission(),
             Question::Sender(address) => permit.judge_sender(address),
             Question::Recipient(address) => permit.judge_recipient(address),
             Question::Service(Service::Named(service)) => permit.judge_service(Some(service)),

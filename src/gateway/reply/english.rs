@@ -62,7 +62,7 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
         Reason::RejectedByClientModule => "the KIM client module refused".into(),
         Reason::MessageTooLarge => "the message is too large".into(),
         Reason::LineTooLong => "a line or the message header is too long".into(),
-        Reason::BadCommand => "this command does not fit here".into(),
+        Reason::BadCommand => "this command is not allowed here".into(),
         Reason::BadCredentialsEncoding => "the credentials are not encoded properly".into(),
         Reason::AmbiguousLineEnding => {
             "the message has a dot between ambiguous line endings".into()
@@ -76,7 +76,7 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
 pub(super) fn hint(protocol: Protocol, hint: Hint) -> String {
     let start_tls = start_tls(protocol);
     match hint {
-        Hint::NotCarried => "this command is not carried".into(),
+        Hint::NotCarried => "this command is not supported".into(),
         Hint::LoggedIn => "this session is logged in already".into(),
         Hint::Malformed => "this command is not well formed".into(),
         Hint::NeedTransaction => "need MAIL and RCPT first".into(),
@@ -107,8 +107,8 @@ pub(super) fn hint(protocol: Protocol, hint: Hint) -> String {
         Hint::PortWithoutTls => "this port is without TLS".into(),
         Hint::PortWithTls => "this port speaks TLS from the first byte; please set SSL/TLS".into(),
         Hint::WebPage => match protocol {
-            Protocol::Pop3 => "this port is for POP3 and no web page".into(),
-            Protocol::Smtp => "this port is for SMTP and no web page".into(),
+            Protocol::Pop3 => "this is a POP3 port, not a web server".into(),
+            Protocol::Smtp => "this is an SMTP port, not a web server".into(),
         },
         Hint::LineEnd => "lines end in CR LF".into(),
         Hint::StrayByte => "stray CR or NUL in the line".into(),

@@ -175,7 +175,7 @@ mod tests {
 
     /// Every hint with its SMTP code and its English text.
     const HINTS: [(Hint, &str, &str); 28] = [
-        (Hint::NotCarried, "502 5.5.1", "this command is not carried"),
+        (Hint::NotCarried, "502 5.5.1", "this command is not supported"),
         (Hint::LoggedIn, "503 5.5.1", "this session is logged in already"),
         (Hint::Malformed, "501 5.5.4", "this command is not well formed"),
         (Hint::NeedTransaction, "503 5.5.1", "need MAIL and RCPT first"),
@@ -210,7 +210,7 @@ mod tests {
             "421 4.7.0",
             "this port speaks TLS from the first byte; please set SSL/TLS",
         ),
-        (Hint::WebPage, "500 5.5.2", "this port is for SMTP and no web page"),
+        (Hint::WebPage, "500 5.5.2", "this is an SMTP port, not a web server"),
         (Hint::LineEnd, "500 5.5.2", "lines end in CR LF"),
         (Hint::StrayByte, "500 5.5.2", "stray CR or NUL in the line"),
         (Hint::LineTooLong, "500 5.5.2", "this line is too long"),

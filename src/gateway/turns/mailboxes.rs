@@ -1,5 +1,5 @@
-//! MailboxLease-taking at a mailbox: POP3 locks it for one session at a time (RFC 1939 section 4), so a
-//! second one waits here, in order of arrival, instead of failing at the client module.
+//! Turns at a mailbox: POP3 locks it for one session at a time (RFC 1939 section 4), so a second session
+//! waits here, in order of arrival, instead of failing at the client module.
 
 use std::sync::Arc;
 use std::time::Duration;

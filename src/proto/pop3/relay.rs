@@ -6,7 +6,7 @@ use super::command::{Command, parse};
 use crate::proto::refusal::Hint;
 use crate::proto::relay::{
     self, Attention, Fact, Limit, Next, NextCommand, PeerEof, Question, Refusal, Seen, Side, Step,
-    Teardown, Verdict, Why,
+    StepReport, Teardown, Verdict, Why,
 };
 use crate::words::Reason;
 
@@ -18,40 +18,37 @@ const GOODBYE: &[u8] = b"-ERR";
 pub struct Relay {
     state: State,
     next: NextCommand,
-    /// The answer that was passed on last, for what is noted about it.
-    passed: Option<Box<Answer>>,
-    /// The answer that the session broke off in.
-    broken: Option<Box<Answer>>,
+    /// Bytes of the command line that is carried out, with its CRLF.
+    line: usize,
+    /// The answer that is passed on, and after that what is noted about it.
+    answer: Option<Box<Answer>>,
     /// The list of capabilities that is said next.
     list: Vec<u8>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 enum State {
     /// The workstation's next command is due.
     #[default]
     Command,
-    /// CAPA, a line of so many bytes: the owner was asked what it lists.
-    Offer(usize),
-    /// DELE, a line of so many bytes: the owner was asked whether it may go on.
-    Delete {
-        number: u32,
-        len: usize,
-    },
-    /// A command is answered here. Its line, of so many bytes, is dropped first.
-    Reply(usize, Reply),
-    /// A command line, of so many bytes, goes to the client module.
-    Send(Command, usize),
+    /// CAPA: the owner was asked what it lists.
+    AskOffer,
+    /// DELE: the owner was asked whether it may go on.
+    AskDelete(u32),
+    /// RETR or TOP was noted and goes to the client module.
+    Send(Command),
     /// The client module has the command.
-    Answer(Box<Answer>),
+    AwaitAnswer,
+    /// The command line was dropped, and kimgate answers it.
+    OwnReply(OwnReply),
     Over(Teardown),
 }
 
-/// An answer of kimgate's own.
-enum Reply {
+#[derive(Clone, Copy)]
+enum OwnReply {
     Command(Hint),
     Rule(Reason),
-    /// The list of capabilities.
+    /// What is in `list`.
     List,
 }
 
@@ -63,118 +60,71 @@ struct Answer {
     /// Some of it was passed on, so an end now must not look like the end of the answer.
     is_begun: bool,
     is_begin_noted: bool,
+    /// All of it was passed on, and what it means was noted.
+    is_answered: bool,
 }
 
 impl relay::Relay for Relay {
-    fn step(&mut self, seen: Seen<'_>) -> Step<'_> {
-        self.passed = None;
-        match std::mem::take(&mut self.state) {
-            State::Command => self.next_command(seen),
-            State::Offer(len) => {
-                self.state = State::Offer(len);
-                Step::Ask(Question::Offer)
-            }
-            State::Delete { number, len } => {
-                self.state = State::Delete { number, len };
-                Step::Ask(Question::Delete(number))
-            }
-            State::Reply(0, Reply::Command(hint)) => Step::Refuse(Refusal::Command(hint)),
-            State::Reply(0, Reply::Rule(reason)) => {
-                Step::Refuse(Refusal::Rule { reason, about: "" })
-            }
-            State::Reply(0, Reply::List) => Step::Say { to: Side::Workstation, words: &self.list },
-            State::Reply(len, reply) => {
-                self.state = State::Reply(0, reply);
-                Step::Skip { from: Side::Workstation, bytes: len }
-            }
-            State::Send(command, len) => self.send(command, len, seen),
-            State::Answer(answer) => self.pass_on(answer, seen),
-            State::Over(teardown) => self.end(teardown),
+    fn step(&mut self, seen: Seen<'_>, report: StepReport) -> Step<'_> {
+        if let StepReport::Unwritable(side) = report {
+            return self.unwritable(side);
         }
-    }
-
-    fn verdict(&mut self, verdict: Verdict) {
-        match (&self.state, verdict) {
-            (State::Command, Verdict::Pass) => self.next.permit(),
-            (&State::Delete { number, len }, Verdict::Pass) => {
-                self.state = State::Send(Command::Dele(number), len);
-            }
-            (&State::Delete { len, .. }, Verdict::Refuse(reason)) => {
-                self.state = State::Reply(len, Reply::Rule(reason));
-            }
-            (_, Verdict::Pass | Verdict::Refuse(_)) => {}
+        if report == StepReport::Late {
+            return self.late();
         }
-    }
-
-    fn offer(&mut self, lines: &[String]) {
-        if let State::Offer(len) = self.state {
-            self.list = capability_list(lines).into_bytes();
-            self.state = State::Reply(len, Reply::List);
-        }
-    }
-
-    fn late(&mut self) {
-        self.state = match std::mem::take(&mut self.state) {
-            State::Answer(answer) => {
-                State::Over(self.give_up(answer, Reason::ClientModuleUnreachable))
+        match self.state {
+            State::Command => self.next_command(seen, &report),
+            State::AskOffer => match report.offer() {
+                None => Step::AskOffer,
+                Some(lines) => {
+                    self.list = capability_list(lines).into_bytes();
+                    self.reply(OwnReply::List)
+                }
+            },
+            State::AskDelete(number) => match report.verdict() {
+                None => Step::Ask(Question::Delete(number)),
+                Some(Verdict::Pass) => self.send(Command::Dele(number), seen),
+                Some(Verdict::Refuse(reason)) => self.reply(OwnReply::Rule(reason)),
+            },
+            State::Send(command) => self.send(command, seen),
+            State::AwaitAnswer => self.pass_on(seen),
+            State::OwnReply(reply) => {
+                self.state = State::Command;
+                match reply {
+                    OwnReply::Command(hint) => Step::Refuse(Refusal::Command(hint)),
+                    OwnReply::Rule(reason) => Step::Refuse(Refusal::Rule { reason, about: "" }),
+                    OwnReply::List => Step::Say { to: Side::Workstation, words: &self.list },
+                }
             }
-            State::Command
-            | State::Offer(_)
-            | State::Delete { .. }
-            | State::Reply(..)
-            | State::Send(..)
-            | State::Over(_) => State::Over(Teardown::refused(Reason::Timeout)),
-        };
-    }
-
-    fn unwritable(&mut self, side: Side) {
-        let why = match (side, &self.state) {
-            (Side::ClientModule, _) => Why::Refused(Reason::ClientModuleUnreachable),
-            // Many workstations leave without waiting for QUIT's answer. The deletions that QUIT
-            // commits are wanted all the same.
-            (Side::Workstation, State::Answer(answer)) if answer.command == Command::Quit => {
-                Why::Quit
-            }
-            (Side::Workstation, _) => Why::Vanished,
-        };
-        let over = State::Over(Teardown::new(why));
-        if let State::Answer(answer) = std::mem::replace(&mut self.state, over) {
-            self.broken = Some(answer);
+            State::Over(teardown) => Step::End(teardown),
         }
     }
 
     fn unfinished(&self) -> Option<Fact<'_>> {
-        match &self.state {
-            State::Answer(answer) => answer.part(),
-            State::Command
-            | State::Offer(_)
-            | State::Delete { .. }
-            | State::Reply(..)
-            | State::Send(..)
-            | State::Over(_) => self.broken.as_ref()?.part(),
-        }
+        self.answer.as_ref().and_then(|answer| answer.part())
     }
 }
 
 impl Relay {
-    fn next_command(&mut self, seen: Seen<'_>) -> Step<'_> {
-        let line = match self.next.next(GOODBYE, seen) {
+    fn next_command(&mut self, seen: Seen<'_>, report: &StepReport) -> Step<'_> {
+        self.answer = None;
+        let line = match self.next.next(GOODBYE, seen, report) {
             Next::Step(step) => return step,
             Next::Line(line) => line,
         };
-        let len = line.wire;
+        self.line = line.wire;
         match parse(line.text) {
             // The client module's own list may name what kimgate does not carry.
             Ok(Command::Capa) => {
-                self.state = State::Offer(len);
-                Step::Ask(Question::Offer)
+                self.state = State::AskOffer;
+                Step::AskOffer
             }
             Ok(Command::Dele(number)) => {
-                self.state = State::Delete { number, len };
+                self.state = State::AskDelete(number);
                 Step::Ask(Question::Delete(number))
             }
             Ok(command @ (Command::Retr(_) | Command::Top(..))) => {
-                self.state = State::Send(command, len);
+                self.state = State::Send(command);
                 Step::Note(Fact::RetrieveAsked)
             }
             Ok(
@@ -184,71 +134,72 @@ impl Relay {
                 | Command::Rset
                 | Command::Noop
                 | Command::Quit),
-            ) => self.send(command, len, seen),
+            ) => self.send(command, seen),
             Err(hint) => match self.next.count_bad_line() {
                 Some(teardown) => self.end(teardown),
-                None => {
-                    self.state = State::Reply(0, Reply::Command(hint));
-                    Step::Skip { from: Side::Workstation, bytes: len }
-                }
+                None => self.reply(OwnReply::Command(hint)),
             },
         }
     }
 
-    fn send(&mut self, command: Command, len: usize, seen: Seen<'_>) -> Step<'_> {
-        self.state = State::Answer(Box::new(Answer {
+    /// Drops the command line, to answer it here.
+    fn reply(&mut self, reply: OwnReply) -> Step<'_> {
+        self.state = State::OwnReply(reply);
+        Step::Skip { from: Side::Workstation, bytes: self.line }
+    }
+
+    fn send(&mut self, command: Command, seen: Seen<'_>) -> Step<'_> {
+        self.answer = Some(Box::new(Answer {
             command,
             scan: AnswerScan::new(&command, seen.settings.header),
             is_complete: false,
             is_begun: false,
             is_begin_noted: false,
+            is_answered: false,
         }));
-        Step::Forward { from: Side::Workstation, bytes: len }
+        self.state = State::AwaitAnswer;
+        Step::Forward { from: Side::Workstation, bytes: self.line }
     }
 
-    /// Passes on what has come of an answer.
-    fn pass_on(&mut self, mut answer: Box<Answer>, seen: Seen<'_>) -> Step<'_> {
-        let is_message = matches!(answer.command, Command::Retr(_) | Command::Top(..));
-        if is_message && answer.scan.body_started() && !answer.is_begin_noted {
+    /// Passes on what has come of the answer.
+    fn pass_on(&mut self, seen: Seen<'_>) -> Step<'_> {
+        let Some(answer) = &mut self.answer else {
+            return self.next_command(seen, &StepReport::Done);
+        };
+        if answer.must_note_begin() {
             answer.is_begin_noted = true;
-            self.state = State::Answer(answer);
             return Step::Note(Fact::RetrieveBegan);
         }
         if answer.is_complete {
-            return self.answered(answer, seen);
+            return self.answered(seen);
         }
-        if seen.client_module.bytes.is_empty() {
-            return self.wait(answer, seen);
-        }
-        let Ok(scanned) = answer.scan.scan(seen.client_module.bytes) else {
-            let teardown = self.give_up(answer, Reason::ClientModuleProtocolError);
+        let bytes = seen.client_module.bytes;
+        let Ok(scanned) = answer.scan.scan(bytes) else {
+            let teardown = answer.lost(Reason::ClientModuleProtocolError);
             return self.end(teardown);
         };
         if scanned.done && answer.command == Command::Quit {
-            let is_alone = scanned.forward == seen.client_module.bytes.len();
-            let why = if is_alone { Why::Quit } else { UNASKED };
+            let why = if scanned.forward == bytes.len() { Why::Quit } else { UNASKED };
             return self.end(Teardown { farewell: scanned.forward, ..Teardown::new(why) });
         }
         if scanned.forward == 0 {
-            return self.wait(answer, seen);
+            return self.wait(seen);
         }
         answer.is_complete = scanned.done;
         answer.is_begun = true;
-        self.state = State::Answer(answer);
         Step::Forward { from: Side::ClientModule, bytes: scanned.forward }
     }
 
-    fn wait(&mut self, answer: Box<Answer>, seen: Seen<'_>) -> Step<'_> {
+    /// Waits for more of the answer.
+    fn wait(&mut self, seen: Seen<'_>) -> Step<'_> {
+        let is_quit = self.has_quit();
         if seen.client_module.eof.is_some() {
-            let teardown = self.give_up(answer, Reason::ClientModuleUnreachable);
+            let teardown = self.lost(Reason::ClientModuleUnreachable);
             return self.end(teardown);
         }
-        let is_quit = answer.command == Command::Quit;
         if !is_quit && seen.workstation.eof == Some(PeerEof::Cut) {
-            self.broken = Some(answer);
             return self.end(Teardown::new(Why::Vanished));
         }
-        self.state = State::Answer(answer);
         Step::Wait {
             workstation: Attention::Watch,
             client_module: Attention::Need,
@@ -257,23 +208,51 @@ impl Relay {
     }
 
     /// The whole answer was passed on.
-    fn answered(&mut self, answer: Box<Answer>, seen: Seen<'_>) -> Step<'_> {
-        // What follows an answer in the same breath was not asked for.
-        let is_alone = seen.client_module.bytes.is_empty();
-        match (answer.fact(true).is_some(), is_alone) {
-            (false, true) => return self.next_command(seen),
-            (false, false) => return self.end(Teardown::new(UNASKED)),
-            (true, true) => {}
-            (true, false) => self.state = State::Over(Teardown::new(UNASKED)),
+    fn answered(&mut self, seen: Seen<'_>) -> Step<'_> {
+        // Bytes right after the answer were not asked for.
+        let teardown = (!seen.client_module.bytes.is_empty()).then(|| Teardown::new(UNASKED));
+        self.state = teardown.map_or(State::Command, State::Over);
+        if let Some(answer) = &mut self.answer {
+            answer.is_answered = true;
         }
-        self.passed.insert(answer).fact(true).map_or(Step::Poll, Step::Note)
+        if self.answer.as_ref().is_none_or(|answer| answer.fact().is_none()) {
+            return match teardown {
+                Some(teardown) => Step::End(teardown),
+                None => self.next_command(seen, &StepReport::Done),
+            };
+        }
+        // There is a fact, so nothing is polled.
+        self.answer.as_ref().and_then(|answer| answer.fact()).map_or(Step::Poll, Step::Note)
     }
 
-    /// This answer cannot be passed on as a whole.
-    fn give_up(&mut self, answer: Box<Answer>, reason: Reason) -> Teardown {
-        let why = if answer.is_begun { Why::Broken(reason) } else { Why::Refused(reason) };
-        self.broken = Some(answer);
-        Teardown::new(why)
+    fn has_quit(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| answer.command == Command::Quit)
+    }
+
+    fn lost(&self, reason: Reason) -> Teardown {
+        match &self.answer {
+            Some(answer) => answer.lost(reason),
+            None => Teardown::refused(reason),
+        }
+    }
+
+    fn late(&mut self) -> Step<'_> {
+        let reason = match self.answer {
+            Some(_) => Reason::ClientModuleUnreachable,
+            None => Reason::Timeout,
+        };
+        let teardown = self.lost(reason);
+        self.end(teardown)
+    }
+
+    fn unwritable(&mut self, side: Side) -> Step<'_> {
+        self.end(Teardown::new(match side {
+            Side::ClientModule => Why::Refused(Reason::ClientModuleUnreachable),
+            // Many workstations leave without waiting for QUIT's answer. The deletions that QUIT
+            // commits are wanted all the same.
+            Side::Workstation if self.has_quit() => Why::Quit,
+            Side::Workstation => Why::Vanished,
+        }))
     }
 
     fn end(&mut self, teardown: Teardown) -> Step<'_> {
@@ -286,29 +265,42 @@ impl Relay {
 const UNASKED: Why = Why::Refused(Reason::ClientModuleProtocolError);
 
 impl Answer {
-    /// What the answer means, where somebody may want to know it.
-    fn fact(&self, is_complete: bool) -> Option<Fact<'_>> {
+    fn must_note_begin(&self) -> bool {
+        self.is_message() && self.scan.body_started() && !self.is_begin_noted
+    }
+
+    fn is_message(&self) -> bool {
+        matches!(self.command, Command::Retr(_) | Command::Top(..))
+    }
+
+    /// What was passed on of a message that is not complete.
+    fn part(&self) -> Option<Fact<'_>> {
+        let is_part = self.is_message() && self.scan.body_started() && !self.is_answered;
+        if is_part { self.fact() } else { None }
+    }
+
+    /// What the answer means, where it is recorded.
+    fn fact(&self) -> Option<Fact<'_>> {
         if self.scan.is_ok() != Some(true) {
             return None;
         }
         match (self.command, self.scan.header()) {
             (Command::Retr(number), Some(header)) => {
                 let bytes = self.scan.body_bytes();
-                Some(Fact::Received { number, bytes, is_complete, header })
+                Some(Fact::Received { number, bytes, is_complete: self.is_answered, header })
             }
             (Command::Top(number, _), Some(header)) => {
                 let bytes = self.scan.bytes_after_header();
-                Some(Fact::Previewed { number, bytes, is_complete, header })
+                Some(Fact::Previewed { number, bytes, is_complete: self.is_answered, header })
             }
             (Command::Dele(number), _) => Some(Fact::Deleted { number }),
             (_, _) => None,
         }
     }
 
-    /// What was passed on of a message that is not complete.
-    fn part(&self) -> Option<Fact<'_>> {
-        let is_message = matches!(self.command, Command::Retr(_) | Command::Top(..));
-        if is_message && self.scan.body_started() { self.fact(false) } else { None }
+    /// How the session ends when this answer cannot be passed on as a whole.
+    fn lost(&self, reason: Reason) -> Teardown {
+        Teardown::new(if self.is_begun { Why::Broken(reason) } else { Why::Refused(reason) })
     }
 }
 

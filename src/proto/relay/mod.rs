@@ -2,8 +2,7 @@
 //! the machine what is unread, and does what the machine says.
 //!
 //! A machine never sees a socket, a clock or a rule. Bytes that go on are named by number and stay
-//! where they were read. A question about a rule goes out as a value, and its answer comes back by
-//! [`Relay::verdict`].
+//! where they were read. A question about a rule goes out as a value, and so its answer comes back.
 
 mod next_command;
 
@@ -16,28 +15,41 @@ use crate::words::{CloseReason, Reason};
 /// A session after its login, one command at a time.
 ///
 /// The owner calls `step` again and again. It carries out each step completely before it asks for
-/// the next one, and it calls one of the other methods in between where that happened.
+/// the next one, and reports what came of it.
 pub trait Relay {
     /// What is to be done next.
-    fn step(&mut self, seen: Seen<'_>) -> Step<'_>;
-
-    /// Answers the last [`Step::Ask`], unless that was [`Question::Offer`].
-    fn verdict(&mut self, verdict: Verdict);
-
-    /// Answers [`Question::Offer`] with the capabilities that a listener announces now, a line each.
-    fn offer(&mut self, lines: &[String]);
-
-    /// The limit of the last [`Step::Wait`] has passed.
-    fn late(&mut self);
-
-    /// What the last step wanted to send to this side cannot be sent: it has gone, or it has taken
-    /// nothing for too long, or it spoke where it had to listen.
-    fn unwritable(&mut self, side: Side);
+    fn step(&mut self, seen: Seen<'_>, report: StepReport) -> Step<'_>;
 
     /// What was passed on of an answer that never became complete. The owner asks once, when the session
     /// is over, for whatever reason.
     fn unfinished(&self) -> Option<Fact<'_>> {
         None
+    }
+}
+
+/// What came of the last step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepReport {
+    /// It was carried out. Also before the first step.
+    Done,
+    /// The answer to [`Step::Ask`].
+    Verdict(Verdict),
+    /// The answer to [`Step::AskOffer`]: the capabilities that a listener announces now, a line each.
+    Offer(Vec<String>),
+    /// The limit of a [`Step::Wait`] has passed.
+    Late,
+    /// What the step wanted to send to this side, or an earlier step, cannot be sent: the side has
+    /// gone, or it took nothing for too long, or it spoke where it had to listen.
+    Unwritable(Side),
+}
+
+impl StepReport {
+    pub(in crate::proto) fn verdict(&self) -> Option<Verdict> {
+        if let Self::Verdict(verdict) = self { Some(*verdict) } else { None }
+    }
+
+    pub(in crate::proto) fn offer(&self) -> Option<&[String]> {
+        if let Self::Offer(lines) = self { Some(lines) } else { None }
     }
 }
 
@@ -117,9 +129,11 @@ pub enum Step<'a> {
     },
     /// Refuse the command. The owner words the reply, in the configured language.
     Refuse(Refusal<'a>),
-    /// Decide, and answer by [`Relay::verdict`] or [`Relay::offer`].
+    /// Decide, and report the verdict.
     Ask(Question<'a>),
-    /// Something happened that somebody may want to know. Needs no answer.
+    /// StepReport what a listener announces now.
+    AskOffer,
+    /// Something happened that the owner records.
     Note(Fact<'a>),
     /// The session is over.
     End(Teardown),
@@ -164,10 +178,8 @@ pub enum Limit {
 /// What the machine cannot decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question<'a> {
-    /// A whole command is here: may the session still go on? Where it may not, the owner ends it.
+    /// A whole command is here: may the session still go on? Refused, it ends with that reason.
     Command,
-    /// What does a listener announce now?
-    Offer,
     /// May it send with this sender? Empty: the null sender.
     Sender(&'a str),
     /// May it send to this recipient?

@@ -1,6 +1,9 @@
 //! The next command of a workstation: a whole line, while the client module is silent.
 
-use super::{Attention, Limit, Question, Refusal, Seen, Side, Step, Teardown, Unread, Why};
+use super::{
+    Attention, Limit, Question, Refusal, Seen, Side, Step, StepReport, Teardown, Unread, Verdict,
+    Why,
+};
 use crate::proto::line::{Fault, Framed, Line, next_line};
 use crate::words::Reason;
 
@@ -22,10 +25,10 @@ enum Stage {
     Line,
     /// A line that cannot be read was skipped.
     Unreadable(Fault),
-    /// A line of so many bytes, CRLF included, is here. The client module's silence is checked.
+    /// A line is here, of so many bytes with its CRLF. The client module was polled.
     Silence(usize),
+    /// The client module was silent, and the owner was asked.
     Permission(usize),
-    Ready(usize),
 }
 
 /// What [`NextCommand::next`] found.
@@ -38,7 +41,12 @@ pub(in crate::proto) enum Next<'a> {
 
 impl NextCommand {
     /// `goodbye` is how a client module begins the words with which it ends an idle session.
-    pub(in crate::proto) fn next<'a>(&mut self, goodbye: &[u8], seen: Seen<'a>) -> Next<'a> {
+    pub(in crate::proto) fn next<'a>(
+        &mut self,
+        goodbye: &[u8],
+        seen: Seen<'a>,
+        report: &StepReport,
+    ) -> Next<'a> {
         let step = match self.stage {
             Stage::Line => self.wait_for_line(goodbye, seen),
             Stage::Unreadable(fault) => {
@@ -52,12 +60,15 @@ impl NextCommand {
                     Step::Ask(Question::Command)
                 }
             },
-            Stage::Permission(_) => Step::Ask(Question::Command),
-            Stage::Ready(len) => {
-                self.stage = Stage::Line;
-                let text = &seen.workstation.bytes[..len - 2];
-                return Next::Line(Line { text, wire: len });
-            }
+            Stage::Permission(len) => match report.verdict() {
+                None => Step::Ask(Question::Command),
+                Some(Verdict::Refuse(reason)) => Step::End(Teardown::refused(reason)),
+                Some(Verdict::Pass) => {
+                    self.stage = Stage::Line;
+                    let text = &seen.workstation.bytes[..len - 2];
+                    return Next::Line(Line { text, wire: len });
+                }
+            },
         };
         Next::Step(step)
     }
@@ -91,15 +102,7 @@ impl NextCommand {
         }
     }
 
-    /// The session may go on.
-    pub(in crate::proto) fn permit(&mut self) {
-        if let Stage::Permission(len) = self.stage {
-            self.stage = Stage::Ready(len);
-        }
-    }
-
-    /// Counts a line that cannot be carried out; gives the end of the session when it is one too
-    /// many.
+    /// Counts a line that cannot be carried out. After [`BAD_LINES`] of them, returns the teardown.
     pub(in crate::proto) fn count_bad_line(&mut self) -> Option<Teardown> {
         self.bad_lines += 1;
         (self.bad_lines > BAD_LINES).then(|| Teardown::refused(Reason::BadCommand))

@@ -6,8 +6,8 @@ use super::reply::Reply;
 use crate::proto::dot::{DotScan, END};
 use crate::proto::header::HeaderReader;
 use crate::proto::relay::{
-    Attention, Fact, Limit, PeerEof, Question, Refusal, Seen, Service, Side, Step, Teardown,
-    Verdict, Why, broken_silence,
+    Attention, Fact, Limit, PeerEof, Question, Refusal, Seen, Service, Side, Step, StepReport,
+    Teardown, Verdict, Why, broken_silence,
 };
 use crate::words::Reason;
 
@@ -25,6 +25,7 @@ const HEADER_FIELDS: &[&str] = &[SERVICE, READ_RECEIPT, MESSAGE_ID];
 pub(super) struct Message {
     state: State,
     transaction: Transaction,
+    account: String,
     intake: Intake,
     /// Header lines that kimgate adds.
     lines: Vec<u8>,
@@ -43,33 +44,38 @@ enum State {
     /// The owner was asked about the service of this number.
     Judge(usize),
     /// All services may be sent. The client module was polled.
-    Silence,
+    BeforeData,
     /// The client module has DATA.
-    DataReply,
+    AwaitDataReply,
     /// The client module accepted DATA.
-    Head,
+    AddHeader,
     /// The message is passed on.
     Body,
-    /// The client module did not take a part of the message.
-    NotTaken,
     /// All but the final line was passed on. The client module was polled.
-    Whole,
+    BeforeFinalLine,
     /// The final line goes to the client module.
     FinalLine,
     /// The client module has the whole message.
-    Fate,
-    /// Nobody will answer the whole message.
-    Lost(Reason),
+    AwaitReply,
     /// This reply to the whole message was noted.
     Answered(Reply),
     /// The message is read to its true end, so that nothing of it is taken for a command.
-    Swallow(AfterSwallow),
-    Over(Outcome),
+    Discard(AfterDiscard),
+    Over(Over),
+}
+
+/// [`Outcome`], with the refused service by its number.
+#[derive(Clone, Copy)]
+enum Over {
+    Done,
+    Reset,
+    Refused(usize, Reason),
+    End(Teardown),
 }
 
 /// What follows a message that was read and not passed on.
 #[derive(Clone, Copy)]
-enum AfterSwallow {
+enum AfterDiscard {
     /// The service of this number may not be sent.
     Service(usize, Reason),
     /// The message is refused, and the session ends: a mail program that sends such a message has
@@ -82,24 +88,26 @@ enum AfterSwallow {
 }
 
 /// How the session goes on after the message.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Outcome {
     /// With the next command.
     Done,
     /// With a RSET of kimgate's own.
     Reset,
-    /// With a RSET of kimgate's own, and then with the refusal of the service of this number.
-    Refused(usize, Reason),
+    /// With a RSET of kimgate's own, and then with the refusal of this service.
+    Refused { service: String, reason: Reason },
     /// Not at all.
     End(Teardown),
 }
 
 impl Message {
-    /// A message of this transaction; so many bytes of its header block are read.
-    pub(super) fn new(transaction: Transaction, header_limit: usize) -> Self {
+    /// A message of this transaction. So many bytes of its header block are read. `account` is asked
+    /// for read receipts.
+    pub(super) fn new(transaction: Transaction, header_limit: usize, account: &str) -> Self {
         Self {
             state: State::GoAhead,
             transaction,
+            account: account.into(),
             intake: Intake::new(header_limit),
             lines: Vec::new(),
             added: Vec::new(),
@@ -109,11 +117,22 @@ impl Message {
 
     /// What follows, as soon as there is nothing left to do for the message.
     pub(super) fn outcome(&self) -> Option<Outcome> {
-        if let State::Over(outcome) = self.state { Some(outcome) } else { None }
+        if let State::Over(over) = self.state {
+            Some(match over {
+                Over::Done => Outcome::Done,
+                Over::Reset => Outcome::Reset,
+                Over::Refused(number, reason) => {
+                    Outcome::Refused { service: self.service_text(number).into(), reason }
+                }
+                Over::End(teardown) => Outcome::End(teardown),
+            })
+        } else {
+            None
+        }
     }
 
-    /// The value of the service of this number, as a text for the workstation's user.
-    pub(super) fn service_text(&self, number: usize) -> &str {
+    /// The service of this number, as a text for the workstation's user.
+    fn service_text(&self, number: usize) -> &str {
         match self.service(number) {
             Some(Service::Named(name)) => name,
             // What a client module writes in (gemSpec_CM_KOMLE A_19488).
@@ -122,59 +141,38 @@ impl Message {
         }
     }
 
-    pub(super) fn verdict(&mut self, verdict: Verdict) {
-        if let State::Judge(number) = self.state {
-            self.state = match verdict {
-                Verdict::Pass => State::Judge(number + 1),
-                Verdict::Refuse(reason) => State::Swallow(AfterSwallow::Service(number, reason)),
-            };
+    /// What is to be done next. Not to be called once there is an outcome.
+    pub(super) fn step(&mut self, seen: Seen<'_>, report: &StepReport) -> Step<'_> {
+        if let StepReport::Unwritable(side) = report {
+            return self.unwritable(*side, seen);
         }
-    }
-
-    pub(super) fn late(&mut self) {
-        self.state = if matches!(self.state, State::Fate) {
-            State::Lost(Reason::ClientModuleUnreachable)
-        } else if matches!(self.state, State::DataReply) {
-            self.over(Why::Refused(Reason::ClientModuleUnreachable))
-        } else {
-            self.over(Why::Broken(Reason::Timeout))
-        };
-    }
-
-    pub(super) fn unwritable(&mut self, side: Side) {
-        self.state = match (side, self.state) {
-            (Side::Workstation, _) => self.over(Why::Vanished),
-            (Side::ClientModule, State::Body) => State::NotTaken,
-            (Side::ClientModule, State::Fate) => State::Lost(Reason::ClientModuleUnreachable),
-            (Side::ClientModule, _) => self.over(Why::Refused(Reason::ClientModuleUnreachable)),
-        };
-    }
-
-    /// `account` is asked for read receipts. Not to be called once there is an outcome.
-    pub(super) fn step(&mut self, seen: Seen<'_>, account: &str) -> Step<'_> {
+        if *report == StepReport::Late {
+            return self.late();
+        }
         match self.state {
             State::GoAhead => {
                 self.state = State::Header;
                 Step::Say { to: Side::Workstation, words: GO_AHEAD }
             }
             State::Header => self.read_header(seen),
-            State::Judge(number) => self.judge(number),
-            State::Silence => match broken_silence(GOODBYE, seen.client_module) {
+            State::Judge(number) => match report.verdict() {
+                None => self.judge(number),
+                Some(Verdict::Pass) => self.judge(number + 1),
+                Some(Verdict::Refuse(reason)) => {
+                    self.discard(AfterDiscard::Service(number, reason), seen)
+                }
+            },
+            State::BeforeData => match broken_silence(GOODBYE, seen.client_module) {
                 Some(reason) => self.end(Why::Refused(reason)),
                 None => {
-                    self.state = State::DataReply;
+                    self.state = State::AwaitDataReply;
                     Step::Say { to: Side::ClientModule, words: b"DATA\r\n" }
                 }
             },
-            State::DataReply => self.data_reply(seen),
-            State::Head => self.begin(seen, account),
+            State::AwaitDataReply => self.await_data_reply(seen),
+            State::AddHeader => self.add_header(seen),
             State::Body => self.pass_on(seen),
-            State::NotTaken => {
-                // It has no say before the message ends: what it says before is not the answer.
-                let is_silent = seen.client_module.bytes.is_empty();
-                self.fail(seen, if is_silent { GONE } else { UNASKED })
-            }
-            State::Whole => match broken_silence(GOODBYE, seen.client_module) {
+            State::BeforeFinalLine => match broken_silence(GOODBYE, seen.client_module) {
                 Some(reason) => self.fail(seen, reason),
                 None => {
                     self.state = State::FinalLine;
@@ -182,19 +180,47 @@ impl Message {
                 }
             },
             State::FinalLine => {
-                (self.state, self.is_unfinished) = (State::Fate, false);
+                (self.state, self.is_unfinished) = (State::AwaitReply, false);
                 Step::Forward { from: Side::Workstation, bytes: self.intake.take_rest() }
             }
-            State::Fate => self.fate(seen),
-            State::Lost(reason) => {
-                self.state = self.over(Why::Refused(reason));
-                self.sent(Err(reason), 0)
-            }
+            State::AwaitReply => self.await_reply(seen),
             State::Answered(reply) => self.answer(reply),
-            State::Swallow(after) => self.swallow(after, seen),
-            State::Over(Outcome::End(teardown)) => Step::End(teardown),
-            State::Over(Outcome::Done | Outcome::Reset | Outcome::Refused(..)) => Step::Poll,
+            State::Discard(after) => self.discard(after, seen),
+            State::Over(Over::End(teardown)) => Step::End(teardown),
+            State::Over(Over::Done | Over::Reset | Over::Refused(..)) => Step::Poll,
         }
+    }
+
+    fn late(&mut self) -> Step<'_> {
+        if matches!(self.state, State::AwaitReply) {
+            return self.no_reply(Reason::ClientModuleUnreachable);
+        }
+        let is_asked = matches!(self.state, State::AwaitDataReply);
+        self.end(match is_asked {
+            true => Why::Refused(Reason::ClientModuleUnreachable),
+            false => Why::Broken(Reason::Timeout),
+        })
+    }
+
+    fn unwritable(&mut self, side: Side, seen: Seen<'_>) -> Step<'_> {
+        if side == Side::Workstation {
+            return self.end(Why::Vanished);
+        }
+        if matches!(self.state, State::AwaitReply) {
+            return self.no_reply(Reason::ClientModuleUnreachable);
+        }
+        if !matches!(self.state, State::Body) {
+            return self.end(Why::Refused(Reason::ClientModuleUnreachable));
+        }
+        // What the client module sends before the message has ended is not its answer.
+        let is_silent = seen.client_module.bytes.is_empty();
+        self.fail(
+            seen,
+            match is_silent {
+                true => Reason::ClientModuleUnreachable,
+                false => Reason::ClientModuleProtocolError,
+            },
+        )
     }
 
     fn read_header(&mut self, seen: Seen<'_>) -> Step<'_> {
@@ -203,7 +229,7 @@ impl Message {
             return self.wait_for_workstation(Attention::Ignore, seen);
         }
         if self.intake.is_ambiguous {
-            return self.swallow(AfterSwallow::Refuse(Reason::AmbiguousLineEnding), seen);
+            return self.discard(AfterDiscard::Refuse(Reason::AmbiguousLineEnding), seen);
         }
         self.judge(0)
     }
@@ -211,17 +237,12 @@ impl Message {
     /// Asks about every service that the message names: it is unknown which one the next server
     /// goes by.
     fn judge(&mut self, number: usize) -> Step<'_> {
-        if self.service(number).is_none() {
-            // The header block may have taken its time. What the client module said meanwhile is
-            // no answer to DATA.
-            self.state = State::Silence;
-            return Step::Poll;
-        }
-        self.state = State::Judge(number);
-        match self.service(number) {
-            Some(service) => Step::Ask(Question::Service(service)),
-            None => Step::Poll,
-        }
+        // The header block may have taken its time. What the client module said meanwhile is no
+        // answer to DATA.
+        let next =
+            if self.service(number).is_some() { State::Judge(number) } else { State::BeforeData };
+        self.state = next;
+        self.service(number).map_or(Step::Poll, |service| Step::Ask(Question::Service(service)))
     }
 
     fn service(&self, number: usize) -> Option<Service<'_>> {
@@ -235,13 +256,13 @@ impl Message {
         }
     }
 
-    fn data_reply(&mut self, seen: Seen<'_>) -> Step<'_> {
+    fn await_data_reply(&mut self, seen: Seen<'_>) -> Step<'_> {
         match reply(seen.client_module) {
             Ok(Some(reply)) if reply.code == 354 => {
-                self.state = State::Head;
+                self.state = State::AddHeader;
                 Step::Skip { from: Side::ClientModule, bytes: reply.len }
             }
-            Ok(Some(reply)) => self.swallow(AfterSwallow::DataRefused(reply), seen),
+            Ok(Some(reply)) => self.discard(AfterDiscard::DataRefused(reply), seen),
             Ok(None) if seen.workstation.eof == Some(PeerEof::Cut) => self.end(Why::Vanished),
             Ok(None) => Step::Wait {
                 workstation: Attention::Watch,
@@ -253,9 +274,9 @@ impl Message {
     }
 
     /// Adds the header lines that the configuration asks for.
-    fn begin(&mut self, seen: Seen<'_>, account: &str) -> Step<'_> {
+    fn add_header(&mut self, seen: Seen<'_>) -> Step<'_> {
         (self.state, self.is_unfinished) = (State::Body, true);
-        let Self { lines, added, .. } = self;
+        let Self { lines, added, account, .. } = self;
         if seen.settings.middleware_header {
             lines.extend_from_slice(MIDDLEWARE.as_bytes());
             lines.extend_from_slice(
@@ -283,28 +304,28 @@ impl Message {
             return Step::Forward { from: Side::Workstation, bytes };
         }
         if self.intake.is_ambiguous {
-            return self.swallow(AfterSwallow::Refuse(Reason::AmbiguousLineEnding), seen);
+            return self.discard(AfterDiscard::Refuse(Reason::AmbiguousLineEnding), seen);
         }
         if seen.settings.message > 0 && self.intake.bytes > seen.settings.message {
-            return self.swallow(AfterSwallow::Refuse(Reason::MessageTooLarge), seen);
+            return self.discard(AfterDiscard::Refuse(Reason::MessageTooLarge), seen);
         }
         if self.intake.has_ended {
             // An answer to the message cannot be there before its end.
-            self.state = State::Whole;
+            self.state = State::BeforeFinalLine;
             return Step::Poll;
         }
         let silence = seen.client_module;
         match (silence.bytes, silence.eof) {
             ([], None) => self.wait_for_workstation(Attention::Watch, seen),
             _ if seen.workstation.eof.is_some() => self.end(Why::Vanished),
-            ([], Some(_)) => self.fail(seen, GONE),
-            (_, _) => self.fail(seen, UNASKED),
+            ([], Some(_)) => self.fail(seen, Reason::ClientModuleUnreachable),
+            (_, _) => self.fail(seen, Reason::ClientModuleProtocolError),
         }
     }
 
     /// The answer to a whole message is waited for whether the workstation does so or not: only then
     /// is it known what became of the message.
-    fn fate(&mut self, seen: Seen<'_>) -> Step<'_> {
+    fn await_reply(&mut self, seen: Seen<'_>) -> Step<'_> {
         match reply(seen.client_module) {
             Ok(Some(reply)) => {
                 self.state = State::Answered(reply);
@@ -315,11 +336,14 @@ impl Message {
                 client_module: Attention::Need,
                 limit: Limit::Answer,
             },
-            Err(reason) => {
-                self.state = self.over(Why::Refused(reason));
-                self.sent(Err(reason), 0)
-            }
+            Err(reason) => self.no_reply(reason),
         }
+    }
+
+    /// No answer to the message will come.
+    fn no_reply(&mut self, reason: Reason) -> Step<'_> {
+        self.state = self.over(Why::Refused(reason));
+        self.sent(Err(reason), 0)
     }
 
     fn sent(&self, accepted: Result<bool, Reason>, reply: usize) -> Step<'_> {
@@ -336,21 +360,21 @@ impl Message {
 
     fn answer(&mut self, reply: Reply) -> Step<'_> {
         if is_no_answer(reply) {
-            return self.end(Why::Refused(UNASKED));
+            return self.end(Why::Refused(Reason::ClientModuleProtocolError));
         }
         self.state = match reply.code {
             421 => self.over(Why::Replied(Reason::RejectedByClientModule)),
-            _ => State::Over(Outcome::Done),
+            _ => State::Over(Over::Done),
         };
         Step::Forward { from: Side::ClientModule, bytes: reply.len }
     }
 
     fn fail(&mut self, seen: Seen<'_>, reason: Reason) -> Step<'_> {
-        self.swallow(AfterSwallow::Fail(reason), seen)
+        self.discard(AfterDiscard::Fail(reason), seen)
     }
 
-    fn swallow(&mut self, after: AfterSwallow, seen: Seen<'_>) -> Step<'_> {
-        self.state = State::Swallow(after);
+    fn discard(&mut self, after: AfterDiscard, seen: Seen<'_>) -> Step<'_> {
+        self.state = State::Discard(after);
         self.intake.read(seen.workstation.bytes);
         let bytes = self.intake.take_rest();
         if bytes > 0 {
@@ -360,16 +384,16 @@ impl Message {
             return self.wait_for_workstation(Attention::Ignore, seen);
         }
         match after {
-            AfterSwallow::Service(number, reason) => {
-                self.state = State::Over(Outcome::Refused(number, reason));
+            AfterDiscard::Service(number, reason) => {
+                self.state = State::Over(Over::Refused(number, reason));
                 Step::Poll
             }
-            AfterSwallow::Refuse(reason) => {
+            AfterDiscard::Refuse(reason) => {
                 self.state = self.over(Why::Replied(reason));
                 Step::Refuse(Refusal::Rule { reason, about: "" })
             }
-            AfterSwallow::Fail(reason) => self.end(Why::Refused(reason)),
-            AfterSwallow::DataRefused(reply) => self.refused_data(reply),
+            AfterDiscard::Fail(reason) => self.end(Why::Refused(reason)),
+            AfterDiscard::DataRefused(reply) => self.refused_data(reply),
         }
     }
 
@@ -378,8 +402,8 @@ impl Message {
     fn refused_data(&mut self, reply: Reply) -> Step<'_> {
         self.state = match (reply.code, reply.code / 100) {
             (421, _) => self.over(Why::Replied(Reason::RejectedByClientModule)),
-            (_, 4 | 5) => State::Over(Outcome::Reset),
-            (_, _) => return self.end(Why::Refused(UNASKED)),
+            (_, 4 | 5) => State::Over(Over::Reset),
+            (_, _) => return self.end(Why::Refused(Reason::ClientModuleProtocolError)),
         };
         Step::Forward { from: Side::ClientModule, bytes: reply.len }
     }
@@ -393,19 +417,19 @@ impl Message {
     }
 
     fn over(&self, why: Why) -> State {
-        let is_unfinished = self.is_unfinished;
-        State::Over(Outcome::End(Teardown { is_unfinished, ..Teardown::new(why) }))
+        State::Over(Over::End(self.teardown(why)))
+    }
+
+    fn teardown(&self, why: Why) -> Teardown {
+        Teardown { is_unfinished: self.is_unfinished, ..Teardown::new(why) }
     }
 
     fn end(&mut self, why: Why) -> Step<'_> {
-        let teardown = Teardown { is_unfinished: self.is_unfinished, ..Teardown::new(why) };
-        self.state = State::Over(Outcome::End(teardown));
+        let teardown = self.teardown(why);
+        self.state = State::Over(Over::End(teardown));
         Step::End(teardown)
     }
 }
-
-const GONE: Reason = Reason::ClientModuleUnreachable;
-const UNASKED: Reason = Reason::ClientModuleProtocolError;
 
 /// What the workstation has sent of a message. Places count from its first unread byte.
 struct Intake {

@@ -7,7 +7,7 @@ use super::reply::{Reply, ReplyScan};
 use crate::proto::refusal::Hint;
 use crate::proto::relay::{
     self, Attention, Fact, Limit, Next, NextCommand, PeerEof, Question, Refusal, Seen, Side, Step,
-    Teardown, Unread, Verdict, Why,
+    StepReport, Teardown, Unread, Verdict, Why, broken_silence,
 };
 use crate::words::Reason;
 
@@ -21,9 +21,13 @@ const NOT_LOGGED_IN: u16 = 530;
 pub struct Relay {
     state: State,
     next: NextCommand,
+    /// Bytes of the command line that is carried out, with its CRLF.
+    line: usize,
     /// The account as a mail address, for the read receipts that are asked for.
     account: String,
     transaction: Transaction,
+    /// The message that is sent.
+    message: Option<Box<Message>>,
     /// The address or service that is judged.
     about: String,
     /// Lines that the machine says itself.
@@ -41,39 +45,34 @@ pub(super) struct Transaction {
     pub(super) has_receipts: bool,
 }
 
-#[derive(Default)]
+#[derive(Clone, Copy)]
 enum State {
     /// The workstation's next command is due.
-    #[default]
     Command,
-    /// The owner was asked whether MAIL, a line of so many bytes, may go on.
-    Sender(usize),
-    /// The owner was asked whether RCPT, a line of so many bytes, may go on.
-    Recipient {
-        len: usize,
+    /// The owner was asked whether MAIL may go on, with the sender in `about`.
+    AskSender,
+    /// The owner was asked whether RCPT may go on, with the recipient in `about`.
+    AskRecipient {
         has_notify: bool,
     },
-    /// RCPT, a line of so many bytes and without NOTIFY, may go on.
-    Receipts(usize),
-    /// The same, where the owner was asked whether a client module offers DSN.
-    ReceiptsOffer(usize),
-    /// A command line, of so many bytes, goes to the client module.
-    Send(Carried, usize),
-    /// RCPT, a line of so many bytes, goes to the client module with NOTIFY added.
-    SendNotify(usize),
-    /// The line was dropped, and `words` go to the client module in its place.
-    SendWords(Carried),
+    /// RCPT may go on, and the owner was asked whether client modules offer DSN.
+    AskReceipts,
+    /// RCPT was dropped, and `words` go to the client module in its place.
+    SendWords,
     /// The client module has the command.
-    Reply(Carried),
-    /// RSET goes to the client module, without the workstation seeing it.
-    Reset(AfterReset),
+    AwaitReply(Carried),
+    /// The client module was polled before a RSET of kimgate's own.
+    BeforeReset(AfterReset),
     /// The client module has that RSET.
-    ResetReply(AfterReset),
-    /// A command is answered here. Its line, of so many bytes, is dropped first.
-    Answer(usize, Answer),
-    /// DATA, a line of so many bytes, is carried out.
-    Data(usize),
-    Message(Box<Message>),
+    AwaitResetReply(AfterReset),
+    /// The command line was dropped, and kimgate answers it.
+    OwnReply(OwnReply),
+    /// EHLO was dropped, and the owner was asked what is announced.
+    AskOffer,
+    /// DATA was noted.
+    Data,
+    /// DATA was dropped, and `message` goes on with it.
+    Message,
     Over(Teardown),
 }
 
@@ -94,125 +93,80 @@ enum Carried {
 #[derive(Clone, Copy)]
 enum AfterReset {
     /// This answer to a command whose line was dropped already.
-    Answer(Answer),
+    OwnReply(OwnReply),
     /// The next command: the workstation has its answer.
     Command,
 }
 
 /// An answer of kimgate's own.
 #[derive(Clone, Copy)]
-enum Answer {
-    Hint(Hint),
+enum OwnReply {
+    Command(Hint),
     /// For what is in `about`.
     Rule(Reason),
     TooLarge,
-    /// What is announced, as the answer to EHLO. `is_known`: `words` hold the list.
-    Ehlo {
-        is_known: bool,
-    },
-    /// The answer to HELO.
+    Ehlo,
     Helo,
+    /// What is in `words`.
+    Words,
 }
 
 impl relay::Relay for Relay {
-    fn step(&mut self, seen: Seen<'_>) -> Step<'_> {
-        match std::mem::take(&mut self.state) {
-            State::Command => self.next_command(seen),
-            State::Sender(len) => {
-                self.state = State::Sender(len);
-                Step::Ask(Question::Sender(&self.about))
-            }
-            State::Recipient { len, has_notify } => {
-                self.state = State::Recipient { len, has_notify };
-                Step::Ask(Question::Recipient(&self.about))
-            }
-            State::Receipts(len) if seen.settings.delivery_receipts => {
-                self.state = State::ReceiptsOffer(len);
-                Step::Ask(Question::Offer)
-            }
-            State::Receipts(len) => self.send(Carried::Rcpt { has_receipts: false }, len),
-            State::ReceiptsOffer(len) => {
-                self.state = State::ReceiptsOffer(len);
-                Step::Ask(Question::Offer)
-            }
-            State::Send(command, len) => self.send(command, len),
-            State::SendNotify(len) => {
-                self.words = with_notify(&seen.workstation.bytes[..len - CRLF.len()]);
-                self.state = State::SendWords(Carried::Rcpt { has_receipts: true });
-                Step::Skip { from: Side::Workstation, bytes: len }
-            }
-            State::SendWords(command) => {
-                self.state = State::Reply(command);
+    fn step(&mut self, seen: Seen<'_>, report: StepReport) -> Step<'_> {
+        if matches!(self.state, State::Message) {
+            return self.message(seen, report);
+        }
+        if let StepReport::Unwritable(side) = report {
+            return self.unwritable(side);
+        }
+        if report == StepReport::Late {
+            return self.late();
+        }
+        match self.state {
+            State::Command => self.next_command(seen, &report),
+            State::AskSender => match report.verdict() {
+                None => Step::Ask(Question::Sender(&self.about)),
+                Some(Verdict::Pass) => self.send(Carried::Mail),
+                Some(Verdict::Refuse(reason)) => self.refuse_address(reason),
+            },
+            State::AskRecipient { has_notify } => match report.verdict() {
+                None => Step::Ask(Question::Recipient(&self.about)),
+                Some(Verdict::Pass) if !has_notify && seen.settings.delivery_receipts => {
+                    self.state = State::AskReceipts;
+                    Step::AskOffer
+                }
+                Some(Verdict::Pass) => self.send(Carried::Rcpt { has_receipts: false }),
+                Some(Verdict::Refuse(reason)) => self.refuse_address(reason),
+            },
+            State::AskReceipts => match report.offer() {
+                None => Step::AskOffer,
+                Some(lines) if lines.iter().any(|line| line.eq_ignore_ascii_case("DSN")) => {
+                    let line = &seen.workstation.bytes[..self.line - CRLF.len()];
+                    self.words = with_notify(line);
+                    self.state = State::SendWords;
+                    Step::Skip { from: Side::Workstation, bytes: self.line }
+                }
+                Some(_) => self.send(Carried::Rcpt { has_receipts: false }),
+            },
+            State::SendWords => {
+                self.state = State::AwaitReply(Carried::Rcpt { has_receipts: true });
                 Step::Say { to: Side::ClientModule, words: &self.words }
             }
-            State::Reply(command) => self.reply(command, seen),
-            State::Reset(after) => {
-                self.state = State::ResetReply(after);
-                Step::Say { to: Side::ClientModule, words: b"RSET\r\n" }
-            }
-            State::ResetReply(after) => self.reset_reply(after, seen),
-            State::Answer(0, answer) => self.answer(answer, seen),
-            State::Answer(len, answer) => {
-                self.state = State::Answer(0, answer);
-                Step::Skip { from: Side::Workstation, bytes: len }
-            }
-            State::Data(len) => self.data(len, seen),
-            State::Message(message) => self.message(message, seen),
-            State::Over(teardown) => self.end(teardown),
+            State::AwaitReply(command) => self.await_reply(command, seen),
+            State::BeforeReset(after) => self.reset(after, seen),
+            State::AwaitResetReply(after) => self.await_reset_reply(after, seen),
+            State::OwnReply(reply) => self.own_reply(reply, seen),
+            State::AskOffer => match report.offer() {
+                None => Step::AskOffer,
+                Some(lines) => {
+                    self.words = ehlo(&seen.settings.name, lines).into_bytes();
+                    self.own_reply(OwnReply::Words, seen)
+                }
+            },
+            State::Data => self.data(seen),
+            State::Message => self.message(seen, report),
+            State::Over(teardown) => Step::End(teardown),
         }
-    }
-
-    fn verdict(&mut self, verdict: Verdict) {
-        match (&mut self.state, verdict) {
-            (State::Command, Verdict::Pass) => self.next.permit(),
-            (State::Message(message), _) => message.verdict(verdict),
-            (&mut State::Sender(len), Verdict::Pass) => {
-                self.state = State::Send(Carried::Mail, len);
-            }
-            (&mut State::Recipient { len, has_notify: false }, Verdict::Pass) => {
-                self.state = State::Receipts(len);
-            }
-            (&mut State::Recipient { len, has_notify: true }, Verdict::Pass) => {
-                self.state = State::Send(Carried::Rcpt { has_receipts: false }, len);
-            }
-            (&mut (State::Sender(len) | State::Recipient { len, .. }), Verdict::Refuse(reason)) => {
-                self.about = format!("<{}>", self.about);
-                self.state = State::Answer(len, Answer::Rule(reason));
-            }
-            (_, Verdict::Pass | Verdict::Refuse(_)) => {}
-        }
-    }
-
-    fn offer(&mut self, lines: &[String]) {
-        if let State::Answer(0, Answer::Ehlo { .. }) = self.state {
-            self.words = offered_after_login(lines).into_bytes();
-            self.state = State::Answer(0, Answer::Ehlo { is_known: true });
-        } else if let State::ReceiptsOffer(len) = self.state {
-            let has_dsn = lines.iter().any(|line| line.eq_ignore_ascii_case("DSN"));
-            self.state = match has_dsn {
-                true => State::SendNotify(len),
-                false => State::Send(Carried::Rcpt { has_receipts: false }, len),
-            };
-        }
-    }
-
-    fn late(&mut self) {
-        if let State::Message(message) = &mut self.state {
-            return message.late();
-        }
-        let is_asked = matches!(self.state, State::Reply(_) | State::ResetReply(_));
-        let reason = if is_asked { Reason::ClientModuleUnreachable } else { Reason::Timeout };
-        self.state = State::Over(Teardown::refused(reason));
-    }
-
-    fn unwritable(&mut self, side: Side) {
-        if let State::Message(message) = &mut self.state {
-            return message.unwritable(side);
-        }
-        self.state = State::Over(Teardown::new(match side {
-            Side::Workstation => Why::Vanished,
-            Side::ClientModule => Why::Refused(Reason::ClientModuleUnreachable),
-        }));
     }
 }
 
@@ -222,25 +176,27 @@ impl Relay {
         Self {
             state: State::Command,
             next: NextCommand::default(),
+            line: 0,
             account: account.into(),
             transaction: Transaction::default(),
+            message: None,
             about: String::new(),
             words: Vec::new(),
         }
     }
 
-    fn next_command(&mut self, seen: Seen<'_>) -> Step<'_> {
-        let line = match self.next.next(GOODBYE, seen) {
+    fn next_command(&mut self, seen: Seen<'_>, report: &StepReport) -> Step<'_> {
+        let line = match self.next.next(GOODBYE, seen, report) {
             Next::Step(step) => return step,
             Next::Line(line) => line,
         };
-        let len = line.wire;
+        self.line = line.wire;
         let command = match parse(line.text) {
             Ok(command) => command,
             Err(hint) => {
                 return match self.next.count_bad_line() {
                     Some(teardown) => self.end(teardown),
-                    None => self.answer_here(len, Answer::Hint(hint)),
+                    None => self.drop_line(State::OwnReply(OwnReply::Command(hint))),
                 };
             }
         };
@@ -248,88 +204,108 @@ impl Relay {
             Command::Mail { sender, size } => {
                 let limit = seen.settings.message;
                 if limit > 0 && size.is_some_and(|size| size > limit) {
-                    return self.answer_here(len, Answer::TooLarge);
+                    return self.drop_line(State::OwnReply(OwnReply::TooLarge));
                 }
                 self.about = sender.into_owned();
-                self.state = State::Sender(len);
+                self.state = State::AskSender;
                 Step::Ask(Question::Sender(&self.about))
             }
             Command::Rcpt { recipient, has_notify } => {
                 self.about = recipient.into_owned();
-                self.state = State::Recipient { len, has_notify };
+                self.state = State::AskRecipient { has_notify };
                 Step::Ask(Question::Recipient(&self.about))
             }
             Command::Data => {
-                self.state = State::Data(len);
+                self.state = State::Data;
                 Step::Note(Fact::SendBegan)
             }
-            Command::Ehlo => self.greet(len, Answer::Ehlo { is_known: false }),
-            Command::Helo => self.greet(len, Answer::Helo),
-            Command::Rset => self.send(Carried::Rset, len),
-            Command::Noop | Command::Vrfy | Command::Help => self.send(Carried::Other, len),
-            Command::Quit => self.send(Carried::Quit, len),
+            Command::Ehlo => self.greet(OwnReply::Ehlo),
+            Command::Helo => self.greet(OwnReply::Helo),
+            Command::Rset => self.send(Carried::Rset),
+            Command::Noop | Command::Vrfy | Command::Help => self.send(Carried::Other),
+            Command::Quit => self.send(Carried::Quit),
         }
     }
 
-    fn send(&mut self, command: Carried, len: usize) -> Step<'_> {
-        self.state = State::Reply(command);
-        Step::Forward { from: Side::Workstation, bytes: len }
+    fn send(&mut self, command: Carried) -> Step<'_> {
+        self.state = State::AwaitReply(command);
+        Step::Forward { from: Side::Workstation, bytes: self.line }
     }
 
-    fn answer_here(&mut self, len: usize, answer: Answer) -> Step<'_> {
-        self.state = State::Answer(0, answer);
-        Step::Skip { from: Side::Workstation, bytes: len }
+    fn drop_line(&mut self, next: State) -> Step<'_> {
+        self.state = next;
+        Step::Skip { from: Side::Workstation, bytes: self.line }
+    }
+
+    fn refuse_address(&mut self, reason: Reason) -> Step<'_> {
+        self.about = format!("<{}>", self.about);
+        self.drop_line(State::OwnReply(OwnReply::Rule(reason)))
     }
 
     /// EHLO and HELO are like RSET (RFC 5321 section 4.1.4). Without a transaction there is nothing
     /// to reset.
-    fn greet(&mut self, len: usize, answer: Answer) -> Step<'_> {
+    fn greet(&mut self, reply: OwnReply) -> Step<'_> {
         let is_open = std::mem::take(&mut self.transaction).is_open;
-        self.state = match is_open {
-            true => State::Reset(AfterReset::Answer(answer)),
-            false => State::Answer(0, answer),
-        };
-        Step::Skip { from: Side::Workstation, bytes: len }
+        self.drop_line(match is_open {
+            true => State::BeforeReset(AfterReset::OwnReply(reply)),
+            false => State::OwnReply(reply),
+        })
     }
 
-    fn data(&mut self, len: usize, seen: Seen<'_>) -> Step<'_> {
+    fn data(&mut self, seen: Seen<'_>) -> Step<'_> {
         let transaction = std::mem::take(&mut self.transaction);
-        let none = Answer::Hint(Hint::NeedTransaction);
-        self.state = match transaction {
-            Transaction { recipients: 1.., .. } => {
-                State::Message(Box::new(Message::new(transaction, seen.settings.header)))
-            }
-            // Nothing is asked of the client module that it could only refuse.
-            Transaction { is_open: true, .. } => State::Reset(AfterReset::Answer(none)),
-            Transaction { is_open: false, .. } => State::Answer(0, none),
-        };
-        Step::Skip { from: Side::Workstation, bytes: len }
+        let refusal = OwnReply::Command(Hint::NeedTransaction);
+        if transaction.recipients > 0 {
+            let message = Message::new(transaction, seen.settings.header, &self.account);
+            self.message = Some(Box::new(message));
+            return self.drop_line(State::Message);
+        }
+        // DATA is not sent, because the client module could only refuse it.
+        self.drop_line(match transaction.is_open {
+            true => State::BeforeReset(AfterReset::OwnReply(refusal)),
+            false => State::OwnReply(refusal),
+        })
     }
 
-    fn message(&mut self, message: Box<Message>, seen: Seen<'_>) -> Step<'_> {
-        let after = match message.outcome() {
+    fn message(&mut self, seen: Seen<'_>, report: StepReport) -> Step<'_> {
+        let outcome = match &self.message {
+            Some(message) => message.outcome(),
+            None => Some(Outcome::Done),
+        };
+        let after = match outcome {
             None => {
-                self.state = State::Message(message);
-                let State::Message(message) = &mut self.state else { return Step::Poll };
-                return message.step(seen, &self.account);
+                let message = self.message.as_mut();
+                return message.map_or(Step::Poll, |message| message.step(seen, &report));
             }
-            Some(Outcome::Done) => return self.next_command(seen),
+            Some(Outcome::Done) => None,
             Some(Outcome::End(teardown)) => return self.end(teardown),
-            Some(Outcome::Reset) => AfterReset::Command,
-            Some(Outcome::Refused(service, reason)) => {
-                self.about = message.service_text(service).into();
-                AfterReset::Answer(Answer::Rule(reason))
+            Some(Outcome::Reset) => Some(AfterReset::Command),
+            Some(Outcome::Refused { service, reason }) => {
+                self.about = service;
+                Some(AfterReset::OwnReply(OwnReply::Rule(reason)))
             }
         };
-        self.state = State::ResetReply(after);
-        Step::Say { to: Side::ClientModule, words: b"RSET\r\n" }
+        self.message = None;
+        if let StepReport::Unwritable(side) = report {
+            return self.unwritable(side);
+        }
+        match after {
+            None => {
+                self.state = State::Command;
+                self.next_command(seen, &report)
+            }
+            Some(after) => {
+                self.state = State::BeforeReset(after);
+                Step::Poll
+            }
+        }
     }
 
     /// Waits for the reply to a command of the workstation, and passes it on word for word.
-    fn reply(&mut self, command: Carried, seen: Seen<'_>) -> Step<'_> {
+    fn await_reply(&mut self, command: Carried, seen: Seen<'_>) -> Step<'_> {
         let reply = match reply(seen.client_module) {
             Ok(Some(reply)) => reply,
-            Ok(None) => return self.wait(State::Reply(command), seen),
+            Ok(None) => return self.wait(seen),
             Err(reason) => return self.end(Teardown::refused(reason)),
         };
         if is_no_answer(reply) {
@@ -348,14 +324,26 @@ impl Relay {
         Step::Forward { from: Side::ClientModule, bytes: reply.len }
     }
 
-    fn reset_reply(&mut self, after: AfterReset, seen: Seen<'_>) -> Step<'_> {
+    /// Sends RSET, unseen by the workstation. What the client module said before is no answer to it:
+    /// a message that was read and dropped may have taken its time.
+    fn reset(&mut self, after: AfterReset, seen: Seen<'_>) -> Step<'_> {
+        match broken_silence(GOODBYE, seen.client_module) {
+            Some(reason) => self.end(Teardown::refused(reason)),
+            None => {
+                self.state = State::AwaitResetReply(after);
+                Step::Say { to: Side::ClientModule, words: b"RSET\r\n" }
+            }
+        }
+    }
+
+    fn await_reset_reply(&mut self, after: AfterReset, seen: Seen<'_>) -> Step<'_> {
         let reply = match reply(seen.client_module) {
             Ok(Some(reply)) => reply,
-            Ok(None) => return self.wait(State::ResetReply(after), seen),
+            Ok(None) => return self.wait(seen),
             Err(reason) => return self.end(Teardown::refused(reason)),
         };
         self.state = match (reply.is_positive(), after) {
-            (true, AfterReset::Answer(answer)) => State::Answer(0, answer),
+            (true, AfterReset::OwnReply(reply)) => State::OwnReply(reply),
             (true, AfterReset::Command) => State::Command,
             (false, _) => State::Over(Teardown::refused(Reason::ClientModuleProtocolError)),
         };
@@ -364,11 +352,10 @@ impl Relay {
 
     /// Waits for the client module. When the workstation vanishes, what is under way is not wanted
     /// any more.
-    fn wait(&mut self, state: State, seen: Seen<'_>) -> Step<'_> {
+    fn wait(&mut self, seen: Seen<'_>) -> Step<'_> {
         if seen.workstation.eof == Some(PeerEof::Cut) {
             return self.end(Teardown::new(Why::Vanished));
         }
-        self.state = state;
         Step::Wait {
             workstation: Attention::Watch,
             client_module: Attention::Need,
@@ -376,28 +363,38 @@ impl Relay {
         }
     }
 
-    fn answer(&mut self, answer: Answer, seen: Seen<'_>) -> Step<'_> {
-        match answer {
-            Answer::Hint(hint) => return Step::Refuse(Refusal::Command(hint)),
-            Answer::Rule(reason) => {
+    fn own_reply(&mut self, reply: OwnReply, seen: Seen<'_>) -> Step<'_> {
+        self.state = State::Command;
+        match reply {
+            OwnReply::Command(hint) => return Step::Refuse(Refusal::Command(hint)),
+            OwnReply::Rule(reason) => {
                 return Step::Refuse(Refusal::Rule { reason, about: &self.about });
             }
-            Answer::TooLarge => {
+            OwnReply::TooLarge => {
                 let reason = Reason::MessageTooLarge;
                 return Step::Refuse(Refusal::Rule { reason, about: "" });
             }
-            Answer::Ehlo { is_known: false } => {
-                self.state = State::Answer(0, answer);
-                return Step::Ask(Question::Offer);
+            OwnReply::Ehlo => {
+                self.state = State::AskOffer;
+                return Step::AskOffer;
             }
-            Answer::Ehlo { is_known: true } => {
-                let sign = if self.words.is_empty() { ' ' } else { '-' };
-                let first = format!("250{sign}{}\r\n", seen.settings.name);
-                self.words.splice(0..0, first.into_bytes());
-            }
-            Answer::Helo => self.words = format!("250 {}\r\n", seen.settings.name).into_bytes(),
+            OwnReply::Helo => self.words = format!("250 {}\r\n", seen.settings.name).into_bytes(),
+            OwnReply::Words => {}
         }
         Step::Say { to: Side::Workstation, words: &self.words }
+    }
+
+    fn late(&mut self) -> Step<'_> {
+        let is_asked = matches!(self.state, State::AwaitReply(_) | State::AwaitResetReply(_));
+        let reason = if is_asked { Reason::ClientModuleUnreachable } else { Reason::Timeout };
+        self.end(Teardown::refused(reason))
+    }
+
+    fn unwritable(&mut self, side: Side) -> Step<'_> {
+        self.end(Teardown::new(match side {
+            Side::Workstation => Why::Vanished,
+            Side::ClientModule => Why::Refused(Reason::ClientModuleUnreachable),
+        }))
     }
 
     fn end(&mut self, teardown: Teardown) -> Step<'_> {
@@ -446,12 +443,12 @@ fn with_notify(line: &[u8]) -> Vec<u8> {
     [line, b" NOTIFY=SUCCESS,FAILURE,DELAY\r\n"].concat()
 }
 
-/// What is announced after the login, as lines of a reply without its first one. The login is done,
-/// so AUTH is not among them (RFC 4954 section 4).
-fn offered_after_login(lines: &[String]) -> String {
-    let offered: Vec<&String> = lines.iter().filter(|line| !line.starts_with("AUTH")).collect();
-    let sign = |at| if at + 1 < offered.len() { '-' } else { ' ' };
-    offered.iter().enumerate().map(|(at, line)| format!("250{}{line}\r\n", sign(at))).collect()
+/// The answer to EHLO. The login is done, so AUTH is not offered (RFC 4954 section 4).
+fn ehlo(name: &str, lines: &[String]) -> String {
+    let offered = lines.iter().map(String::as_str).filter(|line| !line.starts_with("AUTH"));
+    let lines: Vec<&str> = std::iter::once(name).chain(offered).collect();
+    let sign = |at| if at + 1 < lines.len() { '-' } else { ' ' };
+    lines.iter().enumerate().map(|(at, line)| format!("250{}{line}\r\n", sign(at))).collect()
 }
 
 #[cfg(test)]
@@ -468,13 +465,13 @@ mod tests {
 
     #[test]
     fn ehlo_after_the_login_offers_no_login() {
-        let offered = |lines: &[&str]| {
-            offered_after_login(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>())
+        let ehlo = |lines: &[&str]| {
+            ehlo("gw", &lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>())
         };
         assert_eq!(
-            offered(&["SIZE 100", "AUTH LOGIN PLAIN", "DSN"]),
-            "250-SIZE 100\r\n250 DSN\r\n"
+            ehlo(&["SIZE 100", "AUTH LOGIN PLAIN", "DSN"]),
+            "250-gw\r\n250-SIZE 100\r\n250 DSN\r\n"
         );
-        assert_eq!(offered(&["AUTH PLAIN"]), "");
+        assert_eq!(ehlo(&["AUTH PLAIN"]), "250 gw\r\n");
     }
 }
