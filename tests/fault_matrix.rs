@@ -433,7 +433,8 @@ impl Cell<'_> {
             Some(reply) => format!(" sent {reply}"),
             None => String::from(" sent, fate unknown"),
         });
-        let received = of("message-received").map(|_| " received".to_owned());
+        let received = of("message-received").filter(|line| line["complete"] != false);
+        let received = received.map(|_| " received".to_owned());
         let messages: String = sent.chain(received).collect();
         format!("{}{messages}; {}", logins.join(", "), closes[0])
     }

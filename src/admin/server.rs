@@ -90,6 +90,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let (access, workstations) = (pages.access.clone(), pages.workstations.clone());
+    let observer = pages.observer.clone();
     let theirs = workstation_routes(workstations.clone());
     let all = routes(pages);
     let [guests, known, strangers] =
@@ -122,7 +123,7 @@ pub async fn serve(
         if let Some(routes) = routes {
             tasks.spawn(answer(stream, routes.clone().layer(Extension(Peer(ip))), place));
         } else {
-            tracing::warn!(%peer, "admin address: not in admin.allow");
+            observer.admin_refused(ip);
             tasks.spawn(refuse(stream, place));
         }
     }

@@ -538,13 +538,24 @@ pub struct Audit {
     pub file: Option<PathBuf>,
     /// How long rotated files are kept; 1d–3650d; default 30d.
     pub keep: Time,
+    /// How large the file and its rotated files may become together; the oldest are deleted first.
+    /// 64KiB–1024GiB; default 2GiB.
+    pub max_size: Size,
     /// Whether addresses are written as keyed hashes; default false.
     pub pseudonymize: bool,
+    /// Whether each line carries the hash of the line before; needs `file`; default false.
+    pub chain: bool,
 }
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { file: None, keep: Time::seconds(30 * 86_400), pseudonymize: false }
+        Self {
+            file: None,
+            keep: Time::seconds(30 * 86_400),
+            max_size: Size(2 << 30),
+            pseudonymize: false,
+            chain: false,
+        }
     }
 }
 

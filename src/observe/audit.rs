@@ -2,9 +2,9 @@
 //! disk, or a reader that has stopped, costs lines and never a session.
 
 use std::io::{self, Write as _};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,10 @@ use prometheus::IntCounter;
 use time::OffsetDateTime;
 
 use super::AuditConfig;
-use super::audit_file::AuditFile;
-use super::record::Record;
+use super::audit_file::{AuditFile, AuditFileConfig, Failed};
+use super::fold::{Folded, Folds};
+use super::log;
+use super::record::{Record, rfc3339};
 
 /// Lines that wait for the disk. At a hundred events a second, forty seconds.
 const QUEUE: usize = 4096;
@@ -44,8 +46,13 @@ enum Output {
 }
 
 impl Audit {
-    /// Opens the output and starts its thread; `lost` counts what could not be written.
-    pub(super) fn start(config: &AuditConfig, lost: IntCounter) -> io::Result<Self> {
+    /// Opens the output and starts its thread; `lost` counts what could not be written. The thread also
+    /// writes what was folded, when its time has come.
+    pub(super) fn start(
+        config: &AuditConfig,
+        lost: IntCounter,
+        folds: Arc<Folds>,
+    ) -> io::Result<Self> {
         if config.off {
             return Ok(Self { queue: None, losses: Losses::new(lost) });
         }
@@ -53,7 +60,7 @@ impl Audit {
             None => Output::Stdout,
             Some(path) => {
                 let now = OffsetDateTime::now_utc();
-                Output::File(AuditFile::open(path.clone(), config.keep, now)?)
+                Output::File(AuditFile::open(path.clone(), AuditFileConfig::from(config), now)?)
             }
         };
         let (sender, receiver) = sync_channel(QUEUE);
@@ -61,7 +68,7 @@ impl Audit {
         // The thread ends when the last sender is gone.
         thread::Builder::new()
             .name("audit".into())
-            .spawn(move || write_all(&receiver, output, &losses))?;
+            .spawn(move || write_all(&receiver, output, &losses, &folds))?;
         Ok(Self { queue: Some(sender), losses: Losses::new(lost) })
     }
 
@@ -98,23 +105,33 @@ impl Audit {
     }
 }
 
-fn write_all(jobs: &Receiver<Job>, mut output: Output, losses: &Losses) {
-    while let Ok(first) = jobs.recv() {
-        if matches!(first, Job::Line(_)) {
+fn write_all(jobs: &Receiver<Job>, mut output: Output, losses: &Losses, folds: &Folds) {
+    loop {
+        let first = match folds.next() {
+            None => jobs.recv().map(Some).map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => match jobs.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Err(RecvTimeoutError::Timeout) => Ok(None),
+                received => received.map(Some),
+            },
+        };
+        let Ok(first) = first else { return };
+        if matches!(first, Some(Job::Line(_))) {
             thread::sleep(GATHER);
         }
         let mut lines = Vec::new();
         let mut flushes = Vec::new();
-        for job in std::iter::once(first).chain(jobs.try_iter()).take(QUEUE) {
+        for job in first.into_iter().chain(jobs.try_iter()).take(QUEUE) {
             match job {
                 Job::Line(line) => lines.push(line),
                 Job::Flush(done) => flushes.push(done),
             }
         }
+        let folded = if flushes.is_empty() { folds.due(Instant::now()) } else { folds.all() };
+        lines.extend(unfolded(&folded));
         if !lines.is_empty() {
-            match output.write(&lines.join(&b'\n')) {
+            match output.write(&lines) {
                 Ok(()) => losses.over(),
-                Err(error) => losses.add(lines.len(), &error),
+                Err(failed) => losses.add(failed.lost, &failed.error),
             }
             if let Some(error) = output.trouble() {
                 losses.complain(error);
@@ -126,18 +143,27 @@ fn write_all(jobs: &Receiver<Job>, mut output: Output, losses: &Losses) {
     }
 }
 
+/// Says it in the log, and gives the audit's lines.
+fn unfolded(folded: &[Folded]) -> impl Iterator<Item = Vec<u8>> {
+    let time = rfc3339(OffsetDateTime::now_utc());
+    folded.iter().filter_map(move |folded| {
+        log::folded(folded);
+        folded.line(&time)
+    })
+}
+
 impl Output {
-    /// Writes whole lines; the last one's end is added here. After an error all of them count as
+    /// Writes lines, each without its end. After an error all that were to be written together count as
     /// lost, though some may be there.
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+    fn write(&mut self, lines: &[Vec<u8>]) -> Result<(), Failed> {
         match self {
             Self::Stdout => {
+                let whole = [&lines.join(&b'\n')[..], b"\n"].concat();
                 let mut stdout = io::stdout().lock();
-                stdout.write_all(lines)?;
-                stdout.write_all(b"\n")?;
-                stdout.flush()
+                let written = stdout.write_all(&whole).and_then(|()| stdout.flush());
+                written.map_err(|error| Failed { lost: lines.len(), error })
             }
-            Self::File(file) => file.write(lines, OffsetDateTime::now_utc()),
+            Self::File(file) => file.write_all(lines, OffsetDateTime::now_utc()),
         }
     }
 
@@ -212,7 +238,7 @@ mod tests {
     fn lines_arrive_whole_and_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
-        let audit = Audit::start(&config(&path), counter()).unwrap();
+        let audit = Audit::start(&config(&path), counter(), Arc::default()).unwrap();
         for number in 0..100 {
             audit.write(&record(number));
         }
@@ -232,7 +258,9 @@ mod tests {
     #[test]
     fn a_full_disk_costs_lines_that_are_counted() {
         let lost = counter();
-        let audit = Audit::start(&config(std::path::Path::new("/dev/full")), lost.clone()).unwrap();
+        let audit =
+            Audit::start(&config(std::path::Path::new("/dev/full")), lost.clone(), Arc::default())
+                .unwrap();
         for _ in 0..3 {
             audit.write(&record(0));
         }

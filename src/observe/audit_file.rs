@@ -1,62 +1,154 @@
 //! The audit file: appended to, rotated by day and size, old ones removed.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use time::{Date, OffsetDateTime, UtcOffset};
 
-use super::audit_parts;
+use super::{AuditConfig, audit_chain, audit_parts};
 
 /// A file beyond this size is rotated before its day is over.
 const SIZE_LIMIT: u64 = 64 << 20;
+/// So many files fit into `max_size`, so that few lines go with the oldest one.
+const SHARES: u64 = 8;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An open audit file. Time comes in with each call.
 pub(super) struct AuditFile {
     path: PathBuf,
     keep: Duration,
+    max_size: u64,
     limit: u64,
+    /// What the next line's hash covers, where lines are chained.
+    chain: Option<Before>,
     open: Option<Open>,
     unrotated: Option<io::Error>,
+}
+
+/// What the operator wants of it.
+#[derive(Clone, Copy)]
+pub(super) struct AuditFileConfig {
+    /// How long rotated parts are kept.
+    pub(super) keep: Duration,
+    /// Bytes of all parts together.
+    pub(super) max_size: u64,
+    /// Each line carries the hash of the line before.
+    pub(super) chain: bool,
+}
+
+impl From<&AuditConfig> for AuditFileConfig {
+    fn from(config: &AuditConfig) -> Self {
+        Self { keep: config.keep, max_size: config.max_size, chain: config.chain }
+    }
+}
+
+/// What the next line's hash covers.
+enum Before {
+    /// These bytes.
+    Known(Vec<u8>),
+    /// It stands at the end of the file.
+    InFile,
 }
 
 struct Open {
     file: File,
     /// The day of its first line.
     day: Date,
-    /// The last write broke off inside a line.
+    /// It does not end with a whole line.
     torn: bool,
+}
+
+/// Lines that could not be written.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) lost: usize,
+    pub(super) error: io::Error,
 }
 
 impl AuditFile {
     /// Opens or makes the file, so that a wrong path is found at the start.
-    pub(super) fn open(path: PathBuf, keep: Duration, now: OffsetDateTime) -> io::Result<Self> {
-        let mut file = Self { path, keep, limit: SIZE_LIMIT, open: None, unrotated: None };
+    pub(super) fn open(
+        path: PathBuf,
+        config: AuditFileConfig,
+        now: OffsetDateTime,
+    ) -> io::Result<Self> {
+        let AuditFileConfig { keep, max_size, chain } = config;
+        let limit = SIZE_LIMIT.min(max_size / SHARES);
+        let chain = chain.then_some(Before::InFile);
+        let mut file = Self { path, keep, max_size, limit, chain, open: None, unrotated: None };
         file.open = Some(file.append(now).map_err(|error| file.named(&error))?);
         file.remove_old(now);
         Ok(file)
     }
 
-    /// Appends a line. After an error the next one is tried as if nothing had been.
-    pub(super) fn write(&mut self, line: &[u8], now: OffsetDateTime) -> io::Result<()> {
-        // A file that cannot be rotated is still written to: a long audit is better than none.
-        self.unrotated = self.rotate_if_due(now).map_err(|error| self.named(&error)).err();
+    /// Appends lines. After an error the next ones are tried as if nothing had been.
+    pub(super) fn write_all(
+        &mut self,
+        mut lines: &[Vec<u8>],
+        now: OffsetDateTime,
+    ) -> Result<(), Failed> {
+        while !lines.is_empty() {
+            let size = self.rotate_if_due(now).unwrap_or_else(|error| {
+                // A file that cannot be rotated is still written to: a long audit is better than none.
+                self.unrotated = Some(self.named(&error));
+                0
+            });
+            let room = self.limit.saturating_sub(size);
+            let mut filled = 0;
+            let fitting = lines.iter().take_while(|line| {
+                let fits = filled < room;
+                filled += line.len() as u64;
+                fits
+            });
+            let (first, rest) = lines.split_at(fitting.count().max(1));
+            if let Err(error) = self.append_lines(first, now) {
+                // Some of them may be there.
+                self.open = None;
+                self.chain = self.chain.take().map(|_| Before::InFile);
+                return Err(Failed { lost: lines.len(), error: self.named(&error) });
+            }
+            lines = rest;
+        }
+        Ok(())
+    }
+
+    fn append_lines(&mut self, lines: &[Vec<u8>], now: OffsetDateTime) -> io::Result<()> {
         let mut open = match self.open.take() {
             Some(open) => open,
-            None => self.append(now).map_err(|error| self.named(&error))?,
+            None => self.append(now)?,
         };
-        let mut octets = Vec::with_capacity(line.len() + 2);
-        if open.torn {
-            octets.push(b'\n');
+        let mut before = self.before()?;
+        let mut bytes = if open.torn { vec![b'\n'] } else { Vec::new() };
+        for line in lines {
+            match &mut before {
+                Some(before) => {
+                    *before = audit_chain::sealed(line, before);
+                    bytes.extend_from_slice(before);
+                }
+                None => bytes.extend_from_slice(line),
+            }
+            bytes.push(b'\n');
         }
-        octets.extend_from_slice(line);
-        octets.push(b'\n');
-        let written = open.file.write_all(&octets);
-        open.torn = written.is_err();
+        open.file.write_all(&bytes)?;
+        open.torn = false;
         self.open = Some(open);
-        written.map_err(|error| self.named(&error))
+        self.chain = before.map(Before::Known);
+        Ok(())
+    }
+
+    /// What the next line's hash covers: the end of this file, or of the part that was rotated away last.
+    fn before(&self) -> io::Result<Option<Vec<u8>>> {
+        match &self.chain {
+            None => Ok(None),
+            Some(Before::Known(before)) => Ok(Some(before.clone())),
+            Some(Before::InFile) => {
+                let here = audit_chain::tail(&self.path)?;
+                let last = audit_parts::rotated(&self.path)?.pop().filter(|_| here.is_empty());
+                last.map_or(Ok(here), |part| audit_chain::tail(&part.path)).map(Some)
+            }
+        }
     }
 
     /// Why the last write did not start a new file although it was time to.
@@ -64,25 +156,27 @@ impl AuditFile {
         self.unrotated.as_ref()
     }
 
-    fn rotate_if_due(&mut self, now: OffsetDateTime) -> io::Result<()> {
+    /// Gives the bytes that are in the file.
+    fn rotate_if_due(&mut self, now: OffsetDateTime) -> io::Result<u64> {
+        self.unrotated = None;
         let found = match fs::metadata(&self.path) {
             Ok(found) => found,
             Err(_) => {
                 // It was moved away, by logrotate perhaps: the next line starts a new one.
                 self.open = None;
-                return Ok(());
+                return Ok(0);
             }
         };
-        let Some(open) = &self.open else { return Ok(()) };
+        let Some(open) = &self.open else { return Ok(found.len()) };
         let due = found.len() >= self.limit || open.day != utc(now).date();
         // A device or a pipe is nothing to rename.
         if !due || !found.is_file() || found.len() == 0 {
-            return Ok(());
+            return Ok(found.len());
         }
         fs::rename(&self.path, audit_parts::free_name(&self.path, now)?)?;
         self.open = None;
         self.remove_old(now);
-        Ok(())
+        Ok(0)
     }
 
     fn append(&self, now: OffsetDateTime) -> io::Result<Open> {
@@ -98,7 +192,8 @@ impl AuditFile {
         let found = file.metadata()?;
         let changed = found.modified().ok().filter(|_| found.len() > 0);
         let day = changed.map_or_else(|| utc(now), |at| utc(at.into())).date();
-        Ok(Open { file, day, torn: false })
+        let torn = found.is_file() && found.len() > 0 && !ends_with_a_line(&self.path)?;
+        Ok(Open { file, day, torn })
     }
 
     /// Removes parts older than `keep`, as of two days after the last part before today at the most.
@@ -113,11 +208,37 @@ impl AuditFile {
                 let _ = fs::remove_file(part.path);
             }
         }
+        self.remove_beyond_size();
+    }
+
+    /// Removes the oldest parts until there is room for the file that is written to now.
+    fn remove_beyond_size(&self) {
+        let Ok(parts) = audit_parts::rotated(&self.path) else { return };
+        let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+        let mut total = self.limit.max(size(&self.path));
+        total += parts.iter().map(|part| size(&part.path)).sum::<u64>();
+        for part in parts {
+            if total <= self.max_size {
+                return;
+            }
+            let freed = size(&part.path);
+            if fs::remove_file(&part.path).is_ok() {
+                total = total.saturating_sub(freed);
+            }
+        }
     }
 
     fn named(&self, error: &io::Error) -> io::Error {
         io::Error::new(error.kind(), format!("audit file {}: {error}", self.path.display()))
     }
+}
+
+fn ends_with_a_line(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }
 
 fn utc(at: OffsetDateTime) -> OffsetDateTime {
@@ -126,14 +247,23 @@ fn utc(at: OffsetDateTime) -> OffsetDateTime {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::time::SystemTime;
 
     use time::macros::datetime;
 
     use super::*;
 
-    const KEEP: Duration = Duration::from_secs(3 * 24 * 3600);
+    const KEEP: AuditFileConfig = keep(Duration::from_secs(3 * 24 * 3600));
+
+    const fn keep(keep: Duration) -> AuditFileConfig {
+        AuditFileConfig { keep, max_size: 2 << 30, chain: false }
+    }
+
+    impl AuditFile {
+        fn write(&mut self, line: &[u8], now: OffsetDateTime) -> io::Result<()> {
+            self.write_all(&[line.to_vec()], now).map_err(|failed| failed.error)
+        }
+    }
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(folder)
@@ -212,7 +342,7 @@ mod tests {
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), "end\n");
         let later = now + Duration::from_secs(4 * 24 * 3600);
-        AuditFile::open(path, DAY, later).unwrap();
+        AuditFile::open(path, keep(DAY), later).unwrap();
         assert_eq!(names(dir.path()), ["kim audit"], "every count is recognised");
     }
 
@@ -287,5 +417,64 @@ mod tests {
         let now = datetime!(2027-01-01 12:00 UTC);
         let error = AuditFile::open(dir.path().into(), KEEP, now).err().unwrap().to_string();
         assert!(error.contains(dir.path().to_str().unwrap()), "{error}");
+    }
+
+    #[test]
+    fn all_files_together_stay_below_max_size_and_the_oldest_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = datetime!(2027-01-01 12:00 UTC);
+        let path = dir.path().join("audit.jsonl");
+        let config = AuditFileConfig { max_size: 64 << 10, ..KEEP };
+        let mut file = AuditFile::open(path.clone(), config, now).unwrap();
+        let size = || -> u64 {
+            let files = fs::read_dir(dir.path()).unwrap();
+            files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+        };
+        // One batch is larger than all files may be.
+        for batch in 0..5_u32 {
+            let lines = (0..1000)
+                .map(|n| format!("{{\"n\":{},\"text\":\"{}\"}}", batch * 1000 + n, "x".repeat(80)));
+            let lines: Vec<_> = lines.map(String::into_bytes).collect();
+            file.write_all(&lines, now + Duration::from_secs(batch.into())).unwrap();
+            assert!((32 << 10..=66 << 10).contains(&size()), "{} bytes", size());
+        }
+        let last = fs::read_to_string(&path).unwrap();
+        assert!(last.lines().next_back().unwrap().contains("\"n\":4999"), "{last}");
+        let less = AuditFileConfig { max_size: 16 << 10, ..KEEP };
+        AuditFile::open(path, less, now).unwrap();
+        assert!(size() <= 24 << 10, "at the start as well: {}", size());
+    }
+
+    #[test]
+    fn the_chain_goes_on_over_rotation_restart_and_a_line_that_broke_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = datetime!(2027-01-01 12:00 UTC);
+        let path = dir.path().join("audit.jsonl");
+        let config = AuditFileConfig { chain: true, ..KEEP };
+        let verify = || {
+            let parts = audit_parts::rotated(&path).unwrap().into_iter().map(|part| part.path);
+            let files = parts.chain([path.clone()]).filter(|file| file.exists());
+            let files = files.map(|file| (file.display().to_string(), File::open(file).unwrap()));
+            audit_chain::verify_audit(files).unwrap()
+        };
+        for day in 0..4 {
+            let now = now + day * DAY;
+            let mut file =
+                AuditFile::open(path.clone(), AuditFileConfig { keep: 99 * DAY, ..config }, now)
+                    .unwrap();
+            for n in 0..3 {
+                file.write(format!("{{\"day\":{day},\"n\":{n}}}").as_bytes(), now + DAY).unwrap();
+            }
+            if day == 1 {
+                // The power fails.
+                let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+                file.write_all(b"{\"day\":1,\"n").unwrap();
+            }
+        }
+        let chain = verify().unwrap();
+        assert_eq!((chain.lines, chain.torn, chain.is_whole), (12, 1, true));
+        let middle = &audit_parts::rotated(&path).unwrap()[1].path;
+        fs::remove_file(middle).unwrap();
+        assert!(verify().unwrap_err().to_string().contains("line 1 does not follow"));
     }
 }

@@ -36,6 +36,12 @@ pub struct AuditConfig {
     pub off: bool,
     /// How long rotated files are kept.
     pub keep: Duration,
+    /// Bytes of all files together; the oldest go first.
+    pub max_size: u64,
+    /// Each line carries the hash of the line before.
+    pub chain: bool,
+    /// Repeated refusals are written each, for tests that compare every line. Not a key.
+    pub repeats: bool,
     /// Mail addresses become keyed hashes.
     pub pseudonymize: bool,
     /// Where the key of those hashes is kept.
@@ -48,6 +54,9 @@ impl Default for AuditConfig {
             file: None,
             off: false,
             keep: Duration::from_secs(30 * 24 * 60 * 60),
+            max_size: 2 << 30,
+            chain: false,
+            repeats: false,
             pseudonymize: false,
             state_dir: PathBuf::from("state"),
         }

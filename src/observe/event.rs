@@ -76,15 +76,20 @@ pub enum Event<'a> {
         /// Names of the header lines that kimgate added.
         added: &'a [&'a str],
     },
-    /// A workstation got a whole message.
+    /// A workstation got a message, or a part of one.
     MessageReceived {
         /// Whose.
         session: &'a SessionFacts,
-        /// Bytes of the message as they went over the wire, without the line that ends it.
+        /// Bytes of the message as they went over the wire, without the line that ends it. Of a TOP:
+        /// those after the header block.
         bytes: u64,
-        /// From RETR to the last byte.
+        /// False: the session broke off before everything that was asked for had been passed on.
+        complete: bool,
+        /// It was asked for with TOP, not with RETR.
+        top: bool,
+        /// From RETR or TOP to the last byte.
         seconds: f64,
-        /// From RETR to the first byte of the message: the client module's own work.
+        /// From RETR or TOP to the first byte of the message: the client module's own work.
         wait: f64,
         /// The value of X-KIM-Dienstkennung.
         service: Option<&'a str>,
@@ -190,7 +195,7 @@ pub enum EventKind {
     Denied,
     /// The client module answered the end of a message, or was lost before it did.
     MessageSent,
-    /// A workstation got a whole message.
+    /// A workstation got a message, or a part of one.
     MessageReceived,
     /// The client module accepted a DELE.
     MessageDeleted,

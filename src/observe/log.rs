@@ -177,14 +177,26 @@ pub(super) fn say(what: &RecordedEvent<'_>) {
                 decryption = tracing::field::debug(&r.decryption),
                 service = r.service.as_deref(),
                 bytes = r.bytes,
+                complete = r.complete,
+                top = r.top,
             )
         }
+        RecordedEvent::MessageReceived(r) if r.complete == Some(false) => line!(
+            warn,
+            r.about,
+            "a fetch broke off; a part of the message was passed on",
+            service = r.service.as_deref(),
+            bytes = r.bytes,
+            top = r.top,
+        ),
         RecordedEvent::MessageReceived(r) => line!(
             info,
             r.about,
             "message received",
             service = r.service.as_deref(),
             bytes = r.bytes,
+            complete = r.complete,
+            top = r.top,
             seconds = r.seconds,
             wait = r.wait,
         ),
@@ -356,6 +368,33 @@ pub(super) fn login_warning(about: &SessionRecord<'_>, warning: LoginWarning) {
         problem = problem,
         remedy = remedy,
     );
+}
+
+/// Says that an address may not use the admin address.
+pub(super) fn admin_refused(peer: std::net::IpAddr) {
+    warn!(%peer, "admin address: not in admin.allow");
+}
+
+/// Says how often something happened again that was said before.
+pub(super) fn folded(folded: &super::fold::Folded) {
+    macro_rules! again {
+        ($level:ident, $text:literal) => {
+            $level!(
+                count = folded.count,
+                event = folded.event,
+                reason = &*folded.reason,
+                source = folded.source.as_str(),
+                account = folded.account.as_deref(),
+                rule = folded.rule.as_deref(),
+                $text
+            )
+        };
+    }
+    match folded.event {
+        "connected" => again!(debug, "more connections within a minute"),
+        "closed" => again!(info, "more connections that came to nothing within a minute"),
+        _ => again!(warn, "more of the same within a minute"),
+    }
 }
 
 /// Says that a certificate expires soon, or has expired.

@@ -1,11 +1,13 @@
 //! Facts go in once, as an [`Event`]; audit, metrics, log, live table and status come out.
 
 mod audit;
+mod audit_chain;
 mod audit_file;
 mod audit_parts;
 mod config;
 mod event;
 mod expiry;
+mod fold;
 mod health;
 mod labels;
 mod live;
@@ -16,6 +18,7 @@ mod record;
 mod sessions;
 mod status;
 
+pub use audit_chain::{AuditChain, BrokenAudit, verify_audit};
 pub use audit_parts::{AuditPart, rotated as rotated_audit};
 pub use config::{
     AuditConfig, KnownNames, LogConfig, LogFormat, LogLevel, LogWordError, ObserveConfig,
@@ -31,7 +34,9 @@ pub use status::{
 };
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use time::OffsetDateTime;
@@ -39,6 +44,7 @@ use time::OffsetDateTime;
 use crate::kim::{Account, LoginWarning};
 use crate::words::{Protocol, Reason};
 use audit::Audit;
+use fold::Folds;
 use health::Health;
 use labels::Labels;
 use metrics::Metrics;
@@ -58,6 +64,9 @@ struct Inner {
     metrics: Metrics,
     labels: ArcSwap<Labels>,
     audit: Audit,
+    /// Off where there is no audit, and so nothing that could be flooded.
+    folding: bool,
+    folds: Arc<Folds>,
     names: Pseudonyms,
     /// Always on: a Message-ID may name its sender's machine, and its hash is enough to tell two apart.
     message_ids: Pseudonyms,
@@ -83,8 +92,11 @@ impl Observer {
                 Pseudonyms::passing()
             }),
         };
+        let folds = Arc::<Folds>::default();
         let inner = Inner {
-            audit: Audit::start(&config.audit, metrics.audit_lost())?,
+            audit: Audit::start(&config.audit, metrics.audit_lost(), Arc::clone(&folds))?,
+            folding: !config.audit.off && !config.audit.repeats,
+            folds,
             health: Health::new(&labels, OffsetDateTime::now_utc()),
             labels: ArcSwap::from_pointee(labels),
             names,
@@ -98,13 +110,26 @@ impl Observer {
 
     /// Says that something happened.
     pub fn emit(&self, event: Event<'_>) {
-        let Inner { metrics, labels, audit, names, message_ids, sessions, health, .. } =
-            &*self.inner;
+        let Inner {
+            metrics,
+            labels,
+            audit,
+            folding,
+            folds,
+            names,
+            message_ids,
+            sessions,
+            health,
+            ..
+        } = &*self.inner;
         let now = OffsetDateTime::now_utc();
+        let mut was_admitted = false;
         match event {
             Event::Connected(session) => drop(sessions.open(session)),
-            Event::Login { session, .. } => sessions.learn(session),
-            Event::Closed { session, .. } => drop(sessions.close(session.id)),
+            Event::Login { session, result, .. } => sessions.learn(session, result.is_ok()),
+            Event::Closed { session, .. } => {
+                was_admitted = sessions.close(session.id).is_some_and(|entry| entry.was_admitted());
+            }
             Event::Denied { .. }
             | Event::MessageSent { .. }
             | Event::MessageReceived { .. }
@@ -124,7 +149,9 @@ impl Observer {
                 log::expiring(&role, days);
             }
         }
-        if health.keep(&event, &record) {
+        let admit =
+            || !*folding || folds.admit(event.session(), was_admitted, &record, Instant::now());
+        if health.keep(&event, &record) && admit() {
             audit.write(&record);
             log::say(&record.what);
         }
@@ -132,7 +159,18 @@ impl Observer {
 
     /// Logs that a session's login looks wrong. It goes on as it came, so the audit has no line for it.
     pub fn login_warning(&self, session: &SessionFacts, warning: LoginWarning) {
-        log::login_warning(&SessionRecord::of(session, &self.inner.names), warning);
+        let Inner { folding, folds, names, .. } = &*self.inner;
+        if !*folding || folds.admit_warning(session, warning, Instant::now()) {
+            log::login_warning(&SessionRecord::of(session, names), warning);
+        }
+    }
+
+    /// Logs that an address may not use the admin address.
+    pub fn admin_refused(&self, peer: IpAddr) {
+        let Inner { folding, folds, .. } = &*self.inner;
+        if !*folding || folds.admit_admin(peer, Instant::now()) {
+            log::admin_refused(peer);
+        }
     }
 
     /// The session's place in the live table. It has one from [`Event::Connected`], or this, until

@@ -43,9 +43,13 @@ pub(super) enum RecordedEvent<'a> {
 /// What is known of a session.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct SessionRecord<'a> {
+    /// Empty where a line stands for several.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) session: String,
     pub(super) protocol: &'static str,
     pub(super) listener: Cow<'a, str>,
+    /// Empty where a line stands for several sources.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) peer: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) workstation: Option<Cow<'a, str>>,
@@ -145,6 +149,12 @@ pub(super) struct MessageReceivedRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) service: Option<Cow<'a, str>>,
     pub(super) bytes: u64,
+    /// False where the session broke off in it; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) complete: Option<bool>,
+    /// True where TOP asked for it; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) top: Option<bool>,
     pub(super) seconds: f64,
     /// From RETR to the first byte.
     pub(super) wait: f64,
@@ -220,6 +230,24 @@ pub(super) struct ClosedRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sentence: Option<Cow<'a, str>>,
 }
+
+/// A line that may repeat without end, and by what repetitions are known.
+pub(super) struct Foldable<'r> {
+    /// The word of its event.
+    pub(super) event: &'static str,
+    pub(super) reason: Cow<'static, str>,
+    pub(super) action: &'static str,
+    pub(super) account: Option<&'r str>,
+    pub(super) rule: Option<&'r str>,
+    /// What else has to be the same.
+    pub(super) about: Cow<'r, str>,
+    /// How many are written at once within a minute.
+    pub(super) at_once: u32,
+}
+
+/// Connections that one source may make in a minute, each with a line of its own. Above what fifty
+/// workstations behind one address do: each fetches once a minute.
+const CONNECTIONS: u32 = 60;
 
 /// What the console shows of a refusal.
 pub(super) struct RefusalRecord<'r, 'a> {
@@ -335,6 +363,8 @@ impl<'a> RecordedEvent<'a> {
             Event::MessageReceived {
                 session,
                 bytes,
+                complete,
+                top,
                 seconds,
                 wait,
                 service,
@@ -345,6 +375,8 @@ impl<'a> RecordedEvent<'a> {
                 action: Action::Receive.as_str(),
                 service: service.map(printable),
                 bytes,
+                complete: (!complete).then_some(false),
+                top: top.then_some(true),
                 seconds: milliseconds(seconds),
                 wait: milliseconds(wait),
                 decryption: codes(decryption, labels::decryption),
@@ -406,6 +438,103 @@ impl<'a> RecordedEvent<'a> {
                     sentence: session.tls_fault.as_deref().map(printable_sentence),
                 })
             }
+        }
+    }
+}
+
+impl<'a> RecordedEvent<'a> {
+    /// Whether repetitions are counted instead of written: refusals, and connections that come to
+    /// nothing. Never a login that was accepted, or a message.
+    /// `was_admitted`: of a connection that ends, whether a login was accepted on it.
+    pub(super) fn foldable(&self, was_admitted: bool) -> Option<Foldable<'_>> {
+        let (event, about, reason, at_once) = match self {
+            Self::Login(LoginRecord { about, judged, .. }) if !judged.accepted => {
+                ("login", about, judged.reason, 1)
+            }
+            Self::Denied(DeniedRecord { about, judged, .. }) if !judged.accepted => {
+                ("denied", about, judged.reason, 1)
+            }
+            Self::DeleteHeld(DeleteHeldRecord { about, judged, .. }) => {
+                ("delete-held", about, judged.reason, 1)
+            }
+            Self::ContextConflict(ContextConflictRecord { about, judged, .. })
+                if !judged.accepted =>
+            {
+                ("context-conflict", about, judged.reason, 1)
+            }
+            Self::Connected(about) => ("connected", about, None, CONNECTIONS),
+            Self::Closed(ClosedRecord { about, reason, sentence: Some(_), .. }) => {
+                ("closed", about, Some(*reason), 1)
+            }
+            Self::Closed(ClosedRecord { about, reason, .. }) if !was_admitted => {
+                ("closed", about, Some(*reason), CONNECTIONS)
+            }
+            Self::Login(_)
+            | Self::Denied(_)
+            | Self::ContextConflict(_)
+            | Self::Closed(_)
+            | Self::MessageSent(_)
+            | Self::MessageReceived(_)
+            | Self::MessageDeleted(_)
+            | Self::Certificate(_)
+            | Self::ConfigLoaded(_) => return None,
+        };
+        let (action, rule, also): (_, _, Cow<'_, str>) = match self {
+            Self::Login(login) => (login.action, login.rule.as_deref(), "".into()),
+            Self::Denied(denied) => (denied.action, denied.rule.as_deref(), "".into()),
+            Self::DeleteHeld(held) => (held.action, None, held.number.to_string().into()),
+            Self::ContextConflict(conflict) => ("", None, conflict.holder.as_ref().into()),
+            Self::Closed(closed) => {
+                ("", None, closed.sentence.as_deref().unwrap_or_default().into())
+            }
+            Self::Connected(_)
+            | Self::MessageSent(_)
+            | Self::MessageReceived(_)
+            | Self::MessageDeleted(_)
+            | Self::Certificate(_)
+            | Self::ConfigLoaded(_) => ("", None, "".into()),
+        };
+        Some(Foldable {
+            event,
+            reason: reason.unwrap_or_default().into(),
+            action,
+            account: about.account.as_deref(),
+            rule,
+            about: also,
+            at_once,
+        })
+    }
+
+    pub(super) fn about_mut(&mut self) -> Option<&mut SessionRecord<'a>> {
+        match self {
+            Self::Connected(about) => Some(about),
+            Self::Login(r) => Some(&mut r.about),
+            Self::Denied(r) => Some(&mut r.about),
+            Self::MessageSent(r) => Some(&mut r.about),
+            Self::MessageReceived(r) => Some(&mut r.about),
+            Self::MessageDeleted(r) => Some(&mut r.about),
+            Self::DeleteHeld(r) => Some(&mut r.about),
+            Self::ContextConflict(r) => Some(&mut r.about),
+            Self::Closed(r) => Some(&mut r.about),
+            Self::Certificate(_) | Self::ConfigLoaded(_) => None,
+        }
+    }
+
+    /// Takes the rule out, where there is one.
+    pub(super) fn forget_rule(&mut self) {
+        match self {
+            Self::Login(LoginRecord { rule, .. }) | Self::Denied(DeniedRecord { rule, .. }) => {
+                *rule = None;
+            }
+            Self::Connected(_)
+            | Self::MessageSent(_)
+            | Self::MessageReceived(_)
+            | Self::MessageDeleted(_)
+            | Self::DeleteHeld(_)
+            | Self::ContextConflict(_)
+            | Self::Certificate(_)
+            | Self::ConfigLoaded(_)
+            | Self::Closed(_) => {}
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The live table: which sessions there are and what they are doing.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -20,6 +20,8 @@ pub(super) struct Entry {
     facts: Mutex<SessionFacts>,
     started: Instant,
     phase: AtomicU8,
+    /// A login was accepted.
+    was_admitted: AtomicBool,
     to_module: AtomicU64,
     to_client: AtomicU64,
 }
@@ -30,9 +32,10 @@ impl Sessions {
         self.0.entry(session.id).or_insert_with(|| Arc::new(Entry::new(session))).clone()
     }
 
-    pub(super) fn learn(&self, session: &SessionFacts) {
+    pub(super) fn learn(&self, session: &SessionFacts, is_admitted: bool) {
         let entry = self.0.get(&session.id).map(|entry| Arc::clone(&entry));
         if let Some(entry) = entry {
+            entry.was_admitted.fetch_or(is_admitted, Ordering::Relaxed);
             entry.learn(session);
         }
     }
@@ -60,6 +63,7 @@ impl Entry {
             facts: Mutex::new(session.clone()),
             started: Instant::now(),
             phase: AtomicU8::new(Phase::Handshake as u8),
+            was_admitted: AtomicBool::new(false),
             to_module: AtomicU64::new(0),
             to_client: AtomicU64::new(0),
         }
@@ -71,6 +75,10 @@ impl Entry {
 
     pub(super) fn learn(&self, session: &SessionFacts) {
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = session.clone();
+    }
+
+    pub(super) fn was_admitted(&self) -> bool {
+        self.was_admitted.load(Ordering::Relaxed)
     }
 
     pub(super) fn enter(&self, phase: Phase) {

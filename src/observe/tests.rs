@@ -116,6 +116,8 @@ fn say_everything(observer: &Observer, session: &SessionFacts, text: &str) {
         Event::MessageReceived {
             session,
             bytes: 5000,
+            complete: true,
+            top: false,
             seconds: 7.0,
             wait: f64::NAN,
             service: Some(text),

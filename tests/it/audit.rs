@@ -11,6 +11,7 @@ use crate::support::daemon::running_as_root;
 use crate::support::dialogue::ADDRESS;
 use crate::support::tools;
 use crate::support::world::World;
+use kimgate::words::Protocol;
 use serde_json::Value;
 
 const MESSAGE: &[u8] = b"Subject: x\r\nX-KIM-Dienstkennung: KIM-Mail;Default;V1.0\r\n\r\nhello\r\n";
@@ -267,6 +268,57 @@ fn in_the_journal_every_line_has_its_priority_and_no_time() {
             ),
         }
     }
+}
+
+#[tokio::test]
+async fn a_flood_of_refused_logins_is_a_few_audit_lines() {
+    let world = World::start(&[]).await;
+    for n in 0..100 {
+        let mut client = world.client(Protocol::Pop3).await;
+        client.expect("+OK <any>").await;
+        client.ask(format!("USER fremd{n}@x.kim.telematik#a:1#M1#cs#PC1"), "+OK<any>").await;
+        client.ask("PASS x", "-ERR<any>").await;
+        client.ask("QUIT", "+OK<any>").await;
+    }
+    let lines = world
+        .audit_when(|lines| {
+            let ends = lines.iter().filter(|line| line["event"] == "closed").map(times);
+            ends.sum::<u64>() == 100
+        })
+        .await;
+    let refused: Vec<_> = lines.iter().filter(|line| line["event"] == "denied").collect();
+    assert_eq!(refused.iter().map(|line| times(line)).sum::<u64>(), 100);
+    assert!(refused.len() <= 30, "{} lines", refused.len());
+    let folded = refused.iter().find(|line| line["count"].is_u64()).unwrap();
+    assert!(folded.get("session").is_none() && folded["since"].is_string(), "{folded}");
+    assert_eq!(folded["workstation"], "PC1");
+    let reason = folded["reason"].as_str().unwrap();
+    let series = format!("kimgate_logins_total{{protocol=\"pop3\",result=\"{reason}\"}}");
+    assert_eq!(world.metric(&series), 100.0, "metrics count everything");
+}
+
+/// For how many events a line stands.
+fn times(line: &Value) -> u64 {
+    line["count"].as_u64().unwrap_or(1)
+}
+
+#[tokio::test]
+async fn an_audit_that_was_tampered_with_is_found_and_the_line_is_named() {
+    let world = World::start(&["audit.chain = true"]).await;
+    mail_goes_on(&world).await;
+    let file = world.folder.path().join("audit.jsonl");
+    let config = cli::text(&world.folder.path().join("kimgate.toml"));
+    let verify = || cli::kimgate(&["audit", "--config", &config, "--verify"]);
+    let said = verify().expect(0);
+    assert!(said.contains("the chain holds"), "{said}");
+    let text = fs::read_to_string(&file).unwrap();
+    let line = text.lines().position(|line| line.contains("message-sent")).unwrap() + 1;
+    fs::write(&file, text.replace("\"recipients\":1", "\"recipients\":7")).unwrap();
+    let ran = verify();
+    let named = format!("line {} does not follow {} line {line}:", line + 1, file.display());
+    assert!(ran.code == 1 && ran.stderr.contains(&named), "{ran:?}");
+    fs::write(&file, &text).unwrap();
+    verify().expect(0);
 }
 
 /// How many lines of each event there are.

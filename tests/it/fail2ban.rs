@@ -9,11 +9,13 @@ use crate::support::world::{LOGIN, World};
 use kimgate::words::Protocol;
 
 const FILTER: &str = "config/fail2ban/kimgate.conf";
+/// For refusals that were folded into one line.
+const FLOOD: &str = "config/fail2ban/kimgate-flood.conf";
 
 /// The addresses that fail2ban finds in a file of audit lines, or in one line.
-fn found(lines: &str) -> Vec<String> {
+fn found(lines: &str, filter: &str) -> Vec<String> {
     let mut command = Command::new("fail2ban-regex");
-    let output = command.args(["--out", "ip", lines, &in_repository(FILTER)]).output().unwrap();
+    let output = command.args(["--out", "ip", lines, &in_repository(filter)]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
@@ -53,7 +55,7 @@ async fn fail2ban_counts_refused_logins_and_connections_and_nothing_else() {
     let peer = lines.iter().find_map(|line| line["peer"].as_str()).unwrap();
     let (ip, _) = peer.rsplit_once(':').unwrap();
     let audit = world.folder.path().join("audit.jsonl");
-    let found = found(audit.to_str().unwrap());
+    let found = found(audit.to_str().unwrap(), FILTER);
     // Two unknown accounts, one wrong password, one connection that is not mail.
     assert_eq!(found, [ip; 4], "{lines:#?}");
 }
@@ -63,9 +65,33 @@ fn the_filters_test_lines_say_what_they_should() {
     if !tools::have(&["fail2ban-regex"]) {
         return;
     }
-    let filter = std::fs::read_to_string(in_repository(FILTER)).unwrap();
-    let lines = filter.lines().filter_map(|line| line.strip_prefix("#   fail2ban-regex '"));
-    let lines: Vec<&str> = lines.filter_map(|line| Some(line.split_once('\'')?.0)).collect();
-    let addresses: Vec<_> = lines.iter().map(|line| found(line)).collect();
-    assert_eq!(addresses, [vec!["192.0.2.9"], vec!["2001:db8::9"], vec![]]);
+    let addresses = |filter| -> Vec<Vec<String>> {
+        let text = std::fs::read_to_string(in_repository(filter)).unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("#   fail2ban-regex '"));
+        let lines = lines.filter_map(|line| Some(line.split_once('\'')?.0));
+        lines.map(|line| found(line, filter)).collect()
+    };
+    assert_eq!(addresses(FILTER), [vec!["192.0.2.9"], vec!["2001:db8::9"], vec![]]);
+    assert_eq!(addresses(FLOOD), [vec!["192.0.2.9"], vec![]]);
+}
+
+#[tokio::test]
+async fn a_flood_that_is_few_audit_lines_is_still_found() {
+    if !tools::have(&["fail2ban-regex"]) {
+        return;
+    }
+    for tries in [5, 30] {
+        let world = World::start(&["audit.chain = true"]).await;
+        for _ in 0..tries {
+            let mut pop3 = world.client(Protocol::Pop3).await;
+            pop3.expect("+OK <any>").await;
+            pop3.ask("USER fremd@praxis.kim.telematik", "+OK<any>").await;
+            pop3.ask(format!("PASS {PASSWORD}"), "-ERR <any>(account-unknown)").await;
+            pop3.ask("QUIT", "+OK<any>").await;
+        }
+        world.audit_when(|lines| lines.iter().any(|line| line["count"].is_u64())).await;
+        let audit = world.folder.path().join("audit.jsonl");
+        let found = found(audit.to_str().unwrap(), FLOOD);
+        assert_eq!(found.len(), usize::from(tries > 20), "{tries} tries");
+    }
 }

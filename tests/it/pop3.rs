@@ -1,9 +1,12 @@
 //! Fetching through the whole gateway, as far as a transcript cannot say it: who vanishes when, who
 //! speaks out of turn, and what a mailbox is left with afterwards.
 
+use std::time::Duration;
+
 use crate::support::dialogue::{ADDRESS, Client, End, PASSWORD, stuffed};
 use crate::support::transcript::Listener;
 use crate::support::world::{LOGIN, PC1, PC2, World, count, only};
+use kimgate::config::Config;
 use kimgate::words::Protocol;
 
 const MESSAGE: &[u8] =
@@ -92,7 +95,8 @@ async fn half_a_message_never_looks_whole() {
             assert_eq!(end, End::Cut, "{fault} {listener:?} after {} bytes", rest.len());
             let audit = world.audit().await;
             assert_eq!(only(&audit, "closed")["reason"], "client-module-unreachable", "{fault}");
-            assert_eq!(count(&audit, "message-received"), 0, "{fault}");
+            let received = only(&audit, "message-received");
+            assert_eq!(received["complete"], false, "{fault}");
         }
     }
 }
@@ -293,4 +297,103 @@ async fn assert_nothing_deleted(world: &World) {
     let seen = world.upstream().await;
     assert!(seen.contains(&"closed without quit".to_owned()), "{seen:?}");
     assert!(!seen.iter().any(|fact| fact == "quit" || fact.starts_with("deleted")), "{seen:?}");
+}
+
+/// Every byte of a message that a workstation gets leaves a line, however the session ends.
+#[tokio::test]
+async fn a_fetch_that_broke_off_leaves_a_line_with_the_bytes_that_were_passed_on() {
+    for way in ["close", "reset", "stall", "workstation left", "killed"] {
+        let short = |config: &mut Config| {
+            config.gateway.limits.transfer_stall_timeout = Duration::from_millis(300);
+        };
+        let world = match way {
+            "stall" => World::tuned(&[], |_| {}, short).await,
+            _ => World::start(&[]).await,
+        };
+        world.sim.deliver_synthetic(ADDRESS, 300_000);
+        world.faults(&[match way {
+            "close" | "reset" => format!("in-retr-{way}@50"),
+            _ => "in-retr-stall@50".into(),
+        }]);
+        let mut client = world.pop3().await;
+        client.send("RETR 1").await;
+        client.expect("+OK<any>").await;
+        let passed_on = match way {
+            "close" | "reset" | "stall" => client.rest().await.0.len(),
+            _ => client.bytes(100_000).await.len(),
+        };
+        match way {
+            "killed" => world.kill(),
+            _ => drop(client),
+        }
+        let audit = world.audit().await;
+        let line = only(&audit, "message-received");
+        assert_eq!((&line["complete"], line.get("top")), (&false.into(), None), "{way}");
+        // The workstation may not have got the last of them.
+        let bytes = usize::try_from(line["bytes"].as_u64().unwrap()).unwrap();
+        assert!((passed_on..=160_000).contains(&bytes), "{way}: {bytes} of {passed_on}");
+        let counted = world.metric("kimgate_message_bytes_total{direction=\"received\"}");
+        assert_eq!(counted, bytes as f64, "{way}");
+    }
+}
+
+#[tokio::test]
+async fn a_preview_that_shows_content_leaves_a_line_and_one_of_the_header_leaves_none() {
+    let header = "Subject: x\r\nX-KIM-Dienstkennung: eAU;Lieferung;V1.0\r\n\r\n";
+    for (answer, bytes, is_complete) in [
+        (format!("+OK\r\n{header}.\r\n"), None, true),
+        (format!("+OK\r\n{header}hello\r\n.\r\n"), Some(7), true),
+        (format!("+OK\r\n{header}hello\r\nthere"), Some(12), false),
+    ] {
+        let world = World::start(&[]).await;
+        let module = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = module.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = module.accept().await {
+                tokio::spawn(previewing(stream, answer.clone()));
+            }
+        });
+        let lines = ["tls = \"none\"".to_owned(), format!("pop3_port = {port}")];
+        let lines = lines.map(|line| format!("client_modules.main.{line}"));
+        world.reload(&lines.each_ref().map(String::as_str)).unwrap();
+        let mut client = world.pop3().await;
+        // A client module may send more than it was asked for, so what counts is what it sent.
+        client.ask("TOP 1 0", "+OK<any>").await;
+        match is_complete {
+            true => {
+                client.expect_until(".").await;
+                client.ask("QUIT", "+OK<any>").await;
+            }
+            false => drop(client.rest().await),
+        }
+        let audit = world.audit().await;
+        assert_eq!(count(&audit, "message-received"), usize::from(bytes.is_some()));
+        if let Some(bytes) = bytes {
+            let line = only(&audit, "message-received");
+            assert_eq!((&line["top"], &line["bytes"]), (&true.into(), &bytes.into()));
+            assert_eq!(line["complete"] == false, !is_complete);
+            assert_eq!(line["service"], "eAU;Lieferung;V1.0");
+        }
+        let counted = world.metric("kimgate_message_bytes_total{direction=\"received\"}");
+        assert_eq!(counted, f64::from(bytes.unwrap_or_default()));
+    }
+}
+
+/// A client module that gives this answer to TOP, and closes after one that does not end.
+async fn previewing(stream: tokio::net::TcpStream, answer: String) {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    stream.write_all(b"+OK ready\r\n").await.unwrap();
+    while matches!(stream.read_line(&mut line).await, Ok(1..)) {
+        let said = match line.split_whitespace().next() {
+            Some("CAPA") => "+OK\r\nTOP\r\nUIDL\r\nUSER\r\nSASL PLAIN\r\n.\r\n",
+            Some("TOP") => &answer,
+            _ => "+OK\r\n",
+        };
+        if stream.write_all(said.as_bytes()).await.is_err() || !said.ends_with('\n') {
+            return;
+        }
+        line.clear();
+    }
 }

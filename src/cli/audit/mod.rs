@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use super::{ConfigFile, Failure, Screen, table};
 use crate::config::load;
-use crate::observe::{Pseudonyms, rotated_audit};
+use crate::observe::{Pseudonyms, rotated_audit, verify_audit};
 pub(super) use filter::kind_of;
 use filter::{AuditLine, Filter};
 use when::When;
@@ -62,6 +62,12 @@ pub(super) struct Audit {
     /// Print the lines as they are in the file
     #[arg(long)]
     json: bool,
+    /// Check the chain of hashes (audit.chain) and name the first line that does not follow. Exit code
+    /// 1: the chain is broken, or there is none
+    #[arg(long, conflicts_with_all = [
+        "account", "workstation", "reason", "event", "session", "since", "until", "last", "json",
+    ])]
+    verify: bool,
 }
 
 /// Rows of the table; more would not be read.
@@ -73,9 +79,12 @@ const LONGEST: u64 = 64 << 10;
 impl Audit {
     pub(super) fn execute(self, screen: &mut Screen) -> Result<(), Failure> {
         let place = self.place()?;
+        if self.verify {
+            return place.verify(screen);
+        }
         let filter = self.filter(place.pseudonyms.as_ref());
         let mut found = Found::new(self.last.or((!self.json).then_some(ROWS)));
-        for source in place.sources(filter.since)? {
+        for (_, source) in place.sources(filter.since)? {
             read(source, |text| match serde_json::from_str::<AuditLine>(text) {
                 Ok(line) if filter.matches(&line) => {
                     if let Some(text) = found.keep(text, line) {
@@ -148,21 +157,23 @@ struct AuditPlace {
 
 impl AuditPlace {
     /// Everything to read, the oldest first; without the parts that end before `since`.
-    fn sources(&self, since: Option<OffsetDateTime>) -> Result<Vec<Box<dyn Read>>, Failure> {
+    fn sources(&self, since: Option<OffsetDateTime>) -> Result<Vec<Source>, Failure> {
         if self.file == Path::new("-") {
-            return Ok(vec![Box::new(io::stdin())]);
+            return Ok(vec![("standard input".into(), Box::new(io::stdin()))]);
         }
         let unreadable = |error: io::Error| {
             Failure::error(format!("the audit file {}: {error}", self.file.display()))
         };
-        let mut sources: Vec<Box<dyn Read>> = Vec::new();
+        let named = |path: &Path| path.display().to_string();
+        let mut sources: Vec<Source> = Vec::new();
         for part in rotated_audit(&self.file).map_err(unreadable)? {
             if since.is_none_or(|since| since <= part.rotated) {
-                sources.push(Box::new(File::open(&part.path).map_err(unreadable)?));
+                let file = File::open(&part.path).map_err(unreadable)?;
+                sources.push((named(&part.path), Box::new(file)));
             }
         }
         match File::open(&self.file) {
-            Ok(file) => sources.push(Box::new(file)),
+            Ok(file) => sources.push((named(&self.file), Box::new(file))),
             // Rotated a moment ago, and nothing has happened since.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !sources.is_empty() => {}
             Err(error) => return Err(unreadable(error)),
@@ -170,6 +181,36 @@ impl AuditPlace {
         Ok(sources)
     }
 }
+
+impl AuditPlace {
+    fn verify(&self, screen: &mut Screen) -> Result<(), Failure> {
+        let sources = self.sources(None)?;
+        let files = match sources.len() {
+            1 => "1 file".to_owned(),
+            many => format!("{many} files"),
+        };
+        let chain = verify_audit(sources)?
+            .map_err(|broken| Failure::error(format!("the audit's chain is broken: {broken}")))?;
+        if chain.lines == 0 {
+            return Err(Failure::error("no line carries a hash; audit.chain = true adds them"));
+        }
+        screen.say(&format!("the chain holds: {} lines in {files}", chain.lines));
+        if !chain.is_whole {
+            screen.say("it continues older files, which are no longer there");
+        }
+        if chain.unchained > 0 {
+            screen.say(&format!("{} lines before it carry no hash", chain.unchained));
+        }
+        if chain.torn > 0 {
+            screen.say(&format!("{} lines broke off, by a full disk or a crash", chain.torn));
+        }
+        screen.say(&format!("the next line will carry {}", chain.last));
+        Ok(())
+    }
+}
+
+/// A file's name and what is in it.
+type Source = (String, Box<dyn Read>);
 
 /// Gives each line; one that is longer than any of kimgate's comes in pieces, which are no JSON.
 fn read(source: Box<dyn Read>, mut take: impl FnMut(&str)) -> Result<(), Failure> {

@@ -77,7 +77,14 @@ impl LineView<'_> {
                 self.reply(),
             ],
             Some(EventKind::MessageReceived) => {
-                vec![self.message(), self.took("came after", "wait"), self.checks()]
+                vec![
+                    self.is("top").then(|| "preview".into()),
+                    self.message(),
+                    self.took("came after", "wait"),
+                    (self.0.get("complete") == Some(&Value::Bool(false)))
+                        .then(|| "broke off".into()),
+                    self.checks(),
+                ]
             }
             Some(EventKind::MessageDeleted) => vec![self.word("number {}", "number")],
             Some(EventKind::DeleteHeld) => {
@@ -101,7 +108,8 @@ impl LineView<'_> {
             ],
             None => vec![Some(self.everything_else())],
         };
-        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+        let times = self.word("({} times in a minute)", "count");
+        parts.into_iter().flatten().chain(times).collect::<Vec<_>>().join(" ")
     }
 
     /// Why not, and which rule said so.
@@ -202,6 +210,10 @@ mod tests {
                 "receive: not-allowed by accounts.\"a@b\".allow",
             ),
             (
+                r#"{"event":"denied","action":"login","reason":"not-allowed","count":57}"#,
+                "login: not-allowed (57 times in a minute)",
+            ),
+            (
                 r#"{"event":"denied","action":"send","would_deny":"service-not-allowed"}"#,
                 "send: passed, enforcing would say service-not-allowed",
             ),
@@ -219,6 +231,10 @@ mod tests {
                 r#"{"event":"closed","reason":"ok","seconds":9,"bytes_to_client":0,
                     "bytes_to_module":60}"#,
                 "ok after 9.0 s ↓ 0 B ↑ 60 B",
+            ),
+            (
+                r#"{"event":"message-received","bytes":10,"complete":false,"top":true,"wait":0.1}"#,
+                "preview 10 B came after 0.1 s broke off",
             ),
             (
                 r#"{"event":"new","session":"1","colour":"\u001b[31mred"}"#,

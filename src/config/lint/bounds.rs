@@ -41,6 +41,7 @@ fn sizes(settings: &Settings, report: &mut Report<'_>) {
         (["limits", "login_line"], limits.login_line, 1 << 10, 1 << 20),
         (["limits", "command_line"], limits.command_line, 512, 1 << 20),
         (["limits", "header"], limits.header, 4 << 10, 16 << 20),
+        (["audit", "max_size"], settings.audit.max_size, 64 << 10, 1 << 40),
     ];
     for (key, value, least, most) in table {
         bound(&key, value, Size(least), Size(most), report);

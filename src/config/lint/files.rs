@@ -219,7 +219,13 @@ fn folders(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
         let remedy = "remove the key; false is for a debugger";
         report.warning(&Key::of(&["gateway", "sandbox"]), problem, remedy);
     }
-    let Some(audit) = &settings.audit.file else { return };
+    let Some(audit) = &settings.audit.file else {
+        if settings.audit.chain {
+            let problem = "the audit goes to standard output, where a chain cannot be checked";
+            report.error(&Key::of(&["audit", "chain"]), problem, "set audit.file as well");
+        }
+        return;
+    };
     let key = Key::of(&["audit", "file"]);
     let audit = place.resolve(audit);
     if audit.is_dir() {

@@ -16,7 +16,7 @@ use super::turns::{ContextLease, MailboxLease};
 use super::wire::Wire;
 use crate::observe::{LiveSession, SessionFacts};
 use crate::policy::Permit;
-use crate::proto::relay::{Side, Teardown, Why};
+use crate::proto::relay::{Relay, Side, Teardown, Why};
 use crate::proto::{pop3, smtp};
 use crate::words::{CloseReason, Protocol, Reason};
 
@@ -65,11 +65,7 @@ pub(crate) fn run(pair: Pair) -> impl Future<Output = (SessionFacts, Ended)> {
 
 async fn serve(mut driver: Driver) -> (SessionFacts, Ended) {
     let shared = driver.pair.shared.clone();
-    let teardown = tokio::select! {
-        biased;
-        () = shared.kill.cancelled() => KILLED,
-        teardown = driver.talk() => teardown,
-    };
+    let teardown = driver.talk().await;
     let facts = driver.pair.facts.clone();
     let ended = tokio::select! {
         biased;
@@ -107,11 +103,25 @@ impl Driver {
     /// Serves until one side ends, or both do.
     async fn talk(&mut self) -> Teardown {
         match self.pair.facts.protocol {
-            Protocol::Pop3 => self.drive(&mut pop3::Relay::default()).await,
+            Protocol::Pop3 => self.drive_to_end(&mut pop3::Relay::default()).await,
             Protocol::Smtp => {
                 let account = self.pair.permit.account().as_str().to_owned();
-                self.drive(&mut smtp::Relay::new(&account)).await
+                self.drive_to_end(&mut smtp::Relay::new(&account)).await
             }
         }
+    }
+
+    /// However the session ends, what was passed on of a message is noted.
+    async fn drive_to_end(&mut self, relay: &mut impl Relay) -> Teardown {
+        let shared = self.pair.shared.clone();
+        let teardown = tokio::select! {
+            biased;
+            () = shared.kill.cancelled() => KILLED,
+            teardown = self.drive(relay) => teardown,
+        };
+        if let Some(fact) = relay.unfinished() {
+            self.record(fact);
+        }
+        teardown
     }
 }

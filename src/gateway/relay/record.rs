@@ -30,6 +30,15 @@ pub(super) struct Record {
     reported: Reported,
 }
 
+/// What the workstation asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// RETR.
+    Message,
+    /// TOP.
+    Preview,
+}
+
 /// How much traffic was reported already.
 #[derive(Default)]
 struct Reported {
@@ -68,20 +77,16 @@ impl Driver {
                 pair.tracked.phase(Phase::Retrieving);
             }
             Fact::RetrieveBegan => record.waited = Some(record.seconds()),
-            Fact::Received { number, bytes, header } => {
-                let values = |name| header.values(name).map(str::to_owned).collect::<Vec<_>>();
-                observer.emit(Event::MessageReceived {
-                    session,
-                    bytes,
-                    seconds: record.seconds(),
-                    wait: record.waited.unwrap_or_else(|| record.seconds()),
-                    service: header.values("X-KIM-Dienstkennung").next(),
-                    decryption: &values("X-KIM-DecryptionResult"),
-                    integrity: &values("X-KIM-IntegrityCheckResult"),
-                });
+            Fact::Received { number, bytes, is_complete, header } => {
+                self.received(Part::Message, bytes, is_complete, header);
                 self.learn(number, header);
             }
-            Fact::Previewed { number, header } => self.learn(number, header),
+            Fact::Previewed { number, bytes, is_complete, header } => {
+                if bytes > 0 {
+                    self.received(Part::Preview, bytes, is_complete, header);
+                }
+                self.learn(number, header);
+            }
             Fact::Deleted { number } => observer.emit(Event::MessageDeleted { session, number }),
             Fact::SendBegan => pair.tracked.phase(Phase::Sending),
             Fact::SendEnded => record.begin(),
@@ -102,6 +107,22 @@ impl Driver {
                 });
             }
         }
+    }
+
+    fn received(&self, part: Part, bytes: u64, complete: bool, header: &HeaderReader) {
+        let Self { pair, record, .. } = self;
+        let values = |name| header.values(name).map(str::to_owned).collect::<Vec<_>>();
+        pair.shared.observer.emit(Event::MessageReceived {
+            session: &pair.facts,
+            bytes,
+            complete,
+            top: part == Part::Preview,
+            seconds: record.seconds(),
+            wait: record.waited.unwrap_or_else(|| record.seconds()),
+            service: header.values("X-KIM-Dienstkennung").next(),
+            decryption: &values("X-KIM-DecryptionResult"),
+            integrity: &values("X-KIM-IntegrityCheckResult"),
+        });
     }
 
     fn learn(&mut self, number: u32, header: &HeaderReader) {

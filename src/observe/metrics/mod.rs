@@ -64,6 +64,10 @@ impl Metrics {
                     self.0.messages_unheard.inc();
                 }
             }
+            // Their bytes were passed on; the message was not received.
+            Event::MessageReceived { bytes, complete, top, .. } if top || !complete => {
+                self.message_bytes("received", bytes);
+            }
             Event::MessageReceived { bytes, wait, service, decryption, integrity, .. } => {
                 self.0.retrieve_wait_seconds.observe(sane(wait));
                 self.message("received", labels.service(service), bytes);
@@ -233,6 +237,10 @@ impl Metrics {
 
     fn message(&self, direction: &str, service: &str, bytes: u64) {
         self.0.messages.with_label_values(&[direction, service]).inc();
+        self.message_bytes(direction, bytes);
+    }
+
+    fn message_bytes(&self, direction: &str, bytes: u64) {
         self.0.message_bytes.with_label_values(&[direction]).inc_by(bytes);
     }
 

@@ -28,6 +28,7 @@ pub struct AnswerScan {
     dots: DotScan,
     header: Option<HeaderReader>,
     body: u64,
+    after_header: AfterHeader,
     is_done: bool,
 }
 
@@ -50,6 +51,7 @@ impl AnswerScan {
             dots: DotScan::lenient(),
             header: is_message.then(|| HeaderReader::new(HEADER_FIELDS, header_limit)),
             body: 0,
+            after_header: AfterHeader::default(),
             is_done: false,
         }
     }
@@ -87,6 +89,12 @@ impl AnswerScan {
         if self.is_done { self.body.saturating_sub(END.len() as u64) } else { self.body }
     }
 
+    /// How many of [`body_bytes`](Self::body_bytes) came after the empty line of the header block.
+    pub fn bytes_after_header(&self) -> u64 {
+        let bytes = self.after_header.bytes;
+        if self.is_done { bytes.saturating_sub(END.len() as u64) } else { bytes }
+    }
+
     /// The [`HEADER_FIELDS`] of a message (RETR, TOP) that have come so far; `None` for other answers.
     pub fn header(&self) -> Option<&HeaderReader> {
         self.header.as_ref()
@@ -114,9 +122,51 @@ impl AnswerScan {
         {
             header.feed(body);
         }
+        if self.header.is_some() {
+            self.after_header.feed(body);
+        }
         self.body += body.len() as u64;
         self.is_done = scanned.end.is_some();
         body.len()
+    }
+}
+
+/// Counts what follows the first empty line. Unlike [`HeaderReader`] it has no limit: a header block
+/// that is too long to be read hides no content.
+#[derive(Clone, Debug, Default)]
+struct AfterHeader {
+    line: HeaderLine,
+    bytes: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum HeaderLine {
+    /// Nothing of it has come, or CR alone.
+    #[default]
+    Blank,
+    /// Something else has come.
+    Filled,
+    /// The empty line was there.
+    Over,
+}
+
+impl AfterHeader {
+    fn feed(&mut self, mut bytes: &[u8]) {
+        while self.line != HeaderLine::Over {
+            let Some(end) = memchr::memchr(b'\n', bytes) else {
+                if bytes.iter().any(|byte| *byte != b'\r') {
+                    self.line = HeaderLine::Filled;
+                }
+                return;
+            };
+            let is_blank = bytes[..end].iter().all(|byte| *byte == b'\r');
+            self.line = match self.line {
+                HeaderLine::Blank if is_blank => HeaderLine::Over,
+                HeaderLine::Blank | HeaderLine::Filled | HeaderLine::Over => HeaderLine::Blank,
+            };
+            bytes = &bytes[end + 1..];
+        }
+        self.bytes += bytes.len() as u64;
     }
 }
 

@@ -35,7 +35,7 @@ enum State {
     AskOffer,
     /// DELE: the owner was asked whether it may go on.
     AskDelete(u32),
-    /// RETR was noted and goes to the client module.
+    /// RETR or TOP was noted and goes to the client module.
     Send(Command),
     /// The client module has the command.
     AwaitAnswer,
@@ -60,6 +60,8 @@ struct Answer {
     /// Some of it was passed on, so an end now must not look like the end of the answer.
     is_begun: bool,
     is_begin_noted: bool,
+    /// All of it was passed on, and what it means was noted.
+    is_answered: bool,
 }
 
 impl relay::Relay for Relay {
@@ -97,6 +99,10 @@ impl relay::Relay for Relay {
             State::Over(teardown) => Step::End(teardown),
         }
     }
+
+    fn unfinished(&self) -> Option<Fact<'_>> {
+        self.answer.as_ref().and_then(|answer| answer.part())
+    }
 }
 
 impl Relay {
@@ -117,7 +123,7 @@ impl Relay {
                 self.state = State::AskDelete(number);
                 Step::Ask(Question::Delete(number))
             }
-            Ok(command @ Command::Retr(_)) => {
+            Ok(command @ (Command::Retr(_) | Command::Top(..))) => {
                 self.state = State::Send(command);
                 Step::Note(Fact::RetrieveAsked)
             }
@@ -125,7 +131,6 @@ impl Relay {
                 command @ (Command::Stat
                 | Command::List(_)
                 | Command::Uidl(_)
-                | Command::Top(..)
                 | Command::Rset
                 | Command::Noop
                 | Command::Quit),
@@ -150,6 +155,7 @@ impl Relay {
             is_complete: false,
             is_begun: false,
             is_begin_noted: false,
+            is_answered: false,
         }));
         self.state = State::AwaitAnswer;
         Step::Forward { from: Side::Workstation, bytes: self.line }
@@ -206,6 +212,9 @@ impl Relay {
         // Bytes right after the answer were not asked for.
         let teardown = (!seen.client_module.bytes.is_empty()).then(|| Teardown::new(UNASKED));
         self.state = teardown.map_or(State::Command, State::Over);
+        if let Some(answer) = &mut self.answer {
+            answer.is_answered = true;
+        }
         if self.answer.as_ref().is_none_or(|answer| answer.fact().is_none()) {
             return match teardown {
                 Some(teardown) => Step::End(teardown),
@@ -257,7 +266,17 @@ const UNASKED: Why = Why::Refused(Reason::ClientModuleProtocolError);
 
 impl Answer {
     fn must_note_begin(&self) -> bool {
-        matches!(self.command, Command::Retr(_)) && self.scan.body_started() && !self.is_begin_noted
+        self.is_message() && self.scan.body_started() && !self.is_begin_noted
+    }
+
+    fn is_message(&self) -> bool {
+        matches!(self.command, Command::Retr(_) | Command::Top(..))
+    }
+
+    /// What was passed on of a message that is not complete.
+    fn part(&self) -> Option<Fact<'_>> {
+        let is_part = self.is_message() && self.scan.body_started() && !self.is_answered;
+        if is_part { self.fact() } else { None }
     }
 
     /// What the answer means, where it is recorded.
@@ -267,9 +286,13 @@ impl Answer {
         }
         match (self.command, self.scan.header()) {
             (Command::Retr(number), Some(header)) => {
-                Some(Fact::Received { number, bytes: self.scan.body_bytes(), header })
+                let bytes = self.scan.body_bytes();
+                Some(Fact::Received { number, bytes, is_complete: self.is_answered, header })
             }
-            (Command::Top(number, _), Some(header)) => Some(Fact::Previewed { number, header }),
+            (Command::Top(number, _), Some(header)) => {
+                let bytes = self.scan.bytes_after_header();
+                Some(Fact::Previewed { number, bytes, is_complete: self.is_answered, header })
+            }
             (Command::Dele(number), _) => Some(Fact::Deleted { number }),
             (_, _) => None,
         }

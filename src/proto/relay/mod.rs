@@ -19,6 +19,12 @@ use crate::words::{CloseReason, Reason};
 pub trait Relay {
     /// What is to be done next.
     fn step(&mut self, seen: Seen<'_>, report: StepReport) -> Step<'_>;
+
+    /// What was passed on of an answer that never became complete. The owner asks once, when the session
+    /// is over, for whatever reason.
+    fn unfinished(&self) -> Option<Fact<'_>> {
+        None
+    }
 }
 
 /// What came of the last step.
@@ -221,23 +227,30 @@ pub enum Verdict {
 /// What happened, without any content.
 #[derive(Clone, Copy, Debug)]
 pub enum Fact<'a> {
-    /// POP3: RETR goes to the client module next.
+    /// POP3: RETR or TOP goes to the client module next.
     RetrieveAsked,
     /// POP3: the first bytes of the message were passed on.
     RetrieveBegan,
-    /// POP3: the whole message was passed on.
+    /// POP3: a message was passed on, or a part of it before the session broke off.
     Received {
         /// Its number in this session.
         number: u32,
         /// Bytes on the wire, without the line that ends it.
         bytes: u64,
+        /// The whole message was passed on.
+        is_complete: bool,
         /// The [fields](super::pop3::answer::HEADER_FIELDS) of its header block.
         header: &'a HeaderReader,
     },
-    /// POP3: the answer to TOP was passed on.
+    /// POP3: the answer to TOP was passed on, or a part of it before the session broke off.
     Previewed {
         /// The message's number in this session.
         number: u32,
+        /// Bytes on the wire that came after the empty line of the header block, without the line that
+        /// ends the answer.
+        bytes: u64,
+        /// The whole answer was passed on.
+        is_complete: bool,
         /// As in [`Fact::Received`].
         header: &'a HeaderReader,
     },

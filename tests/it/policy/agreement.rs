@@ -59,10 +59,12 @@ async fn the_gateway_at_the_wire_answers_as_explain_and_as_the_text_of_the_contr
     std::fs::write(folder.path().join("ca.pem"), authority.certificate()).unwrap();
     let around = around(&folder.path().join("ca.pem"));
     let lines: Vec<&str> = around.iter().map(String::as_str).collect();
-    let world = World::with(&lines, |sim| {
+    let plain = |sim: &mut kimgate::sim::SimConfig| {
         sim.security = Security::None;
         sim.mailbox_in_use = None;
-    });
+    };
+    // Every line is compared, so repeated refusals must not become one.
+    let world = World::tuned(&lines, plain, |config| config.observe.audit.repeats = true);
     let world = Arc::new(world.await);
     let around = [around, other_modules(&world)].concat();
     let mut runner = runner(1);

@@ -241,7 +241,7 @@ const POP3: &[Dialogue] = &[
         to_workstation: "<not-allowed >\r\n+OK\r\nSIZE 100\r\nAUTH PLAIN\r\nDSN\r\nRESP-CODES\r\n.\r\n\
             <NotCarried>\r\n+OK\r\n1 9\r\n.\r\n-ERR no\r\n<LoggedIn>\r\n<LineEnd>\r\n",
         to_client_module: "LIST\r\nTOP 1 0\r\n",
-        log: &["delete 7: no"],
+        log: &["delete 7: no", "RetrieveAsked"],
         why: Why::Left,
     },
     Dialogue {

@@ -474,13 +474,15 @@ fn shown(question: Question<'_>) -> String {
 
 fn told(fact: &Fact<'_>, client_module: &[u8]) -> String {
     match fact {
-        Fact::Received { number, bytes, header } => {
+        Fact::Received { number, bytes, is_complete, header } => {
             let services: Vec<&str> = header.values("X-KIM-Dienstkennung").collect();
-            format!("received {number}, {bytes} bytes, {services:?}")
+            let part = if *is_complete { "" } else { " so far" };
+            format!("received {number}, {bytes} bytes{part}, {services:?}")
         }
-        Fact::Previewed { number, header } => {
+        Fact::Previewed { number, bytes, is_complete, header } => {
             let services: Vec<&str> = header.values("X-KIM-Dienstkennung").collect();
-            format!("previewed {number}, {services:?}")
+            let part = if *is_complete { "" } else { " so far" };
+            format!("previewed {number}, {bytes} bytes of content{part}, {services:?}")
         }
         Fact::Sent { bytes, service, recipients, accepted, reply, added, .. } => {
             let reply = client_module[..*reply].escape_ascii();
