@@ -36,6 +36,9 @@ for text in README.md OPERATIONS.md SECURITY.md CHANGELOG.md LICENSE-MIT LICENSE
     config/full.toml config/practice.toml; do
     put 644 "$text" "usr/share/doc/kimgate/$(basename "$text")"
 done
+for part in kimgate.conf jail.local; do
+    put 644 "config/fail2ban/$part" "usr/share/doc/kimgate/fail2ban/$part"
+done
 cat LICENSE-MIT >"$root/usr/share/doc/kimgate/copyright"
 
 pages=$(mktemp -d)

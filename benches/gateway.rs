@@ -84,7 +84,8 @@ impl Bench {
             "{}[limits]\nconnections_per_workstation = 2000\n[log]\nlevel = \"warn\"\n",
             client_module("main", &sim, Security::Implicit)
         );
-        let kimgate = Kimgate::start(&[Protocol::Pop3, Protocol::Smtp], &more).await.ready().await;
+        let kimgate =
+            Kimgate::start_open(&[Protocol::Pop3, Protocol::Smtp], &more).await.ready().await;
         Self { sim, kimgate }
     }
 

@@ -5,11 +5,10 @@ pub mod watch;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +20,7 @@ use crate::gateway::{
 };
 use crate::observe::{Event, Observer};
 use crate::policy::{Changes, Policy};
+use crate::sandbox::Sandbox;
 use crate::{admin, observe, service};
 use watch::Snapshot;
 
@@ -78,11 +78,16 @@ impl AppError {
 impl App {
     /// Binds every address and loads every file that the configuration names.
     pub async fn bind(config: Config) -> Result<Self, AppError> {
-        Self::open(config, Sockets::new()).await
+        Self::open(config, Sockets::new(), None).await
     }
 
-    /// The same, where some addresses are bound already: by the listener's name, or "admin".
-    pub async fn open(config: Config, mut sockets: Sockets) -> Result<Self, AppError> {
+    /// The same, where some addresses are bound already, by the listener's name or "admin", and where
+    /// the process is in a sandbox.
+    pub async fn open(
+        config: Config,
+        mut sockets: Sockets,
+        sandbox: Option<Sandbox>,
+    ) -> Result<Self, AppError> {
         let tried = Snapshot::take(&config.source, &Snapshot::default());
         let observer = Observer::new(config.observe.clone()).map_err(AppError::Observe)?;
         let policy = compile(&config)?;
@@ -115,8 +120,9 @@ impl App {
         let reloader = Reloader(Arc::new(Running {
             gateway: gateway.handle(),
             observer,
-            admin_allow: Arc::new(ArcSwap::from_pointee(allowed(&config))),
+            access: Arc::new(ArcSwap::from_pointee(access(&config))),
             autoconfig,
+            sandbox,
             source: config.source.clone(),
             tried: Mutex::new(tried),
             in_force: Mutex::new(config),
@@ -151,11 +157,10 @@ impl App {
         // The admin pages stay until the last session is over: that is when people look.
         let drained = CancellationToken::new();
         let pages: Option<JoinHandle<io::Result<()>>> = admin.map(|listener| {
-            let admin_allow = reloader.0.admin_allow.clone();
+            let access = reloader.0.access.clone();
             let workstations = reloader.0.autoconfig.clone();
             let reload = Arc::new(move || reloader.answer());
-            let pages =
-                admin::Pages { observer: observer.clone(), admin_allow, workstations, reload };
+            let pages = admin::Pages { observer: observer.clone(), access, workstations, reload };
             tokio::spawn(admin::serve(listener, pages, drained.clone()))
         });
         gateway.serve(shutdown).await;
@@ -179,8 +184,10 @@ pub struct Reloader(Arc<Running>);
 struct Running {
     gateway: Handle,
     observer: Observer,
-    admin_allow: Arc<ArcSwap<Vec<IpNet>>>,
+    access: Arc<ArcSwap<admin::Access>>,
     autoconfig: Arc<autoconfig::InForce>,
+    /// What a reload can read; `None`: everything.
+    sandbox: Option<Sandbox>,
     source: PathBuf,
     /// What was in the files when they were last tried. Locked for a whole reload: one comes after
     /// the other.
@@ -195,7 +202,7 @@ impl Reloader {
     pub fn reload(&self) -> Result<Vec<String>, Vec<String>> {
         let mut tried = self.tried();
         *tried = Snapshot::take(&self.0.source, &tried);
-        self.load_and_put_in_force()
+        self.load_and_put_in_force(&tried)
     }
 
     /// The same where a file has changed since the last try, whether that one was used or not.
@@ -206,7 +213,7 @@ impl Reloader {
             return None;
         }
         *tried = now;
-        Some(self.load_and_put_in_force())
+        Some(self.load_and_put_in_force(&tried))
     }
 
     /// Whether a file has changed since the last try.
@@ -220,7 +227,7 @@ impl Reloader {
         self.tried().files()
     }
 
-    fn load_and_put_in_force(&self) -> Result<Vec<String>, Vec<String>> {
+    fn load_and_put_in_force(&self, tried: &Snapshot) -> Result<Vec<String>, Vec<String>> {
         service::reloading();
         let Running { observer, .. } = &*self.0;
         let mut in_force = self.in_force();
@@ -231,6 +238,13 @@ impl Reloader {
             })
             .and_then(|loaded| {
                 self.put_in_force(&mut in_force, loaded.config).map_err(|error| vec![error])
+            })
+            .map_err(|problems| {
+                let outside = tried.files().into_iter().filter(|file| !self.admits(file));
+                outside
+                    .map(|file| outside_of_the_sandbox(&file))
+                    .chain(problems)
+                    .collect::<Vec<_>>()
             });
         let (accepted, hash, problems) = match &outcome {
             Ok(_) => (true, in_force.hash.as_str(), 0),
@@ -243,6 +257,11 @@ impl Reloader {
         }
         service::ready();
         outcome
+    }
+
+    /// Whether the sandbox, where there is one, lets this file be read.
+    fn admits(&self, file: &Path) -> bool {
+        self.0.sandbox.as_ref().is_none_or(|sandbox| sandbox.admits(file))
     }
 
     /// Ends every session now.
@@ -258,7 +277,7 @@ impl Reloader {
     }
 
     fn put_in_force(&self, in_force: &mut Config, config: Config) -> Result<Vec<String>, String> {
-        let Running { gateway, observer, admin_allow, autoconfig, .. } = &*self.0;
+        let Running { gateway, observer, access: in_use, autoconfig, .. } = &*self.0;
         let (old, new) = (compile(in_force), compile(&config));
         let new = new.map_err(|error| error.to_string())?;
         let asked = autoconfig_of(&config).map_err(|error| error.to_string())?;
@@ -270,7 +289,7 @@ impl Reloader {
             .reload(config.gateway.clone(), new)
             .map_err(|error| AppError::from(error).with_remedy())?;
         observer.rename(config.observe.names.clone());
-        admin_allow.store(Arc::new(allowed(&config)));
+        in_use.store(Arc::new(access(&config)));
         autoconfig.replace(asked);
         if in_force.log.level != config.log.level {
             observe::set_log_level(config.log.level);
@@ -292,6 +311,15 @@ impl Reloader {
     fn in_force(&self) -> MutexGuard<'_, Config> {
         self.0.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why a file that is there, and that its owner may read, cannot be read.
+fn outside_of_the_sandbox(file: &Path) -> String {
+    format!(
+        "{} is in a folder that the configuration did not name when kimgate started, so kimgate cannot \
+         read it; restart kimgate to use it (gateway.sandbox)",
+        file.display()
+    )
 }
 
 /// What is different besides permissions, and what of it waits for a restart.
@@ -320,8 +348,12 @@ fn further_changes(old: &Config, new: &Config) -> Vec<String> {
     if old.log.level != new.log.level {
         lines.push("log.level: applied".into());
     }
-    if allowed(old) != allowed(new) {
+    if access(old).allow != access(new).allow {
         lines.push("admin.allow: applied".into());
+    }
+    let hosts = |config: &Config| config.admin.as_ref().map(|admin| admin.hosts.clone());
+    if hosts(old) != hosts(new) {
+        lines.push("admin.hosts: applied".into());
     }
     let has_autoconfig =
         |config: &Config| config.admin.as_ref().is_some_and(|admin| admin.autoconfig);
@@ -338,15 +370,19 @@ fn further_changes(old: &Config, new: &Config) -> Vec<String> {
         ("audit", audit(old) != audit(new)),
         ("log.format", old.log.format != new.log.format),
         ("gateway.state_dir", old.state_dir != new.state_dir),
+        ("gateway.sandbox", old.sandbox != new.sandbox),
     ];
     let waits = waits.into_iter().filter(|(_, changed)| *changed);
     lines.extend(waits.map(|(key, _)| format!("{key}: waits for a restart")));
     lines
 }
 
-/// The networks that may see the admin pages.
-fn allowed(config: &Config) -> Vec<IpNet> {
-    config.admin.as_ref().map(|admin| admin.allow.clone()).unwrap_or_default()
+/// Which peers may see the admin pages, and by which names.
+fn access(config: &Config) -> admin::Access {
+    let Some(admin) = &config.admin else { return admin::Access::default() };
+    let mut hosts = vec![config.gateway.name.clone()];
+    hosts.extend_from_slice(&admin.hosts);
+    admin::Access { allow: admin.allow.clone(), hosts }
 }
 
 /// What workstations may ask for under this configuration.

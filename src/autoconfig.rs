@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use crate::admin::Workstations;
+use crate::admin::{Host, Workstations};
 use crate::config::Config;
 use crate::kim::{Account, Login};
 use crate::policy::{Policy, Request, Station};
@@ -81,14 +81,9 @@ impl Autoconfig {
     /// DNS rebinding: a page from outside, open in a workstation's browser, could have its own name
     /// resolve to this address and read the answer. It cannot change the name in `Host`.
     fn is_own_name(&self, host: &str, address: &str) -> bool {
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.parse::<u16>().is_ok() => name,
-            Some(_) | None => host,
-        };
-        let is_address = || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
         let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
-        let own = [self.config.gateway.name.clone(), domain.into(), format!("autoconfig.{domain}")];
-        is_address() || own.iter().any(|own| own.eq_ignore_ascii_case(name))
+        let own = [&self.config.gateway.name, domain, &format!("autoconfig.{domain}")];
+        Host::of(host).is_address_or(own)
     }
 }
 

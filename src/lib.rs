@@ -33,6 +33,7 @@ pub mod observe;
 pub mod policy;
 pub mod printable;
 pub mod proto;
+pub mod sandbox;
 pub mod secret;
 pub mod service;
 pub mod sim;

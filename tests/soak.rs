@@ -196,7 +196,7 @@ impl Practice {
         }
         whole += &client_module("main", &sim, Security::Implicit);
         let protocols = [Protocol::Pop3, Protocol::Smtp];
-        let kimgate = Kimgate::start(&protocols, &whole).await.ready().await;
+        let kimgate = Kimgate::start_open(&protocols, &whole).await.ready().await;
         Self { sim: Rc::new(sim), kimgate: Rc::new(kimgate), books: Shared::default() }
     }
 

@@ -11,15 +11,18 @@
 //!
 //! Workstations may ask for one more, if that is switched on; see [`Workstations`].
 
+mod hosts;
 mod page;
 mod server;
 mod workstations;
 
-pub use server::{Config, Pages, Reloaded, serve};
+pub(crate) use hosts::Host;
+pub use server::{Access, Config, Pages, Reloaded, serve};
 pub use workstations::Workstations;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -31,9 +34,10 @@ use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::{get, post};
 
-/// The routes. On loopback, only loopback names are answered to; see [`server::names_loopback`].
-fn routes(pages: Pages, loopback: bool) -> Router {
+/// The routes of the pages and those of workstations, which may be in `admin.allow` too.
+fn routes(pages: Pages) -> Router {
     let theirs = workstations::routes(pages.workstations.clone());
+    let access = pages.access.clone();
     let pages = Router::new()
         .route("/", get(async || Html(page::HTML)))
         .route("/status", get(status))
@@ -42,17 +46,15 @@ fn routes(pages: Pages, loopback: bool) -> Router {
         .route("/ready", get(ready))
         .route("/reload", post(reload))
         .with_state(pages)
+        .layer(middleware::from_fn_with_state(access, own_names_only))
         .merge(theirs);
-    guarded(pages, loopback)
+    pages.layer(middleware::from_fn(with_headers))
 }
 
-/// What a workstation may see whose address is not in `admin.allow`.
-fn workstation_routes(workstations: Arc<dyn Workstations>, loopback: bool) -> Router {
-    guarded(workstations::only(workstations), loopback)
-}
-
-fn guarded(routes: Router, loopback: bool) -> Router {
-    routes.layer(middleware::from_fn_with_state(loopback, guard))
+/// What a workstation may see whose address is not in `admin.allow`. It asks by the name of its mail
+/// domain, so `Workstations` judges the name and [`own_names_only`] does not.
+fn workstation_routes(workstations: Arc<dyn Workstations>) -> Router {
+    workstations::only(workstations).layer(middleware::from_fn(with_headers))
 }
 
 async fn status(State(pages): State<Pages>) -> Response {
@@ -90,12 +92,23 @@ async fn reload(State(pages): State<Pages>, headers: HeaderMap) -> Response {
     }
 }
 
-/// Refuses foreign host names, and tells browsers how little the page needs.
-async fn guard(State(loopback): State<bool>, request: Request, next: Next) -> Response {
-    let mut response = match loopback && !server::names_loopback(&request) {
-        true => (StatusCode::FORBIDDEN, "unknown host name\n").into_response(),
-        false => next.run(request).await,
-    };
+/// Answers only requests that ask for this gateway by a name of its own; see [`hosts`].
+async fn own_names_only(
+    State(access): State<Arc<ArcSwap<Access>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if hosts::asks_for(&request, &access.load().hosts) {
+        return next.run(request).await;
+    }
+    let refusal = "this host name is not known here: ask by IP address or by gateway.name, \
+        or add the name to admin.hosts in the configuration\n";
+    (StatusCode::FORBIDDEN, refusal).into_response()
+}
+
+/// Tells browsers how little the pages need.
+async fn with_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, page::POLICY.clone());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

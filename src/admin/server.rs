@@ -1,13 +1,11 @@
 //! Connections to the admin address: few, short, and from where the configuration says.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::extract::Request;
-use axum::http::header::HOST;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -48,6 +46,8 @@ pub struct Config {
     pub address: SocketAddr,
     /// The networks that may see the pages.
     pub allow: Vec<IpNet>,
+    /// The names that `Host` may hold, besides IP addresses, `localhost` and `gateway.name`.
+    pub hosts: Vec<String>,
     /// Workstations may ask for their own accounts.
     pub autoconfig: bool,
 }
@@ -57,12 +57,21 @@ pub struct Config {
 pub struct Pages {
     /// What they show.
     pub observer: Observer,
-    /// The networks that may see the pages; a reload replaces them.
-    pub admin_allow: Arc<ArcSwap<Vec<IpNet>>>,
+    /// Which peers may see them, and by which names; a reload replaces it.
+    pub access: Arc<ArcSwap<Access>>,
     /// The workstations, which may ask for their own accounts.
     pub workstations: Arc<dyn Workstations>,
     /// Reads the configuration again; may block.
     pub reload: Arc<dyn Fn() -> Reloaded + Send + Sync>,
+}
+
+/// Which peers may see the pages, and by which names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// The networks that may see the pages.
+    pub allow: Vec<IpNet>,
+    /// The names that `Host` may hold, besides IP addresses and `localhost`.
+    pub hosts: Vec<String>,
 }
 
 /// What became of a reload.
@@ -80,10 +89,9 @@ pub async fn serve(
     pages: Pages,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let loopback = listener.local_addr()?.ip().to_canonical().is_loopback();
-    let (admin_allow, workstations) = (pages.admin_allow.clone(), pages.workstations.clone());
-    let theirs = workstation_routes(workstations.clone(), loopback);
-    let all = routes(pages, loopback);
+    let (access, workstations) = (pages.access.clone(), pages.workstations.clone());
+    let theirs = workstation_routes(workstations.clone());
+    let all = routes(pages);
     let [guests, known, strangers] =
         [CONNECTIONS, WORKSTATIONS, STRANGERS].map(|count| Arc::new(Semaphore::new(count)));
     let mut tasks = JoinSet::new();
@@ -103,7 +111,7 @@ pub async fn serve(
             }
         };
         let ip = peer.ip().to_canonical();
-        let peer_may = admin_allow.load().iter().any(|net| net.contains(&ip));
+        let peer_may = access.load().allow.iter().any(|net| net.contains(&ip));
         let (routes, place) = match (peer_may, workstations.knows(ip)) {
             (true, _) => (Some(&all), &guests),
             (false, true) => (Some(&theirs), &known),
@@ -143,49 +151,4 @@ async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
         let _ = copy(&mut stream.take(16 << 10), &mut sink()).await;
     })
     .await;
-}
-
-/// Whether a request's `Host` is a loopback address, `localhost`, or absent.
-///
-/// DNS rebinding: a page from outside, open in a browser on this machine, could have its own name
-/// resolve to 127.0.0.1 and read the console as its own. It cannot change the name in `Host`.
-pub(super) fn names_loopback(request: &Request) -> bool {
-    let Some(host) = request.headers().get(HOST) else { return true };
-    let Ok(host) = host.to_str() else { return false };
-    if let Ok(address) = host.parse::<SocketAddr>() {
-        return address.ip().is_loopback();
-    }
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| match port.parse::<u16>() {
-        Ok(_) => name,
-        Err(_) => host,
-    });
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-        || name.eq_ignore_ascii_case("localhost")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_loopback_names_are_loopback() {
-        let table = [
-            ("127.0.0.1:9465", true),
-            ("127.0.0.1", true),
-            ("[::1]:9465", true),
-            ("[::1]", true),
-            ("localhost:9465", true),
-            ("LOCALHOST", true),
-            ("evil.example:9465", false),
-            ("127.0.0.1.evil.example", false),
-            ("localhost.evil.example:80", false),
-            ("192.168.0.1:9465", false),
-            ("", false),
-        ];
-        for (host, expected) in table {
-            let request = Request::builder().header(HOST, host).body(axum::body::Body::empty());
-            assert_eq!(names_loopback(&request.unwrap()), expected, "{host}");
-        }
-    }
 }

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Pages, Reloaded, Workstations, serve};
+use super::{Access, Pages, Reloaded, Workstations, serve};
 use crate::observe::{
     AuditConfig, ClientModuleState, KnownNames, ListenerStatus, ObserveConfig, Observer,
     SessionFacts, Status,
@@ -39,8 +39,13 @@ struct World {
 
 impl World {
     async fn start(allow: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        Self::at("127.0.0.1", allow).await
+    }
+
+    async fn at(ip: &str, allow: &str) -> Self {
+        let listener = TcpListener::bind((ip, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let audit = AuditConfig { off: true, ..AuditConfig::default() };
         let names = KnownNames { client_modules: vec!["main".into()], ..KnownNames::default() };
         let observer = Observer::new(ObserveConfig { audit, names }).unwrap();
@@ -51,9 +56,11 @@ impl World {
             let accepted = count.fetch_add(1, Ordering::Relaxed) == 0;
             Reloaded { accepted, lines: vec!["x".into()] }
         });
-        let admin_allow = Arc::new(ArcSwap::from_pointee(vec![allow.parse().unwrap()]));
+        let hosts = vec!["kim.praxis.local".to_owned()];
+        let access = Access { allow: vec![allow.parse().unwrap()], hosts };
+        let access = Arc::new(ArcSwap::from_pointee(access));
         let workstations = Arc::new(NoWorkstations);
-        let pages = Pages { observer: observer.clone(), admin_allow, workstations, reload };
+        let pages = Pages { observer: observer.clone(), access, workstations, reload };
         let server = tokio::spawn(serve(listener, pages, shutdown.clone()));
         Self { address, observer, reloads, shutdown, server }
     }
@@ -131,11 +138,28 @@ async fn who_is_not_allowed_sees_nothing() {
     }
 }
 
+/// A page on evil.example, whose name was made to resolve to the admin address; the address is not
+/// a loopback address. A reverse proxy that keeps `Host` learns what to write.
 #[tokio::test]
-async fn a_foreign_host_name_on_loopback_is_refused() {
-    let world = World::start("127.0.0.1/32").await;
-    let answer = world.ask("GET /status HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 403 ") && !answer.contains("version"), "{answer}");
+async fn a_rebound_name_reads_no_page_at_any_address() {
+    for ip in ["127.0.0.1", "0.0.0.0"] {
+        let world = World::at(ip, "127.0.0.1/32").await;
+        for path in ["/", "/status", "/metrics", "/live", "/ready"] {
+            let ask = async |host: &str| {
+                world.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await
+            };
+            let answer = ask("evil.example:9465").await;
+            assert!(answer.starts_with("HTTP/1.1 403 "), "{ip}{path}: {answer}");
+            assert!(body(&answer).contains("admin.hosts"), "{ip}{path}: {answer}");
+            for own in ["kim.praxis.local:9465", "127.0.0.1", "localhost:9465", "[::1]:9465"] {
+                let answer = ask(own).await;
+                assert!(!answer.starts_with("HTTP/1.1 403 "), "{ip}{path} {own}: {answer}");
+            }
+        }
+        let post = "POST /reload HTTP/1.1\r\nHost: evil.example\r\nkimgate-command: reload\r\n\r\n";
+        assert!(world.ask(post).await.starts_with("HTTP/1.1 403 "), "{ip}");
+        assert_eq!(world.reloads.load(Ordering::Relaxed), 0);
+    }
 }
 
 #[tokio::test]

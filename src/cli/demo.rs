@@ -312,10 +312,12 @@ fn configuration(module: ClientModuleConfig, folder: &Path, ports: Ports) -> Con
         admin: Some(admin::Config {
             address: at(ports.admin),
             allow: vec![IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST))],
+            hosts: Vec::new(),
             autoconfig: false,
         }),
         log: LogConfig::default(),
         state_dir: folder.to_owned(),
+        sandbox: false,
         source: folder.join("demo"),
         hash: "demo".into(),
     }

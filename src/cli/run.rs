@@ -1,5 +1,6 @@
 //! `kimgate run`: the gateway.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -7,9 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ConfigFile, Failure, Interrupts, Screen, block_on, check};
 use crate::app::{App, Reloader, silence_panics, start_log, watch};
-use crate::config::load;
+use crate::config::{self, Config, load};
 use crate::observe::{Observer, Status};
+use crate::sandbox::{Sandbox, forbid_core_dumps};
 use crate::service;
+use crate::trust::make_state_dir;
 
 /// Run the gateway
 ///
@@ -34,8 +37,9 @@ impl Run {
             tracing::warn!(key = %warning.key, line = warning.line, problem = %warning.problem,
                 "configuration warning");
         }
+        let sandbox = give_up(&loaded.config);
         block_on(async {
-            let app = App::open(loaded.config, sockets)
+            let app = App::open(loaded.config, sockets, sandbox)
                 .await
                 .map_err(|error| Failure::error(error.with_remedy()))?;
             for (name, address) in app.gateway().addresses() {
@@ -53,6 +57,38 @@ impl Run {
             tracing::info!("stopped");
             Ok(())
         })?
+    }
+}
+
+/// Gives up what this process does not need. Before there are other threads, which would keep it.
+fn give_up(config: &Config) -> Option<Sandbox> {
+    if !config.sandbox {
+        tracing::warn!("gateway.sandbox is off: core dumps and all files are possible");
+        return None;
+    }
+    if let Err(error) = forbid_core_dumps() {
+        tracing::warn!(%error, "core dumps could not be switched off");
+    }
+    // In the sandbox it could no longer be made. What goes wrong here is told by what needs it.
+    let _ = make_state_dir(&config.state_dir);
+    let audit = config.observe.audit.file.as_deref().and_then(Path::parent);
+    let audit = audit.map(|folder| match folder == Path::new("") {
+        true => Path::new("."),
+        false => folder,
+    });
+    let writable: Vec<_> = [Some(config.state_dir.as_path()), audit]
+        .into_iter()
+        .flatten()
+        .map(Path::to_owned)
+        .collect();
+    let mut files = config::files(&config.source, std::env::vars());
+    files.extend(std::env::var_os("SSL_CERT_FILE").map(PathBuf::from));
+    match Sandbox::enter(&files, &writable) {
+        Ok(sandbox) => Some(sandbox),
+        Err(error) => {
+            tracing::warn!(%error, "no sandbox: this process can open every file that its user can");
+            None
+        }
     }
 }
 

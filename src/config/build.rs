@@ -35,6 +35,7 @@ pub(super) fn config(
         admin,
         log: log(&settings.log),
         state_dir,
+        sandbox: settings.gateway.sandbox,
         source: place.source.clone(),
         hash: place.hash.clone(),
     })
@@ -273,6 +274,7 @@ fn admin(written: &settings::Admin, report: &mut Report<'_>) -> Option<admin::Co
     written.address.0.map(|address| admin::Config {
         address: address.0,
         allow,
+        hosts: written.hosts.clone(),
         autoconfig: written.autoconfig,
     })
 }

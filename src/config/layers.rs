@@ -8,8 +8,13 @@ use super::finding::{Finding, Severity, quoted};
 use super::source::Source;
 
 /// Variables of kimgate that are not keys.
-const NOT_KEYS: [&str; 4] =
-    ["KIMGATE_CONFIG", "KIMGATE_PASSWORD", "KIMGATE_LOG", "KIMGATE_REQUIRE_INTEROP"];
+const NOT_KEYS: [&str; 5] = [
+    "KIMGATE_CONFIG",
+    "KIMGATE_PASSWORD",
+    "KIMGATE_PKCS12_PASSWORD",
+    "KIMGATE_LOG",
+    "KIMGATE_REQUIRE_INTEROP",
+];
 
 /// What was written, without the defaults, which `Settings` has itself.
 pub(super) struct Layers {

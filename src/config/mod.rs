@@ -43,6 +43,8 @@ pub struct Config {
     pub log: LogConfig,
     /// What survives a restart.
     pub state_dir: PathBuf,
+    /// Whether `run` gives up core dumps and other files.
+    pub sandbox: bool,
     /// The file that this was read from.
     pub source: PathBuf,
     /// 16 hexadecimal digits made of the file's text and the variables: the same text gives the

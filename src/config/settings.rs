@@ -75,11 +75,20 @@ pub struct Gateway {
     pub state_dir: PathBuf,
     /// Whether kimgate may listen on an address that the internet can reach; default false.
     pub public: bool,
+    /// Whether `kimgate run` gives up core dumps, starting programs, and all files but those of its
+    /// configuration, `state_dir` and the audit; on Linux; default true.
+    pub sandbox: bool,
 }
 
 impl Default for Gateway {
     fn default() -> Self {
-        Self { name: None, language: Language::De, state_dir: "state".into(), public: false }
+        Self {
+            name: None,
+            language: Language::De,
+            state_dir: "state".into(),
+            public: false,
+            sandbox: true,
+        }
     }
 }
 
@@ -501,6 +510,9 @@ pub struct Admin {
     pub address: AdminAddress,
     /// IP addresses or networks that may open the pages; default loopback.
     pub allow: Vec<String>,
+    /// Further host names by which the pages may be asked for, as through a reverse proxy; IP
+    /// addresses, `localhost` and `gateway.name` always work; default none.
+    pub hosts: Vec<String>,
     /// Whether workstations may ask for their own accounts' autoconfig file, and nothing else;
     /// default false.
     pub autoconfig: bool,
@@ -512,6 +524,7 @@ impl Default for Admin {
         Self {
             address: AdminAddress(Some(Address(loopback))),
             allow: vec!["127.0.0.1/32".into(), "::1/128".into()],
+            hosts: Vec::new(),
             autoconfig: false,
         }
     }

@@ -12,6 +12,7 @@ use std::path::Path;
 use aws_lc_rs::hmac;
 
 use crate::printable::printable;
+use crate::trust::make_state_dir;
 
 const KEY_FILE: &str = "audit.key";
 const KEY_LENGTH: usize = 32;
@@ -44,7 +45,7 @@ impl Pseudonyms {
         let key = match fs::read(&path) {
             Ok(key) => key,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(state_dir).map_err(named)?;
+                make_state_dir(state_dir).map_err(named)?;
                 make_key(&path).map_err(named)?
             }
             Err(error) => return Err(named(error)),

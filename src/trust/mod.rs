@@ -26,6 +26,7 @@ pub use config::{
     ClientCertificates, ClientModuleTrust, Identity, ListenerTlsConfig, MinVersion, Pin, PinError,
 };
 pub use facts::CertificateFacts;
+pub(crate) use keep::make_state_dir;
 pub use problem::{MaterialError, MaterialProblem, MaterialWarning};
 pub use workstations::{HandshakeFault, ListenerTls, client_expires_at, client_names};
 

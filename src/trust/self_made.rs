@@ -9,7 +9,7 @@ use time::{Duration, OffsetDateTime};
 use super::authority::{Issued, self_signed};
 use super::config::Identity;
 use super::facts::CertificateFacts;
-use super::keep::write;
+use super::keep::{make_state_dir, write};
 use super::material;
 use super::problem::{MaterialError, MaterialProblem};
 use super::provider::for_workstations;
@@ -36,7 +36,7 @@ pub(super) fn keep(
         let path = path.to_path_buf();
         move |error: io::Error| MaterialProblem::Io(error).of(path)
     };
-    std::fs::create_dir_all(state_dir).map_err(at(state_dir))?;
+    make_state_dir(state_dir).map_err(at(state_dir))?;
     // The key is written first: if kimgate stops in between, the pair does not match and is made
     // again.
     write(&identity.private_key, made.private_key.expose().as_bytes(), 0o600)

@@ -123,6 +123,18 @@ async fn the_status_shows_who_is_there_and_says_no_secret() {
     }
 }
 
+/// A reverse proxy that keeps the browser's name in `Host`.
+#[tokio::test]
+async fn a_reload_adds_a_name_for_the_pages() {
+    let world = World::start(&[]).await;
+    let (code, said) = world.get_from("kimgate.praxis.de", "/status").await;
+    assert!(code == 403 && said.contains("admin.hosts"), "{code} {said}");
+    let said = world.reload(&["admin.hosts = [\"kimgate.praxis.de\"]"]).unwrap();
+    assert_eq!(said, ["admin.hosts: applied"]);
+    assert_eq!(world.get_from("kimgate.praxis.de", "/status").await.0, 200);
+    assert_eq!(world.get_from("evil.example", "/status").await.0, 403);
+}
+
 #[tokio::test]
 async fn the_status_names_what_is_held_awaited_and_paused() {
     let lines = [

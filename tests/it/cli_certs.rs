@@ -74,6 +74,19 @@ fn a_workstation_gets_a_pkcs12_file_that_openssl_opens_with_the_password_shown()
     assert_eq!(openssl(&["x509", "-in", &pem, "-pubkey", "-noout"]), of_key);
 }
 
+/// The variable is set for `kimgate doctor`: the mailbox's password must not protect a file that
+/// goes to a workstation.
+#[test]
+fn the_mailboxs_password_does_not_become_that_of_a_certificate_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    certs(dir, &["ca"]).expect(0);
+    let dir_text = text(dir);
+    let mut client = command(&["certs", "client", "PC1", "--dir", &dir_text]);
+    let said = run(client.env("KIMGATE_PASSWORD", "Geheim-1234")).expect(0);
+    assert!(!said.contains("Geheim") && said.contains("password"), "{said}");
+}
+
 #[test]
 fn a_password_of_ones_own_is_taken_and_never_printed() {
     let folder = tempfile::tempdir().unwrap();
@@ -81,14 +94,14 @@ fn a_password_of_ones_own_is_taken_and_never_printed() {
     certs(dir, &["ca"]).expect(0);
     let dir_text = text(dir);
     let mut client = command(&["certs", "client", "PC1", "--dir", &dir_text]);
-    let said = run(client.env("KIMGATE_PASSWORD", "Geheim-1234")).expect(0);
+    let said = run(client.env("KIMGATE_PKCS12_PASSWORD", "Geheim-1234")).expect(0);
     assert!(!said.contains("Geheim") && !said.contains("password"), "{said}");
     if openssl_is_here() {
         let p12 = in_folder(dir, "PC1.p12");
         openssl(&["pkcs12", "-in", &p12, "-passin", "pass:Geheim-1234", "-nokeys"]);
     }
     let mut client = command(&["certs", "client", "PC2", "--dir", &dir_text]);
-    assert_eq!(run(client.env("KIMGATE_PASSWORD", "")).code, 2);
+    assert_eq!(run(client.env("KIMGATE_PKCS12_PASSWORD", "")).code, 2);
     assert!(!dir.join("PC2.pem").exists());
 }
 

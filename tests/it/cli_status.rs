@@ -126,6 +126,10 @@ fn a_support_bundle_holds_what_helps_and_is_for_its_owner_only() {
     let arguments = ["support", "--config", &world.config, "--output", &output];
     let said = kimgate(&arguments).expect(0);
     assert!(said.contains("status.json") && said.contains("Look into it"), "{said}");
+    let (_, left) = said.split_once("text that is left as it is:").expect(&said);
+    for field in ["addresses", "host", "state_dir", "event", "fingerprint"] {
+        assert!(left.split_whitespace().any(|word| word == field), "{field}: {said}");
+    }
     assert_eq!(std::fs::metadata(&output).unwrap().permissions().mode() & 0o777, 0o600);
     let parts = unpack(&output);
     for (name, held) in [

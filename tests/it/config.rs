@@ -80,6 +80,23 @@ fn unwise_configurations_load_with_the_right_warning() {
     });
 }
 
+/// A folder of an older version, or one that somebody made by hand.
+#[cfg(unix)]
+#[test]
+fn a_state_folder_that_others_can_open_is_told() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kimgate.toml");
+    fs::copy(in_repository("config/minimal.toml"), &file).unwrap();
+    let state = folder.path().join("state");
+    fs::create_dir(&state).unwrap();
+    for (mode, told) in [(0o700, false), (0o750, true), (0o755, true)] {
+        fs::set_permissions(&state, fs::Permissions::from_mode(mode)).unwrap();
+        let warnings = load_alone(&file).unwrap_or_else(|f| panic!("{}", all(&f))).warnings;
+        assert_eq!(all(&warnings).contains("chmod 700"), told, "{mode:o}: {}", all(&warnings));
+    }
+}
+
 #[test]
 fn shipped_configurations_load() {
     let files: Vec<PathBuf> = fs::read_dir(in_repository("config"))
@@ -249,6 +266,7 @@ fn the_environment_beats_the_file() {
             ("KIMGATE_LISTENERS__POP3S__ADDRESS", "127.0.0.1:0"),
             ("KIMGATE_CONFIG", "elsewhere.toml"),
             ("KIMGATE_PASSWORD", "geheim"),
+            ("KIMGATE_PKCS12_PASSWORD", "geheim"),
             ("KIMGATE_LOG", "debug"),
             ("KIMGATE_REQUIRE_INTEROP", "1"),
             ("PATH", "/bin"),

@@ -27,6 +27,7 @@ mod cli_profile;
 mod cli_status;
 mod cli_trust;
 mod config;
+mod fail2ban;
 mod foreign;
 mod operate;
 mod policy;

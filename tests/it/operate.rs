@@ -338,3 +338,38 @@ async fn a_second_signal_ends_what_the_first_lets_finish() {
     assert!(service.ended().await.success());
     assert!(client.rest().await.0.is_empty());
 }
+
+/// A certificate moves to a folder that was not named when kimgate started: the reload fails and
+/// says why and what to do, and a start with the same configuration works.
+#[tokio::test]
+async fn a_reload_that_names_a_file_outside_the_sandbox_asks_for_a_restart() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (admin, listener) = (free_address(), free_address());
+    let pages = format!("[admin]\naddress = \"{admin}\"\n");
+    let (_sim, config) = practice(folder.path(), listener, &pages);
+    let run = ["run", "--config", &config];
+    let running = Running::start_logging(&run, "listening");
+    let has_sandbox = !running.said.iter().any(|line| line.contains("no sandbox"));
+    let certs = text(elsewhere.path());
+    cli::kimgate(&["certs", "ca", "--dir", &certs]).expect(0);
+    cli::kimgate(&["certs", "server", "localhost", "--dir", &certs]).expect(0);
+    let moved = std::fs::read_to_string(&config).unwrap()
+        + &format!(
+            "[tls]\ncertificate = \"{certs}/gateway.pem\"\nprivate_key = \"{certs}/gateway.key\"\n"
+        );
+    write(folder.path(), "kimgate.toml", &moved);
+    let reload = ["reload", "--address", &admin.to_string()];
+    if has_sandbox || crate::support::tools::skip("this kernel has no landlock") {
+        let ran = cli::kimgate(&reload);
+        let said = ran.stdout + &ran.stderr;
+        assert_eq!(ran.code, 1, "{said}");
+        let told =
+            format!("{certs}/gateway.pem is in a folder that the configuration did not name");
+        assert!(said.contains(&told) && said.contains("restart kimgate to use it"), "{said}");
+        greeted(listener).await;
+    }
+    drop(running);
+    let _running = Running::start_logging(&run, "listening");
+    cli::kimgate(&reload).expect(0);
+    greeted(listener).await;
+}

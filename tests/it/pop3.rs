@@ -239,6 +239,19 @@ async fn only_the_message_that_came_undecrypted_is_held() {
     client.ask("QUIT", "+OK<any>").await;
 }
 
+/// A command that came together with RETR is not the fetching of a message.
+#[tokio::test]
+async fn a_session_is_idle_again_after_a_message_although_the_next_command_is_there() {
+    let world = World::start(&[]).await;
+    world.sim.deliver(ADDRESS, MESSAGE);
+    world.faults(&["in-retr-delay@0=200ms", "dele-stall"]);
+    let mut client = world.pop3().await;
+    client.send("RETR 1\r\nDELE 1").await;
+    world.phase("retr").await;
+    world.upstream_saw("DELE 1").await;
+    world.phase("idle").await;
+}
+
 #[tokio::test]
 async fn a_second_session_for_a_mailbox_waits_for_the_first_to_end() {
     let world = World::start(&[r#"mailboxes.wait = "60s""#]).await;

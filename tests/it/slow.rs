@@ -164,7 +164,7 @@ async fn a_slow_peer_delays_no_other_session() {
 async fn connections_that_come_and_vanish_leave_nothing() {
     let sim = Sim::start(SimConfig::default()).await.unwrap();
     let module = client_module("main", &sim, Security::Implicit);
-    let kimgate = Kimgate::start(&[Pop3, Smtp], &module).await.ready().await;
+    let kimgate = Kimgate::start_open(&[Pop3, Smtp], &module).await.ready().await;
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", kimgate.pid())).unwrap().count();
     let before = descriptors();
     let places = [(Pop3, Security::Implicit), (Smtp, Security::StartTls), (Pop3, Security::None)];

@@ -1,6 +1,8 @@
 //! Sending through the whole gateway, as far as a transcript cannot say it: who vanishes when, who
 //! speaks out of turn, and which bytes arrive.
 
+use std::time::Duration;
+
 use crate::support::dialogue::{ADDRESS, End, PASSWORD, auth_plain};
 use crate::support::transcript::Listener;
 use crate::support::world::{LOGIN, PC1, World, count, only};
@@ -198,6 +200,30 @@ async fn unsolicited_lines_are_not_taken_for_answers() {
         assert!(accepted < 3 || whole, "{fault}: {text}");
         let sent = audit.iter().any(|l| l["event"] == "message-sent" && l["accepted"] == true);
         assert_eq!(accepted == 3, sent, "{fault}: {text}");
+    }
+}
+
+/// kimgate's own RSET follows a message that is refused here. What the client module says while the
+/// message comes is no answer to it.
+#[tokio::test]
+async fn what_the_client_module_says_while_a_refused_message_comes_is_no_answer_to_a_reset() {
+    for (fault, reason) in [
+        ("idle-unasked", "client-module-protocol-error"),
+        ("idle-refuse=421 4.4.2 too long", "client-module-unreachable"),
+        ("idle-close", "client-module-unreachable"),
+    ] {
+        let services = format!("accounts.{ADDRESS:?}.send.services = [\"eAU;*\"]");
+        let world = World::start(&[&services]).await;
+        let mut client = world.smtp().await;
+        client.begin_message().await;
+        client.send("Subject: x\r\n").await;
+        world.faults(&[fault]);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        client.send("body\r\n.").await;
+        client.expect(&format!("421 4.7.0 <any>({reason})")).await;
+        assert_eq!(client.end().await, End::Clean, "{fault}");
+        assert!(!world.upstream().await.contains(&"RSET".to_owned()), "{fault}");
+        assert_eq!(only(&world.audit().await, "closed")["reason"], reason, "{fault}");
     }
 }
 

@@ -22,6 +22,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::support::pki::{self, Pki, Server};
+#[cfg(feature = "brainpool")]
 use crate::support::tools;
 
 /// A folder with an authority's files in it.

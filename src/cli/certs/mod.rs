@@ -58,8 +58,8 @@ struct Server {
 
 /// Make a workstation's or person's certificate: NAME.pem and NAME.key, and both in NAME.p12
 ///
-/// NAME.p12 is for mail clients, Windows and macOS. Its password is printed once; KIMGATE_PASSWORD
-/// in the environment sets another one.
+/// NAME.p12 is for mail clients, Windows and macOS. Its password is printed once;
+/// KIMGATE_PKCS12_PASSWORD in the environment sets another one.
 #[derive(Debug, Args)]
 struct Client {
     /// What `certificates` of a workstation or user names
@@ -247,11 +247,15 @@ fn write_pair(files: &mut NewFiles, stem: &str, issued: &Issued) -> Result<(), F
     files.write_secret(&format!("{stem}.key"), issued.private_key.expose().as_bytes())
 }
 
+/// A variable of its own: KIMGATE_PASSWORD is the mailbox's, for `kimgate doctor`, and the file goes to
+/// a workstation.
+const PASSWORD: &str = "KIMGATE_PKCS12_PASSWORD";
+
 /// The password from the environment, or a new one (true).
 fn password() -> Result<(Secret<String>, bool), Failure> {
-    match std::env::var("KIMGATE_PASSWORD") {
+    match std::env::var(PASSWORD) {
         Ok(given) if given.is_empty() => {
-            Err(Failure::usage("KIMGATE_PASSWORD is empty; leave it out to have one made"))
+            Err(Failure::usage(format!("{PASSWORD} is empty; leave it out to have one made")))
         }
         Ok(given) => Ok((Secret::new(given), false)),
         Err(_) => Ok((pkcs12::new_password(), true)),

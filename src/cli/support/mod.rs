@@ -2,6 +2,7 @@
 
 mod mask;
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -18,9 +19,9 @@ use super::admin::{Admin, get};
 use super::amounts::bytes_text;
 use super::audit::kind_of;
 use super::{Failure, Screen};
-use crate::config::{Finding, effective, load};
+use crate::config::{effective, load};
 use crate::observe::{EventKind, rotated_audit};
-use mask::Mask;
+use mask::{Mask, is_masked};
 
 /// Write an archive for support: configuration, state, metrics and latest faults, masked
 ///
@@ -61,6 +62,14 @@ impl Support {
         screen.headline(&path.display().to_string());
         for (name, text) in &parts {
             screen.say(&format!("  {name:<20} {}", bytes_text(text.len() as u64)));
+        }
+        screen.say("Fields with text that is left as it is:");
+        for (name, text) in &parts {
+            let fields = remaining_fields(text);
+            if !fields.is_empty() {
+                let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+                screen.say(&format!("  {name:<20} {}", fields.join(" ")));
+            }
         }
         screen.say(match self.with_addresses {
             true => "Logins are masked. Mail addresses, names and network addresses are in it.",
@@ -105,9 +114,9 @@ fn configuration(path: &Path, mask: &mut Mask) -> Vec<Part> {
         Ok(loaded) => (loaded.warnings, loaded.config.observe.audit.file),
         Err(findings) => (findings, None),
     };
-    let findings: Vec<_> = findings.iter().map(Finding::to_string).collect();
+    let findings: Vec<_> = findings.iter().map(|found| mask.text(&found.to_string())).collect();
     let findings = if findings.is_empty() { "no findings".into() } else { findings.join("\n") };
-    parts.push(("check.txt", mask.text(&findings) + "\n"));
+    parts.push(("check.txt", findings + "\n"));
     if let Some(file) = audit {
         let faults = match faults(&file, mask) {
             Ok(faults) => faults,
@@ -185,9 +194,32 @@ fn running(admin: &Admin, mask: &mut Mask) -> Vec<Part> {
     let (status, metrics) = (page("/status"), page("/metrics"));
     let status = match serde_json::from_str(&status) {
         Ok(status) => pretty(&mask.value(status)),
-        Err(_) => mask.text(&status),
+        Err(_) => mask.lines(&status),
     };
-    vec![("status.json", status), ("metrics.txt", mask.text(&metrics))]
+    vec![("status.json", status), ("metrics.txt", mask.lines(&metrics))]
+}
+
+/// The names of the fields whose text the mask has left alone, in a document or in lines of JSON.
+fn remaining_fields(part: &str) -> BTreeSet<String> {
+    let mut fields = BTreeSet::new();
+    for value in serde_json::Deserializer::from_str(part).into_iter::<Value>() {
+        let Ok(value) = value else { return BTreeSet::new() };
+        collect_fields("", &value, &mut fields);
+    }
+    fields
+}
+
+fn collect_fields(name: &str, value: &Value, fields: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) if !text.is_empty() && !is_masked(text) => {
+            fields.insert(name.to_owned());
+        }
+        Value::Array(list) => list.iter().for_each(|inner| collect_fields(name, inner, fields)),
+        Value::Object(inner) => {
+            inner.iter().for_each(|(name, value)| collect_fields(name, value, fields));
+        }
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 fn pretty(value: &Value) -> String {

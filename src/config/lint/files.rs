@@ -207,6 +207,18 @@ fn folders(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
             "name a folder; it is made if absent",
         );
     }
+    if state.is_dir() && others_may_read(&state) {
+        let shown = state.to_string_lossy();
+        let problem = format!("other users of this machine can open {}", quoted(&shown));
+        let remedy = format!("run chmod 700 {shown}");
+        report.warning(&Key::of(&["gateway", "state_dir"]), problem, remedy);
+    }
+    if !settings.gateway.sandbox {
+        let problem =
+            "a fault could reach every file of kimgate's user and leave passwords in a core dump";
+        let remedy = "remove the key; false is for a debugger";
+        report.warning(&Key::of(&["gateway", "sandbox"]), problem, remedy);
+    }
     let Some(audit) = &settings.audit.file else { return };
     let key = Key::of(&["audit", "file"]);
     let audit = place.resolve(audit);

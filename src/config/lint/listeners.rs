@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::entry;
 use crate::config::build::network;
-use crate::config::finding::{Key, Report};
+use crate::config::finding::{Key, Report, quoted};
 use crate::config::settings::{ClientCertificates, Listener, Settings};
 use crate::gateway::{Exposure, exposure};
 use crate::policy::{Mode, Otherwise};
@@ -190,7 +190,19 @@ fn never_asked(settings: &Settings, report: &mut Report<'_>) {
     }
 }
 
+fn admin_hosts(settings: &Settings, report: &mut Report<'_>) {
+    let key = Key::of(&["admin", "hosts"]);
+    for (index, host) in settings.admin.hosts.iter().enumerate() {
+        if !super::is_host_name(host) {
+            let problem = format!("{} is not a host name", quoted(host));
+            let remedy = "write the name alone, without https:// and without a port";
+            report.error(&key.element(index), problem, remedy);
+        }
+    }
+}
+
 fn admin(settings: &Settings, report: &mut Report<'_>) {
+    admin_hosts(settings, report);
     let Some(address) = settings.admin.address.0 else { return };
     let allow = Key::of(&["admin", "allow"]);
     let nets: Vec<IpNet> = settings.admin.allow.iter().filter_map(|t| network(t).ok()).collect();

@@ -1,6 +1,6 @@
 //! A client module: where it is, whether it answers, TLS and the login there.
 //!
-//! [`dial`] connects and gives an [`Upstream`] that waits for a login. [`Upstream::log_in`] sends one
+//! [`mod@dial`] connects and gives an [`Upstream`] that waits for a login. [`Upstream::log_in`] sends one
 //! that policy has permitted. [`health`] asks each client module from time to time what it offers.
 
 mod back;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Driver;
 use crate::gateway::reply::{About, hinted, refusal};
-use crate::observe::Event;
+use crate::observe::{Event, Phase};
 use crate::policy::{Denial, Judgement, Request};
 use crate::proto::relay::{Question, Refusal, Service, Verdict};
 use crate::words::{Action, Protocol, Reason};
@@ -13,6 +13,8 @@ impl Driver {
     /// After a reload the session goes on only if it would be let in now.
     fn check_permission(&mut self) -> Verdict {
         let pair = &mut self.pair;
+        // The command may have come together with the one before, without a wait.
+        pair.tracked.phase(Phase::Idle);
         let current = pair.shared.loaded.load();
         if Arc::ptr_eq(&pair.loaded, &current) {
             return Verdict::Pass;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::verdict::Verdict;
-use crate::trust::keep::write;
+use crate::trust::keep::{make_state_dir, write};
 
 /// The file in the state folder: JSON, by `host:port`.
 const FILE: &str = "known-certificates.json";
@@ -113,7 +113,7 @@ fn read(file: &Path) -> io::Result<BTreeMap<String, KnownCertificate>> {
 
 fn save(file: &Path, known: &BTreeMap<String, KnownCertificate>) -> io::Result<()> {
     if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)?;
+        make_state_dir(folder)?;
     }
     write(file, serde_json::to_string_pretty(known)?.as_bytes(), 0o600)
 }

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use kimgate::proto::relay::{
-    Attention, Limit, PeerEof, Relay, Seen, Side, Step, StepReport, Teardown, Why,
+    Attention, Fact, Limit, PeerEof, Question, Relay, Seen, Service, Side, Step, StepReport,
+    Teardown, Why,
 };
 use kimgate::proto::{pop3, smtp};
 use kimgate::words::Reason;
@@ -118,22 +119,40 @@ impl Relay for Planted {
 
 #[test]
 fn a_step_that_must_not_be_is_found() {
-    let wait = Step::Wait {
+    let wait = |client_module| Step::Wait {
         workstation: Attention::Need,
-        client_module: Attention::Need,
+        client_module,
         limit: Limit::Stall,
     };
+    let hear = wait(Attention::Ignore);
+    let may = Step::Ask(Question::Command);
     let forward = |bytes| Step::Forward { from: Side::Workstation, bytes };
+    let skip = |from, bytes| Step::Skip { from, bytes };
     let say = |words| Step::Say { to: Side::ClientModule, words };
-    let data = [wait, wait, say(b"DATA\r\n"), Step::Skip { from: Side::ClientModule, bytes: 8 }];
-    let planted: [(&str, Vec<Step<'static>>); 8] = [
-        ("99 of 15 bytes", vec![wait, wait, forward(99)]),
+    let begun = [
+        hear,
+        Step::Ask(Question::Service(Service::Missing)),
+        say(b"DATA\r\n"),
+        wait(Attention::Need),
+        skip(Side::ClientModule, 8),
+    ];
+    let in_message = |steps: &[Step<'static>]| [&begun[..], steps].concat();
+    let end = |why| Step::End(Teardown::new(why));
+    let refused = end(Why::Refused(Reason::Timeout));
+    let planted: [(&str, Vec<Step<'static>>); 14] = [
+        ("99 of 15 bytes", vec![hear, may, forward(99)]),
         ("QUIT", vec![say(b"QUIT\r\n")]),
-        ("two commands at once", vec![wait, wait, forward(6), forward(6)]),
-        ("ends_with", vec![wait, wait, forward(5)]),
-        (".\\r\\n", [&data[..], &[say(b".\r\n")]].concat()),
-        ("only its final line", [&data[..], &[forward(12), forward(3)]].concat()),
-        ("a proper end without QUIT", vec![Step::End(Teardown::new(Why::Quit))]),
+        ("two commands at once", vec![hear, may, forward(6), may, forward(6)]),
+        ("ends_with", vec![hear, may, forward(5)]),
+        ("without permission", vec![hear, forward(6)]),
+        ("not granted", vec![hear, say(b"DATA\r\n")]),
+        ("before its command", vec![hear, wait(Attention::Need), may, forward(6)]),
+        (".\\r\\n", in_message(&[say(b".\r\n")])),
+        ("only its final line", in_message(&[forward(12), forward(3)])),
+        ("after a gap", in_message(&[skip(Side::Workstation, 6), forward(6)])),
+        ("that looks whole", in_message(&[refused])),
+        ("is told once", in_message(&[Step::Note(Fact::SendEnded), refused])),
+        ("a proper end without QUIT", vec![end(Why::Quit)]),
         ("no end", vec![Step::Poll; 300_000]),
     ];
     for (fault, steps) in planted {

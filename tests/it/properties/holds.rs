@@ -24,7 +24,7 @@ use kimgate::proto::relay::PeerEof;
 use kimgate::proto::sasl::Credentials;
 use kimgate::proto::smtp::{self, ReplyScan};
 use kimgate::trust::{CertificateFacts, ClientModuleTrust, UpstreamTls};
-use kimgate::words::Language;
+use kimgate::words::{Language, Protocol};
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use relay::{Act, World};
@@ -330,22 +330,25 @@ fn login(case: &[u8]) {
 
 /// Whatever both peers do, a session ends, and no step of it is one that must not be.
 fn relay_pop3(case: &[u8]) {
-    random_world(case).drive(&mut pop3::Relay::default());
+    random_world(case, Protocol::Pop3).drive(&mut pop3::Relay::default());
 }
 
 fn relay_smtp(case: &[u8]) {
-    random_world(case).drive(&mut smtp::Relay::new("a@b"));
+    random_world(case, Protocol::Smtp).drive(&mut smtp::Relay::new("a@b"));
 }
 
-/// Peers that do what a case says. Its bytes are the workstation's up to a byte 0xff, and then the
-/// client module's; 0xfe begins another piece, and 0xfd with a letter after it is another act.
-fn random_world(case: &[u8]) -> World {
+/// Peers that do what a case says. Its bytes are the workstation's up to a byte 0xff, the client
+/// module's up to another one, and then what chance decides. In both peers' bytes 0xfe begins another
+/// piece, and 0xfd with a letter after it is another act. Most commands are answered as they should be; to
+/// the others the client module answers with its next act.
+fn random_world(case: &[u8], protocol: Protocol) -> World {
     let Case { choice, lengths, bytes } = Case::of(case);
-    let mut halves = bytes.splitn(2, |byte| *byte == 0xff);
-    let workstation = acts(halves.next().unwrap_or_default());
-    let mut world = World::dutiful(workstation, VecDeque::new());
-    world.client_module = acts(halves.next().unwrap_or_default());
-    world.dice = lengths.to_vec();
+    let mut parts = bytes.splitn(3, |byte| *byte == 0xff);
+    let mut part = || parts.next().unwrap_or_default();
+    let mut world = World::dutiful(acts(part()), VecDeque::new());
+    world.client_module = acts(part());
+    world.dice = [&lengths[..], part()].concat();
+    world.answers_as = Some(protocol);
     world.refusals = (0..5).map(|bit| choice & lengths[2] & (1 << bit) != 0).collect();
     world.settings.message = if choice & 1 == 0 { 0 } else { 40 };
     world.settings.middleware_header = choice & 2 != 0;

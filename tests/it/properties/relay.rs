@@ -1,20 +1,23 @@
 //! An owner of relay machines that has no sockets. It shows them what both peers have sent, in
 //! pieces, does what they say, and checks each step against what no machine may do.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use kimgate::proto::dot::DotScan;
 use kimgate::proto::relay::{
     Attention, Fact, Limit, PeerEof, Question, Refusal, Relay, Seen, Service, Settings, Side, Step,
     StepReport, Teardown, Unread, Verdict, Why,
 };
-use kimgate::words::Reason;
+use kimgate::words::{Protocol, Reason};
 
 /// Bytes of a command line and of a header block that the machines read here.
 pub(crate) const COMMAND_LINE: usize = 64;
 pub(crate) const HEADER: usize = 256;
 /// Bytes of the longest piece that a peer may send here.
 const PIECE: usize = 4096;
+/// What a client module answers to RETR.
+const MESSAGE: &[u8] =
+    b"+OK\r\nX-KIM-Dienstkennung: eAU\r\nX-KIM-DecryptionResult: 00\r\n\r\n..\r\nhi\r\n.\r\n";
 
 /// What a peer does when it is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub(crate) struct World {
     pub(crate) client_module: VecDeque<Act>,
     /// What it says to each command and to each message, in pieces.
     pub(crate) answers: VecDeque<Vec<Vec<u8>>>,
+    /// When these have run out, it mostly answers as a client module of this protocol should.
+    pub(crate) answers_as: Option<Protocol>,
     /// Whether a question is answered with no, one after the other and then again from the first.
     pub(crate) refusals: Vec<bool>,
     /// Where both peers could act: small numbers let the client module act.
@@ -59,6 +64,7 @@ impl World {
             workstation,
             client_module: VecDeque::new(),
             answers,
+            answers_as: None,
             refusals: Vec::new(),
             dice: vec![0],
             offers: ["SIZE 100", "AUTH PLAIN", "DSN"].map(String::from).into(),
@@ -82,7 +88,11 @@ impl World {
             client_module: Connection::default(),
             at_client_module: Place::Commands { is_open: false },
             has_quit: false,
+            has_data: false,
             is_final_line_next: false,
+            has_final_line: false,
+            has_gap: false,
+            granted: HashSet::new(),
             asked: 0,
             report: StepReport::Done,
             outcome: Outcome::default(),
@@ -103,10 +113,27 @@ struct Owner {
     at_client_module: Place,
     /// The workstation's QUIT was passed on.
     has_quit: bool,
+    /// DATA is the last command that was sent.
+    has_data: bool,
     is_final_line_next: bool,
+    /// The line that ends the message was sent, whether or not it arrived.
+    has_final_line: bool,
+    /// A part of the message that the client module has begun to get was dropped.
+    has_gap: bool,
+    /// What was answered with yes, each until it is made use of.
+    granted: HashSet<Granted>,
     asked: usize,
+    /// What came of the last step.
     report: StepReport,
     outcome: Outcome,
+}
+
+/// What takes a yes for each time.
+#[derive(PartialEq, Eq, Hash)]
+enum Granted {
+    Command,
+    /// The command that begins with these letters.
+    This(&'static [u8]),
 }
 
 /// What a peer has sent, and whether it still listens.
@@ -115,6 +142,8 @@ struct Connection {
     unread: Vec<u8>,
     eof: Option<PeerEof>,
     is_deaf: bool,
+    /// Something was written to it that may be on its way still.
+    is_due: bool,
 }
 
 /// How the client module understands what it gets next.
@@ -153,13 +182,17 @@ impl Owner {
         let step = relay.step(seen, std::mem::replace(&mut self.report, StepReport::Done));
         match step {
             Step::Wait { workstation, client_module, limit } => {
-                if !self.wait(workstation, client_module, limit) {
+                if let Some(side) = self.unflushed() {
+                    self.report = StepReport::Unwritable(side);
+                } else if !self.wait(workstation, client_module, limit) {
                     self.outcome.log.push(format!("{limit:?} has passed"));
                     self.report = StepReport::Late;
                 }
             }
             Step::Poll => {
-                if self.world.dice() < 2
+                if let Some(side) = self.unflushed() {
+                    self.report = StepReport::Unwritable(side);
+                } else if self.world.dice() < 2
                     && let Some(act) = self.world.client_module.pop_front()
                 {
                     self.client_module.act(act);
@@ -180,11 +213,13 @@ impl Owner {
             }
             Step::Skip { from: Side::Workstation, bytes } => {
                 take(&mut self.workstation, bytes);
+                self.has_gap = matches!(self.at_client_module, Place::Message(_));
             }
             Step::Skip { from: Side::ClientModule, bytes } => {
                 self.answered();
-                if take(&mut self.client_module, bytes).starts_with(b"354") {
+                if take(&mut self.client_module, bytes).starts_with(b"354") && self.has_data {
                     self.at_client_module = Place::Message(DotScan::lenient());
+                    (self.has_gap, self.has_final_line) = (false, false);
                 }
             }
             Step::Say { to: Side::ClientModule, words } => {
@@ -210,10 +245,13 @@ impl Owner {
                 }
             }
             Step::AskOffer => self.report = StepReport::Offer(self.world.offers.clone()),
-            Step::Ask(Question::Command) => self.report = StepReport::Verdict(Verdict::Pass),
+            Step::Ask(Question::Command) => {
+                self.granted.insert(Granted::Command);
+                self.report = StepReport::Verdict(Verdict::Pass);
+            }
             Step::Ask(question) => {
-                let question = shown(question);
-                self.report = StepReport::Verdict(self.judge(&question));
+                let (verb, question) = (judged(question), shown(question));
+                self.report = StepReport::Verdict(self.judge(verb, &question));
             }
             Step::Note(fact) => {
                 let line = told(&fact, &self.client_module.unread);
@@ -224,6 +262,7 @@ impl Owner {
                 let farewell = take(&mut self.client_module, teardown.farewell);
                 self.give_workstation(&farewell);
                 assert!(teardown.why != Why::Quit || self.has_quit, "a proper end without QUIT");
+                self.check_end(teardown);
                 self.outcome.end = Some(Teardown { farewell: 0, ..teardown });
                 return true;
             }
@@ -252,34 +291,79 @@ impl Owner {
             return self.workstation.act(act);
         }
         may_act
+            && !rarely
             && self.world.client_module.pop_front().is_some_and(|act| self.client_module.act(act))
     }
 
-    fn judge(&mut self, question: &str) -> Verdict {
+    /// Sees off what was written. Gives the side that does not take it.
+    fn unflushed(&mut self) -> Option<Side> {
+        let sides = [
+            (Side::Workstation, &mut self.workstation),
+            (Side::ClientModule, &mut self.client_module),
+        ];
+        sides.into_iter().find_map(|(side, peer)| {
+            (std::mem::take(&mut peer.is_due) && peer.is_deaf).then_some(side)
+        })
+    }
+
+    /// What the client module was given of a message that has no end must not look whole, and what became
+    /// of each whole message is told.
+    fn check_end(&self, teardown: Teardown) {
+        let is_in_message = matches!(self.at_client_module, Place::Message(_));
+        let looks_broken = matches!(teardown.why, Why::Vanished | Why::Broken(_));
+        let told =
+            |word: &str| self.outcome.log.iter().filter(|line| line.starts_with(word)).count();
+        assert_eq!(told("sent "), told("SendEnded"), "what became of a message is told once");
+        assert!(
+            !is_in_message || teardown.is_unfinished || looks_broken || self.has_final_line,
+            "a message without an end that looks whole"
+        );
+    }
+
+    fn judge(&mut self, verb: &'static [u8], question: &str) -> Verdict {
         let refusals = &self.world.refusals;
         let is_refused =
             refusals.get(self.asked % refusals.len().max(1)).copied().unwrap_or_default();
         self.asked += 1;
         self.outcome.log.push(format!("{question}: {}", if is_refused { "no" } else { "yes" }));
-        if is_refused { Verdict::Refuse(Reason::NotAllowed) } else { Verdict::Pass }
+        if is_refused {
+            self.granted.remove(&Granted::This(verb));
+            return Verdict::Refuse(Reason::NotAllowed);
+        }
+        self.granted.insert(Granted::This(verb));
+        Verdict::Pass
     }
 
     fn give_workstation(&mut self, bytes: &[u8]) -> bool {
         self.outcome.to_workstation.extend(bytes);
-        !self.workstation.is_deaf
+        let is_kept = self.workstation.is_deaf && !self.world.dice().is_multiple_of(2);
+        self.workstation.is_due = true;
+        !self.workstation.is_deaf || is_kept
     }
 
     /// Hands bytes to the client module, and checks that they have their place there.
     fn give_client_module(&mut self, bytes: &[u8], is_said: bool) -> bool {
-        if self.client_module.is_deaf {
+        self.client_module.is_due = true;
+        let is_final_line = std::mem::take(&mut self.is_final_line_next);
+        self.has_final_line |= is_final_line;
+        if self.client_module.is_deaf && self.world.dice().is_multiple_of(2) {
             return false;
         }
-        let is_final_line = std::mem::take(&mut self.is_final_line_next);
+        // It speaks where it has to listen, and takes nothing more.
+        if self.world.answers_as.is_some()
+            && self.client_module.eof.is_none()
+            && self.world.dice() < 3
+            && let Some(act) = self.world.client_module.pop_front()
+        {
+            self.client_module.act(act);
+            return false;
+        }
         let is_whole = match &mut self.at_client_module {
             Place::Message(scan) => {
                 let is_added = bytes.starts_with(b"X-KIM-Middleware: ")
                     || bytes.starts_with(b"Disposition-Notification-To: ");
                 assert!(is_added || !is_said, "{}", bytes.escape_ascii());
+                assert!(!self.has_gap, "a message that goes on after a gap");
                 let has_ended = scan.scan(bytes).end.is_some();
                 assert_eq!(has_ended, is_final_line, "only its final line ends a message");
                 assert!(!is_final_line || bytes == b".\r\n" && !is_said);
@@ -292,14 +376,25 @@ impl Owner {
                 assert!(is_ours || !is_said, "{}", bytes.escape_ascii());
                 assert!(bytes.ends_with(b"\r\n"));
                 assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1);
-                self.has_quit |= bytes.to_ascii_uppercase().starts_with(b"QUIT");
+                assert_eq!(self.client_module.unread, b"", "an answer before its command");
+                let command = bytes.to_ascii_uppercase();
+                if !is_said || command.starts_with(b"RCPT") {
+                    assert!(self.granted.remove(&Granted::Command), "a command without permission");
+                }
+                for verb in JUDGED.iter().filter(|verb| command.starts_with(verb)) {
+                    assert!(self.granted.remove(&Granted::This(verb)), "what was not granted");
+                }
+                self.has_quit |= command.starts_with(b"QUIT");
+                self.has_data = command.starts_with(b"DATA");
                 true
             }
         };
         if is_whole {
             self.at_client_module = Place::Commands { is_open: true };
-            let answer = self.world.answers.pop_front().unwrap_or_default();
-            self.world.client_module.extend(answer.into_iter().map(Act::Send));
+            match self.world.answers.pop_front() {
+                Some(answer) => self.world.client_module.extend(answer.into_iter().map(Act::Send)),
+                None => self.world.answer_properly(bytes),
+            }
         }
         self.outcome.to_client_module.extend(bytes);
         true
@@ -314,6 +409,29 @@ impl Owner {
 }
 
 impl World {
+    /// Answers a command, or a message, as mostly is done.
+    fn answer_properly(&mut self, asked: &[u8]) {
+        let Some(protocol) = self.answers_as else { return };
+        let is_improper = self.dice() >= 220;
+        let cut = usize::from(self.dice());
+        if is_improper {
+            return;
+        }
+        let word = asked.to_ascii_uppercase();
+        let answer: &[u8] = match (protocol, word.get(..4).unwrap_or(&word)) {
+            (Protocol::Smtp, b"DATA") => b"354 go\r\n",
+            (Protocol::Smtp, b"QUIT") => b"221 bye\r\n",
+            (Protocol::Smtp, _) => b"250-a\r\n250 ok\r\n",
+            (Protocol::Pop3, b"RETR" | b"TOP ") => MESSAGE,
+            (Protocol::Pop3, b"LIST" | b"UIDL") if !word.contains(&b' ') => b"+OK\r\n1 9\r\n.\r\n",
+            (Protocol::Pop3, _) => b"+OK 1 9\r\n",
+        };
+        let (first, more) = answer.split_at(cut.min(answer.len()));
+        for piece in [more, first].into_iter().filter(|piece| !piece.is_empty()) {
+            self.client_module.push_front(Act::Send(piece.to_vec()));
+        }
+    }
+
     fn dice(&mut self) -> u8 {
         let first = self.dice.first().copied().unwrap_or_default();
         if !self.dice.is_empty() {
@@ -328,6 +446,19 @@ fn take(from: &mut Connection, bytes: usize) -> Vec<u8> {
     assert!(bytes <= from.unread.len(), "{bytes} of {} bytes", from.unread.len());
     from.unread.drain(..bytes).collect()
 }
+
+/// What a yes allows to send to the client module.
+fn judged(question: Question<'_>) -> &'static [u8] {
+    match question {
+        Question::Sender(_) => b"MAIL",
+        Question::Recipient(_) => b"RCPT",
+        Question::Service(_) | Question::Author(_) => b"DATA",
+        Question::Delete(_) => b"DELE",
+        Question::Command => b"",
+    }
+}
+
+const JUDGED: [&[u8]; 4] = [b"MAIL", b"RCPT", b"DATA", b"DELE"];
 
 fn shown(question: Question<'_>) -> String {
     match question {

@@ -47,6 +47,17 @@ impl Kimgate {
         Self::start_by(protocols, more, |_, binary| Command::new(binary)).await
     }
 
+    /// The same where the test looks into the process, as at its descriptors in `/proc`. A process
+    /// without core dumps shows them to root only.
+    pub(crate) async fn start_open(protocols: &[Protocol], more: &str) -> Kimgate {
+        Self::start_by(protocols, more, |_, binary| {
+            let mut command = Command::new(binary);
+            command.env("KIMGATE_GATEWAY__SANDBOX", "false");
+            command
+        })
+        .await
+    }
+
     /// The same by a command that `by` makes of its folder and the binary; the arguments follow.
     pub(crate) async fn start_by(
         protocols: &[Protocol],

@@ -342,9 +342,13 @@ impl World {
 
     /// What a web browser gets from the admin address: status and body.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        self.get_from(&self.admin.to_string(), path).await
+    }
+
+    /// The same by this name.
+    pub(crate) async fn get_from(&self, host: &str, path: &str) -> (u16, String) {
         let mut tcp = TcpStream::connect(self.admin).await.unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         tcp.write_all(request.as_bytes()).await.unwrap();
         let mut response = String::new();
         within(tcp.read_to_string(&mut response)).await.unwrap();

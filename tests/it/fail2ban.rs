@@ -1,0 +1,71 @@
+//! The fail2ban filter in `config/fail2ban`, with fail2ban's own reader and an audit of a gateway.
+
+use std::process::Command;
+
+use crate::support::cli::in_repository;
+use crate::support::dialogue::PASSWORD;
+use crate::support::tools;
+use crate::support::world::{LOGIN, World};
+use kimgate::words::Protocol;
+
+const FILTER: &str = "config/fail2ban/kimgate.conf";
+
+/// The addresses that fail2ban finds in a file of audit lines, or in one line.
+fn found(lines: &str) -> Vec<String> {
+    let mut command = Command::new("fail2ban-regex");
+    let output = command.args(["--out", "ip", lines, &in_repository(FILTER)]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn fail2ban_counts_refused_logins_and_connections_and_nothing_else() {
+    if !tools::have(&["fail2ban-regex"]) {
+        return;
+    }
+    let world = World::start(&[]).await;
+    let mut pop3 = world.client(Protocol::Pop3).await;
+    pop3.expect("+OK <any>").await;
+    pop3.ask("USER fremd@praxis.kim.telematik", "+OK<any>").await;
+    pop3.ask(format!("PASS {PASSWORD}"), "-ERR <any>(account-unknown)").await;
+    // An address cannot be forged by what the peer types.
+    pop3.ask(r#"USER x"peer":"192.0.2.1:1","reason":"denied"@y.de"#, "+OK<any>").await;
+    pop3.ask(format!("PASS {PASSWORD}"), "-ERR <any>(account-unknown)").await;
+    pop3.ask(format!("USER {LOGIN}"), "+OK<any>").await;
+    pop3.ask("PASS falsch", "-ERR<any>").await;
+    pop3.pop3_login(LOGIN).await;
+    pop3.ask("QUIT", "+OK<any>").await;
+    // No fault of the workstation.
+    world.faults(&["pop3:greeting-drop"]);
+    let mut unlucky = world.client(Protocol::Pop3).await;
+    unlucky.expect("+OK <any>").await;
+    unlucky.ask(format!("USER {LOGIN}"), "+OK<any>").await;
+    unlucky.ask(format!("PASS {PASSWORD}"), "-ERR <any>(client-module-unreachable)").await;
+    unlucky.ask("QUIT", "+OK<any>").await;
+    let mut confused = world.client(Protocol::Pop3).await;
+    confused.expect("+OK <any>").await;
+    for _ in 0..10 {
+        confused.ask("NONSENSE", "-ERR <any>(bad-command)").await;
+    }
+    confused.ask("NONSENSE", "-ERR <any>(bad-command)").await;
+    drop((pop3, unlucky, confused));
+    let lines = world.audit().await;
+    let peer = lines.iter().find_map(|line| line["peer"].as_str()).unwrap();
+    let (ip, _) = peer.rsplit_once(':').unwrap();
+    let audit = world.folder.path().join("audit.jsonl");
+    let found = found(audit.to_str().unwrap());
+    // Two unknown accounts, one wrong password, one connection that is not mail.
+    assert_eq!(found, [ip; 4], "{lines:#?}");
+}
+
+#[test]
+fn the_filters_test_lines_say_what_they_should() {
+    if !tools::have(&["fail2ban-regex"]) {
+        return;
+    }
+    let filter = std::fs::read_to_string(in_repository(FILTER)).unwrap();
+    let lines = filter.lines().filter_map(|line| line.strip_prefix("#   fail2ban-regex '"));
+    let lines: Vec<&str> = lines.filter_map(|line| Some(line.split_once('\'')?.0)).collect();
+    let addresses: Vec<_> = lines.iter().map(|line| found(line)).collect();
+    assert_eq!(addresses, [vec!["192.0.2.9"], vec!["2001:db8::9"], vec![]]);
+}
