@@ -19,6 +19,8 @@ pub struct Permit {
     pub(super) rule: Rule,
     pub(super) would_deny: Option<Denial>,
     pub(super) delete: Option<Denial>,
+    /// The account's `only` rules that this session does not pass.
+    pub(super) shut: Box<[usize]>,
 }
 
 /// What a permit says about one sender, recipient, service or deletion.
@@ -76,7 +78,7 @@ impl Permit {
 
     /// Whether the service of a message matters, so that its header has to be read.
     pub fn needs_service(&self) -> bool {
-        self.table.services.is_some()
+        self.table.services.is_some() || !self.table.only.is_empty()
     }
 
     /// Judges MAIL FROM; the empty address is the null sender.
@@ -92,7 +94,16 @@ impl Permit {
     /// Judges X-KIM-Dienstkennung. A message without it, or with an empty one, counts as
     /// [`WITHOUT_SERVICE`](super::WITHOUT_SERVICE).
     pub fn judge_service(&self, service: Option<&str>) -> Judgement {
-        self.judgement(self.table.service(service), "services")
+        match self.judgement(self.table.service(service), "services") {
+            Judgement::Pass => {}
+            refused @ (Judgement::Observe(_) | Judgement::Refuse(_)) => return refused,
+        }
+        match self.table.service_only(service, &self.shut) {
+            (Outcome::Pass | Outcome::NoRule, _) => Judgement::Pass,
+            (Outcome::Refuse(reason), rule) => {
+                self.refusal(Denial { reason, rule, action: Action::Send })
+            }
+        }
     }
 
     /// Judges DELE.
