@@ -95,7 +95,7 @@ impl Login {
     pub fn server_host(&self) -> Option<Option<&str>> {
         let host = host_before_port(self.server())?;
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        if bare.parse::<std::net::IpAddr>().is_ok() {
+        if looks_like_ipv6(bare) {
             return Some(Some(bare));
         }
         let host = host.strip_suffix('.').unwrap_or(host);
@@ -196,6 +196,12 @@ fn host_before_port(server: &str) -> Option<&str> {
         _ => true,
     };
     (is_sure && !host.is_empty()).then_some(host)
+}
+
+/// Groups of hexadecimal digits and at least two colons. An IPv4 address is a host name here.
+fn looks_like_ipv6(host: &str) -> bool {
+    host.matches(':').count() >= 2
+        && host.bytes().all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.')
 }
 
 /// Letters, digits, hyphens and underscores between single dots.
