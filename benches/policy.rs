@@ -25,7 +25,7 @@ fn hospital(bench: &mut Criterion) {
     let mut group = bench.benchmark_group("policy");
     // A workstation in the middle of the list, and one with the same account that no group admits.
     for (name, peer) in [("admitted", 5_000), ("refused", 7_777)] {
-        let login = Login::parse(b"a5000@praxis.kim.telematik#mail:995#M#C#W5000");
+        let login = Login::parse(b"a5000@praxis.kim.telematik#mail.kim.telematik:995#M#C#W5000");
         let station = policy.station(address(peer), &[]);
         let request = Request { station: &station, login: &login, protocol: Protocol::Pop3 };
         assert_eq!(policy.decide(&request).is_ok(), name == "admitted");

@@ -209,18 +209,18 @@ mod tests {
         [workstations.PC1]
         addresses = ["192.168.0.31"]
         logins = [
-            "prx@praxis.kim.telematik#mail:995#M#cs#PC1",
-            "prx@praxis.kim.telematik#mail:465#M#cs#PC1",
-            "arzt@praxis.kim.telematik#mail:995#M#cs#PC1",
-            "arzt@praxis.kim.telematik#mail:465#M#cs#PC1",
+            "prx@praxis.kim.telematik#mail.kim.telematik:995#M#cs#PC1",
+            "prx@praxis.kim.telematik#mail.kim.telematik:465#M#cs#PC1",
+            "arzt@praxis.kim.telematik#mail.kim.telematik:995#M#cs#PC1",
+            "arzt@praxis.kim.telematik#mail.kim.telematik:465#M#cs#PC1",
         ]
         [workstations.PC2]
         addresses = ["192.168.0.32"]
         logins = [
-            "prx@praxis.kim.telematik#mail:995#M#cs#PC2",
-            "prx@praxis.kim.telematik#mail:465#M#cs#PC2",
-            "arzt@praxis.kim.telematik#mail:995#M#cs#PC2",
-            "arzt@praxis.kim.telematik#mail:465#M#cs#PC2",
+            "prx@praxis.kim.telematik#mail.kim.telematik:995#M#cs#PC2",
+            "prx@praxis.kim.telematik#mail.kim.telematik:465#M#cs#PC2",
+            "arzt@praxis.kim.telematik#mail.kim.telematik:995#M#cs#PC2",
+            "arzt@praxis.kim.telematik#mail.kim.telematik:465#M#cs#PC2",
         ]
         [workstations.PC3]
         addresses = ["192.168.0.33"]
@@ -237,19 +237,24 @@ mod tests {
         let (prx, arzt) = ("prx@praxis.kim.telematik", "ARZT@praxis.kim.telematik");
         let name = "autoconfig.praxis.kim.telematik";
         for (peer, host, account, login) in [
-            (31, name, Some(prx), Some("prx@praxis.kim.telematik#mail:995#M#cs#PC1<")),
+            (
+                31,
+                name,
+                Some(prx),
+                Some("prx@praxis.kim.telematik#mail.kim.telematik:995#M#cs#PC1<"),
+            ),
             (
                 31,
                 "praxis.kim.telematik:80",
                 Some(arzt),
-                Some("arzt@praxis.kim.telematik#mail:465#"),
+                Some("arzt@praxis.kim.telematik#mail.kim.telematik:465#"),
             ),
             (31, "192.168.0.5", Some(prx), Some("#PC1<")),
             (31, "KIM.Praxis.local", Some(prx), Some("<port>465</port>")),
             // Which of the two?
             (31, name, None, None),
             // The one that it may use.
-            (32, name, None, Some("prx@praxis.kim.telematik#mail:995#M#cs#PC2<")),
+            (32, name, None, Some("prx@praxis.kim.telematik#mail.kim.telematik:995#M#cs#PC2<")),
             (32, name, Some(arzt), None),
             (31, "evil.example", Some(prx), None),
             (31, "", Some(prx), None),

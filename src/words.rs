@@ -23,6 +23,8 @@ pub enum Reason {
     NotAllowed,
     /// The login is empty or holds control characters.
     LoginMalformed,
+    /// The login's host:port names a host that `policy.login_servers` does not list.
+    LoginServerNotAllowed,
     /// MAIL FROM is neither the account nor a listed sender.
     SenderNotAllowed,
     /// RCPT TO is outside the account's recipients.
@@ -72,7 +74,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the contract.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::UnknownWorkstation,
         Self::AccountUnknown,
         Self::AccountRetired,
@@ -81,6 +83,7 @@ impl Reason {
         Self::Denied,
         Self::NotAllowed,
         Self::LoginMalformed,
+        Self::LoginServerNotAllowed,
         Self::SenderNotAllowed,
         Self::RecipientNotAllowed,
         Self::ServiceNotAllowed,
@@ -116,6 +119,7 @@ impl Reason {
             Self::Denied => "denied",
             Self::NotAllowed => "not-allowed",
             Self::LoginMalformed => "login-malformed",
+            Self::LoginServerNotAllowed => "login-server-not-allowed",
             Self::SenderNotAllowed => "sender-not-allowed",
             Self::RecipientNotAllowed => "recipient-not-allowed",
             Self::ServiceNotAllowed => "service-not-allowed",

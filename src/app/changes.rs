@@ -201,7 +201,8 @@ mod tests {
             let login = login.to_owned();
             rules(|r| r.workstations.get_mut("PC1").unwrap().logins = Some(vec![login]))
         };
-        let said = lines(&listed("prx@praxis.kim.telematik#x:995#M#c#w"), &listed("other@x#y"));
+        let said =
+            lines(&listed("prx@praxis.kim.telematik#x.telematik:995#M#c#w"), &listed("other@x#y"));
         assert_eq!(said, ["1 workstation loses access to prx@praxis.kim.telematik: PC1"]);
     }
 

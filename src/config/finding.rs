@@ -197,6 +197,11 @@ impl<'a> Report<'a> {
         self.unread.iter().any(|unread| unread == key)
     }
 
+    /// Whether `key` is a table that no header names, only headers of tables in it.
+    pub(super) fn is_implied(&self, key: &Key) -> bool {
+        self.source.is_implied(key)
+    }
+
     /// Whether more can be said.
     pub(super) fn is_full(&self) -> bool {
         self.findings.len() >= MOST

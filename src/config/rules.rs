@@ -15,6 +15,7 @@ pub(super) fn rules(settings: &Settings, report: &mut Report<'_>) -> Rules {
         unknown_workstations: settings.policy.unknown_workstations,
         unknown_accounts: settings.policy.unknown_accounts,
         logins_without_context: settings.policy.logins_without_context,
+        login_servers: settings.policy.login_servers.clone(),
         workstations: named(&settings.workstations, "workstations", report, workstation),
         users: named(&settings.users, "users", report, |user, _, _| User {
             certificates: user.certificates.clone(),
@@ -69,10 +70,22 @@ fn account(written: &settings::Account, key: &Key, report: &mut Report<'_>) -> A
         delete: access(&written.delete.allow, &written.delete.deny, &delete, report),
         send: access(&written.send.allow, &written.send.deny, &send, report),
         services: restriction(&written.send.services),
+        only: only(&written.send.only, &send.join("only"), report),
         recipients: restriction(&written.send.recipients),
         senders: written.send.senders.clone(),
         from: written.send.from,
     }
+}
+
+fn only(
+    written: &settings::Named<Vec<String>>,
+    key: &Key,
+    report: &mut Report<'_>,
+) -> settings::Named<Vec<Subject>> {
+    let entry = |(pattern, list): (&String, &Vec<String>)| {
+        (pattern.clone(), subjects(list, &key.join(pattern), report))
+    };
+    written.iter().map(entry).collect()
 }
 
 fn access(allow: &[String], deny: &[String], key: &Key, report: &mut Report<'_>) -> AccessRules {

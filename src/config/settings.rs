@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::values::{Address, AdminAddress, Size, Time, some_word, word};
-use crate::policy::{Authors, Mode, Otherwise};
+use crate::policy::{Authors, LOGIN_SERVERS, Mode, Otherwise};
 use crate::words::{Language, Protocol, Security};
 
 /// Tables with names that the operator chose.
@@ -298,6 +298,9 @@ pub struct Send {
     /// Patterns for X-KIM-Dienstkennung, with `*` and `?`; default: any, with or without the
     /// header.
     pub services: Vec<String>,
+    /// Subjects that alone may send the services that a pattern matches, by pattern; a service has
+    /// to pass every pattern that matches it; default: no such rule.
+    pub only: Named<Vec<String>>,
     /// Patterns for whole recipient addresses, with `*` and `?`; default: any.
     pub recipients: Vec<String>,
     /// Patterns for further addresses in MAIL FROM, with `*` and `?`; `<>` is the empty sender;
@@ -325,6 +328,9 @@ pub struct Policy {
     /// `allow` or `deny`, for logins that are only an address; default `allow`.
     #[serde(deserialize_with = "word")]
     pub logins_without_context: Otherwise,
+    /// Patterns for the host that a login's host:port may name, with `*` and `?`; default
+    /// `*.telematik` and `*.telematik-test`.
+    pub login_servers: Vec<String>,
 }
 
 impl Default for Policy {
@@ -334,6 +340,7 @@ impl Default for Policy {
             unknown_workstations: Otherwise::Deny,
             unknown_accounts: Otherwise::Deny,
             logins_without_context: Otherwise::Allow,
+            login_servers: LOGIN_SERVERS.map(str::to_owned).to_vec(),
         }
     }
 }
@@ -643,6 +650,7 @@ mod tests {
             (vec!["gateway"], "name"),
             (vec!["client_modules", "NAME", "trust"], "pins"),
             (vec!["accounts", "NAME", "send"], "services"),
+            (vec!["accounts", "NAME", "send"], "only"),
         ] {
             assert!(keys.iter().any(|(t, k)| *t == tables && k == key), "{tables:?} {key}");
         }

@@ -1,12 +1,12 @@
 //! The file as it was written: of limited size, parsed once, with a line for every key.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use toml_edit::{ImDocument, Item, TableLike, Value};
+use toml_edit::{ImDocument, Item, Table, TableLike, Value};
 
 use super::finding::{Finding, Key, Severity};
 
@@ -20,6 +20,8 @@ pub(super) struct Source {
     text: String,
     spans: HashMap<Vec<String>, Range<usize>>,
     line_starts: Vec<usize>,
+    /// Tables that no header names: only headers of tables in them do.
+    implied: HashSet<Vec<String>>,
     /// Keys that an environment variable set, with the variable's name.
     variables: BTreeMap<Vec<String>, String>,
 }
@@ -56,6 +58,7 @@ impl Source {
             }
         };
         collect_table(document.as_table(), &mut Vec::new(), &mut source.spans);
+        collect_implied(document.as_table(), &mut Vec::new(), &mut source.implied);
         Ok(source)
     }
 
@@ -65,6 +68,7 @@ impl Source {
             text: String::new(),
             spans: HashMap::new(),
             line_starts: vec![0],
+            implied: HashSet::new(),
             variables: BTreeMap::new(),
         }
     }
@@ -99,6 +103,11 @@ impl Source {
     /// Whether `key` itself was written, by the file or by a variable.
     pub(super) fn is_written(&self, key: &Key) -> bool {
         self.variable(key).is_some() || self.spans.contains_key(key.names())
+    }
+
+    /// Whether `key` is a table that no header names, only headers of tables in it.
+    pub(super) fn is_implied(&self, key: &Key) -> bool {
+        self.implied.contains(key.names())
     }
 
     /// Where `key` was written, else the place of the table around it.
@@ -188,6 +197,18 @@ fn collect_table(
             spans.insert(path.clone(), span);
         }
         collect_item(item, path, spans);
+        path.pop();
+    }
+}
+
+fn collect_implied(table: &Table, path: &mut Vec<String>, implied: &mut HashSet<Vec<String>>) {
+    for (name, item) in table.iter() {
+        let Some(inner) = item.as_table() else { continue };
+        path.push(name.to_owned());
+        if inner.is_implicit() && !inner.is_dotted() {
+            implied.insert(path.clone());
+        }
+        collect_implied(inner, path, implied);
         path.pop();
     }
 }

@@ -86,7 +86,28 @@ impl Login {
     /// Whether [`server`](Self::server) ends in a port. `:` before it is usual, and other marks are
     /// allowed where that one is taken (gemSpec_CM_KOMLE 3.3.2.2).
     pub fn names_server(&self) -> bool {
-        ends_in_port(self.server())
+        host_before_port(self.server()).is_some()
+    }
+
+    /// The host that the client module is told to dial: what stands before the port, without the
+    /// brackets of an IPv6 address and the dot at the end of a name. `None` if the login names no
+    /// server; `Some(None)` if what stands there is no single host name or address.
+    pub fn server_host(&self) -> Option<Option<&str>> {
+        let host = host_before_port(self.server())?;
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        if looks_like_ipv6(bare) {
+            return Some(Some(bare));
+        }
+        let host = host.strip_suffix('.').unwrap_or(host);
+        Some(is_host_name(host).then_some(host))
+    }
+
+    /// The WorkplaceId as a client module finds it that takes a second field without a port for
+    /// the MandantId, because host:port may be left out since KIM 1.5.4. `None` where the second
+    /// field is a server, empty or `*`, so that there is one reading only.
+    pub fn workplace_id_without_server(&self) -> Option<&str> {
+        let shifted = !self.server().is_empty() && !self.names_server();
+        shifted.then(|| self.clientsystem_id())
     }
 
     /// Which protocol it is for, by the port in it: 995, 10995 and 110, or 465, 8465, 587 and 25.
@@ -145,16 +166,50 @@ fn context(text: &str, address_end: usize) -> Range<usize> {
         return text.len()..text.len();
     };
     match rest.split_once('#') {
-        Some((server, fields)) if matches!(server, "" | "*") || ends_in_port(server) => {
+        Some((server, fields))
+            if matches!(server, "" | "*") || host_before_port(server).is_some() =>
+        {
             text.len() - fields.len()..text.len()
         }
         Some(_) | None => address_end + 1..text.len(),
     }
 }
 
-fn ends_in_port(server: &str) -> bool {
-    let host = server.trim_end_matches(|c: char| c.is_ascii_digit());
-    (1..=5).contains(&(server.len() - host.len())) && host.ends_with([':', ';', ',', '|', '/'])
+/// What stands before the port and its delimiter; `None` for what does not read as host with port.
+///
+/// The delimiter is one mark that is neither letter nor digit. Marks that names have in them too
+/// (`Mandant-1`, `Praxis 2`) count only after a name with a dot and nothing odd in it, or after
+/// more than a name. Digits are those that a client module may read as digits, and a port may be
+/// too large: a login is refused for its host, whatever becomes of its port.
+fn host_before_port(server: &str) -> Option<&str> {
+    let server = server.trim();
+    let start = server.trim_end_matches(char::is_numeric);
+    let delimiter =
+        start.chars().next_back().filter(|c| start != server && !c.is_alphanumeric())?;
+    let host = &start[..start.len() - delimiter.len_utf8()];
+    let is_sure = match delimiter {
+        '-' | '_' | '.' | ' ' => {
+            host.eq_ignore_ascii_case("localhost")
+                || host.contains([':', '@', '['])
+                || host.contains('.') && is_host_name(host)
+        }
+        _ => true,
+    };
+    (is_sure && !host.is_empty()).then_some(host)
+}
+
+/// Groups of hexadecimal digits and at least two colons. An IPv4 address is a host name here.
+fn looks_like_ipv6(host: &str) -> bool {
+    host.matches(':').count() >= 2
+        && host.bytes().all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.')
+}
+
+/// Letters, digits, hyphens and underscores between single dots.
+fn is_host_name(host: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    host.split('.').all(is_label)
 }
 
 impl fmt::Debug for Login {
@@ -216,6 +271,43 @@ mod tests {
         ];
         for (login, expected) in table {
             assert_eq!(fields(&Login::parse(login.as_bytes())), expected, "{login}");
+        }
+    }
+
+    #[test]
+    fn the_host_is_what_stands_before_the_ports_delimiter() {
+        let table: [(&str, Option<Option<&str>>); 27] = [
+            ("mail.kim.telematik:995", Some(Some("mail.kim.telematik"))),
+            ("mail.kim.telematik.:995", Some(Some("mail.kim.telematik"))),
+            ("mail.kim.telematik;995", Some(Some("mail.kim.telematik"))),
+            ("127.0.0.1:22", Some(Some("127.0.0.1"))),
+            ("evil.example:99995", Some(Some("evil.example"))),
+            ("evil.example:4294968291", Some(Some("evil.example"))),
+            ("evil.example:\u{669}\u{669}\u{665}", Some(Some("evil.example"))),
+            (" evil.example:995 ", Some(Some("evil.example"))),
+            ("evil.example 995", Some(Some("evil.example"))),
+            ("evil.example-995", Some(Some("evil.example"))),
+            ("evil.example.995", Some(Some("evil.example"))),
+            ("evil!995", Some(Some("evil"))),
+            ("localhost_25", Some(Some("localhost"))),
+            ("[::1]:995", Some(Some("::1"))),
+            ("::1:995", Some(Some("::1"))),
+            ("mail.kim.telematik:995@evil:995", Some(None)),
+            ("evil:995@mail.kim.telematik:995", Some(None)),
+            ("evil.example:22:mail.kim.telematik-995", Some(None)),
+            ("evil.example:+995", Some(None)),
+            (".telematik:995", Some(None)),
+            ("h\u{e4}user.telematik:995", Some(None)),
+            ("Mandant-1", None),
+            ("Praxis Dr. M\u{fc}ller 2", None),
+            ("839999800", None),
+            ("mail.kim.telematik", None),
+            (":995", None),
+            ("*", None),
+        ];
+        for (server, expected) in table {
+            let login = format!("a@b#{server}#M#C#W");
+            assert_eq!(Login::parse(login.as_bytes()).server_host(), expected, "{server}");
         }
     }
 

@@ -21,6 +21,7 @@ pub(super) struct AccountTable {
     pub(super) delete: Access,
     pub(super) send: Access,
     pub(super) services: Option<Patterns>,
+    pub(super) only: Vec<Only>,
     pub(super) recipients: Option<Patterns>,
     pub(super) senders: Patterns,
     pub(super) null_sender: bool,
@@ -32,6 +33,15 @@ pub(super) struct AccountTable {
 pub(super) struct Access {
     pub(super) allow: SubjectList,
     pub(super) deny: SubjectList,
+}
+
+/// Who may send the services that a pattern matches.
+#[derive(Debug)]
+pub(super) struct Only {
+    /// As it was written: the last key of the rule.
+    pub(super) written: String,
+    pub(super) pattern: Patterns,
+    pub(super) may: SubjectList,
 }
 
 impl AccountTable {
@@ -86,18 +96,45 @@ impl AccountTable {
 
     /// Whether a rule is about the service.
     pub(super) fn judges_service(&self) -> bool {
-        self.services.is_some()
+        self.services.is_some() || !self.only.is_empty()
     }
 
     pub(super) fn recipient(&self, address: &str) -> Outcome {
         listed(self.recipients.as_ref(), address, Reason::RecipientNotAllowed)
     }
 
-    pub(super) fn service<'a>(&self, service: Option<&'a str>) -> Outcome {
-        // Some mail libraries trim control characters too, and find the service behind them.
-        let trimmed = |text: &'a str| text.trim_matches(|c: char| c <= ' ' || c.is_whitespace());
-        let service = service.map(trimmed).filter(|s| !s.is_empty()).unwrap_or(WITHOUT_SERVICE);
-        listed(self.services.as_ref(), service, Reason::ServiceNotAllowed)
+    pub(super) fn service(&self, service: Option<&str>) -> Outcome {
+        listed(self.services.as_ref(), named(service), Reason::ServiceNotAllowed)
+    }
+
+    /// The `only` rules that a session does not pass, by their place in [`only`](Self::only).
+    pub(super) fn shut(&self, who: &[Id]) -> Box<[usize]> {
+        let is_shut = |(_, only): &(usize, &Only)| !only.may.names_one_of(who);
+        self.only.iter().enumerate().filter(is_shut).map(|(at, _)| at).collect()
+    }
+
+    /// The answer of the `only` rules to a service, and the rule that gives it: the first one that
+    /// is `shut` to the session, else the first one that matches.
+    pub(super) fn service_only(&self, service: Option<&str>, shut: &[usize]) -> (Outcome, Rule) {
+        let service = named(service);
+        let mut matching = self
+            .only
+            .iter()
+            .enumerate()
+            .filter(|(_, only)| !is_plain(service) || only.pattern.matches(service))
+            .peekable();
+        let first = matching.peek().map(|(_, only)| *only);
+        let refusing = matching.find(|(at, _)| shut.contains(at)).map(|(_, only)| only);
+        let outcome = match (refusing, first) {
+            (Some(_), _) => Outcome::Refuse(Reason::ServiceNotAllowed),
+            (None, Some(_)) => Outcome::Pass,
+            (None, None) => Outcome::NoRule,
+        };
+        let rule = match refusing.or(first) {
+            Some(only) => self.rule(&["send", "only", &only.written]),
+            None => self.rule(&["send", "only"]),
+        };
+        (outcome, rule)
     }
 }
 
@@ -114,6 +151,22 @@ impl Access {
     pub(super) fn allows(&self, who: &[Id]) -> bool {
         self.allow.is_empty() || self.allow.names_one_of(who)
     }
+}
+
+/// The service that a message counts as. Some mail libraries trim control characters too, and find the
+/// service between them.
+fn named(service: Option<&str>) -> &str {
+    let is_trimmed = |c: char| c <= ' ' || c.is_whitespace();
+    let trimmed = service.map(|text| text.trim_matches(is_trimmed));
+    trimmed.filter(|text| !text.is_empty()).unwrap_or(WITHOUT_SERVICE)
+}
+
+/// Whether every reader takes the service for the same text. Blanks, quotes, comments and encoded
+/// words (`=?utf-8?Q?eAU?=`) could be another service to the one who gets the message, so that the
+/// service counts for every pattern.
+fn is_plain(service: &str) -> bool {
+    service.len() <= 256
+        && service.bytes().all(|b| b.is_ascii_alphanumeric() || b";.-_+/:".contains(&b))
 }
 
 fn listed(list: Option<&Patterns>, text: &str, reason: Reason) -> Outcome {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::account::{Access, AccountTable};
-use super::decide::{Policy, WorkstationTable};
+use super::account::{Access, AccountTable, Only};
+use super::decide::{LoginServers, Policy, WorkstationTable};
 use super::error::Problems;
 use super::membership::{Id, Membership, SubjectList};
 use super::networks::canonical;
@@ -30,6 +30,10 @@ impl Policy {
             unknown_workstations: rules.unknown_workstations,
             unknown_accounts: rules.unknown_accounts,
             logins_without_context: rules.logins_without_context,
+            login_servers: LoginServers {
+                any: rules.login_servers.iter().any(|pattern| pattern == "*"),
+                hosts: Patterns::new(&rules.login_servers),
+            },
             unknown_account: Arc::new(AccountTable::of_unknown(compiler.default_client_module())),
             ..Policy::default()
         };
@@ -191,6 +195,18 @@ impl<'a> Compiler<'a> {
         let senders = self.entries(&key("senders"), &rules.senders, meant);
         let services = self.narrow(&key("services"), &rules.services, None);
         let recipients = self.narrow(&key("recipients"), &rules.recipients, None);
+        let only = rules.only.iter().map(|(pattern, subjects)| {
+            let key = ["accounts", written, "send", "only", pattern];
+            if pattern.is_empty() {
+                self.problems.add(&key, Problem::EmptyEntry { meant: None });
+            }
+            Only {
+                written: pattern.clone(),
+                pattern: Patterns::new(std::slice::from_ref(pattern)),
+                may: self.subjects(&key, subjects, membership),
+            }
+        });
+        let only: Vec<Only> = only.collect();
         let mut access = |action: &[&str], rules: &AccessRules| {
             let key = |list| [&["accounts", written], action, &[list]].concat();
             Access {
@@ -207,6 +223,7 @@ impl<'a> Compiler<'a> {
             delete: access(&["delete"], &rules.delete),
             send: access(&["send"], &rules.send),
             services: services.map(Patterns::new),
+            only,
             recipients: recipients.map(Patterns::new),
             null_sender: senders.iter().any(|sender| sender == NULL_SENDER),
             senders: Patterns::new(senders),

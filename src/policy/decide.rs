@@ -9,6 +9,7 @@ use super::explain::{Outcome, StepName};
 use super::facts::Facts;
 use super::membership::{Id, Membership};
 use super::networks::Networks;
+use super::pattern::Patterns;
 use super::rules::{Mode, Otherwise};
 use super::trace::{NoTrace, Trace};
 use super::{Denial, Permit, Rule};
@@ -22,6 +23,7 @@ pub struct Policy {
     pub(super) unknown_workstations: Otherwise,
     pub(super) unknown_accounts: Otherwise,
     pub(super) logins_without_context: Otherwise,
+    pub(super) login_servers: LoginServers,
     pub(super) networks: Networks,
     /// By name in lower case.
     pub(super) stations_by_certificate: HashMap<String, Arc<str>>,
@@ -36,6 +38,14 @@ pub struct Policy {
     pub(super) accounts: HashMap<Box<str>, Arc<AccountTable>>,
     /// The rules for all other accounts.
     pub(super) unknown_account: Arc<AccountTable>,
+}
+
+/// The hosts that a login's host:port may name.
+#[derive(Debug, Default)]
+pub(super) struct LoginServers {
+    /// `*` is listed. Only then may a login name what is no single host.
+    pub(super) any: bool,
+    pub(super) hosts: Patterns,
 }
 
 /// What one workstation may put into a login, and which users it stands for.
@@ -123,6 +133,7 @@ impl Policy {
             users: self.names(&facts.users),
             rule,
             would_deny,
+            shut: facts.account.shut(&facts.who),
             delete: judge_delete(&facts, &mut NoTrace).err(),
         }
     }
@@ -156,6 +167,13 @@ impl Policy {
         let form = refuse_if(!facts.login.is_well_formed(), Reason::LoginMalformed);
         trace.answer(StepName::LoginForm, form, Action::Login, Rule::built_in)?;
 
+        let server = match facts.login.server_host() {
+            None => Outcome::NoRule,
+            Some(host) => refuse_if(!self.may_name(host), Reason::LoginServerNotAllowed),
+        };
+        let rule = || Rule::under(&["policy", "login_servers"]);
+        trace.answer(StepName::LoginServer, server, Action::Login, rule)?;
+
         let unknown = facts.account.written.is_none();
         let refused = unknown && self.unknown_accounts == Otherwise::Deny;
         let known = refuse_if(refused, Reason::AccountUnknown);
@@ -166,6 +184,11 @@ impl Policy {
             (false, retired) => refuse_if(retired, Reason::AccountRetired),
         };
         trace.answer(StepName::Retired, retired, Action::Login, || facts.account.rule(&["retired"]))
+    }
+
+    fn may_name(&self, host: Option<&str>) -> bool {
+        let servers = &self.login_servers;
+        servers.any || host.is_some_and(|host| servers.hosts.matches(host))
     }
 
     fn judge_assignment(&self, facts: &Facts<'_>, trace: &mut impl Trace) -> Result<(), Denial> {
@@ -188,9 +211,13 @@ impl Policy {
         trace.answer(StepName::WorkstationLogins, logins, Action::Login, || rule("logins"))?;
 
         let workplace = facts.login.workplace_id(); // empty if absent, and no list has that
+        let shifted = facts.login.workplace_id_without_server();
         let workplaces = match table.and_then(|table| table.workplaces.as_ref()) {
             None => Outcome::NoRule,
-            Some(list) => refuse_if(!list.contains(workplace), Reason::WorkplaceNotAssigned),
+            Some(list) => {
+                let in_both = list.contains(workplace) && shifted.is_none_or(|w| list.contains(w));
+                refuse_if(!in_both, Reason::WorkplaceNotAssigned)
+            }
         };
         trace.answer(StepName::WorkstationWorkplaces, workplaces, Action::Login, || {
             rule("workplaces")

@@ -81,6 +81,8 @@ pub enum StepName {
     Workstation,
     /// Is the login well-formed?
     LoginForm,
+    /// May the login's host:port name this host?
+    LoginServer,
     /// Is the account known?
     Account,
     /// Is the account still in use?
@@ -105,6 +107,8 @@ pub enum StepName {
     Recipient,
     /// May messages of this service be sent?
     Service,
+    /// May this session send messages of this service?
+    ServiceOnly,
 }
 
 impl StepName {
@@ -113,6 +117,7 @@ impl StepName {
         match self {
             Self::Workstation => "workstation",
             Self::LoginForm => "login-form",
+            Self::LoginServer => "login-server",
             Self::Account => "account",
             Self::Retired => "retired",
             Self::LoginContext => "login-context",
@@ -129,6 +134,7 @@ impl StepName {
             Self::Sender => "sender",
             Self::Recipient => "recipient",
             Self::Service => "service",
+            Self::ServiceOnly => "service-only",
         }
     }
 }
@@ -184,6 +190,10 @@ fn judge_wish(facts: &Facts<'_>, wish: &Wish<'_>, steps: &mut Vec<Step>) -> Resu
         if let Some(outcome) = outcome {
             steps.answer(name, outcome, Action::Send, || table.rule(&["send", list]))?;
         }
+    }
+    if let Some(service) = wish.service {
+        let (outcome, rule) = table.service_only(Some(service), &table.shut(&facts.who));
+        steps.answer(StepName::ServiceOnly, outcome, Action::Send, || rule.clone())?;
     }
     Ok(())
 }

@@ -31,6 +31,7 @@ pub use explain::{Explanation, Outcome, Step, StepName, Wish};
 pub use permit::{Denial, Judgement, Permit};
 pub use rule::Rule;
 pub use rules::{
-    AccessRules, AccountRules, Authors, Mode, Otherwise, Rules, User, WITHOUT_SERVICE, Workstation,
+    AccessRules, AccountRules, Authors, LOGIN_SERVERS, Mode, Otherwise, Rules, User,
+    WITHOUT_SERVICE, Workstation,
 };
 pub use subject::{Subject, SubjectError};

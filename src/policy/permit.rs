@@ -20,6 +20,8 @@ pub struct Permit {
     pub(super) rule: Rule,
     pub(super) would_deny: Option<Denial>,
     pub(super) delete: Option<Denial>,
+    /// The account's `only` rules that this session does not pass.
+    pub(super) shut: Box<[usize]>,
 }
 
 /// What a permit says about one sender, recipient, service or deletion.
@@ -93,7 +95,16 @@ impl Permit {
     /// Judges X-KIM-Dienstkennung. A message without it, or with an empty one, counts as
     /// [`WITHOUT_SERVICE`](super::WITHOUT_SERVICE).
     pub fn judge_service(&self, service: Option<&str>) -> Judgement {
-        self.judgement(self.table.service(service), "services")
+        match self.judgement(self.table.service(service), "services") {
+            Judgement::Pass => {}
+            refused @ (Judgement::Observe(_) | Judgement::Refuse(_)) => return refused,
+        }
+        match self.table.service_only(service, &self.shut) {
+            (Outcome::Pass | Outcome::NoRule, _) => Judgement::Pass,
+            (Outcome::Refuse(reason), rule) => {
+                self.refusal(Denial { reason, rule, action: Action::Send })
+            }
+        }
     }
 
     /// Judges a message whose header block was not read as a whole, so that it may name any service.

@@ -11,6 +11,10 @@ use super::Subject;
 /// (gemSpec_CM_KOMLE A_19488).
 pub const WITHOUT_SERVICE: &str = "KIM-Mail;Default;V1.0";
 
+/// The hosts that a login may name where the configuration says nothing: the telematics
+/// infrastructure's, and its test environment's.
+pub const LOGIN_SERVERS: [&str; 2] = ["*.telematik", "*.telematik-test"];
+
 /// Everything that a [`Policy`](super::Policy) is made of; `config` fills it. Maps are by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -22,6 +26,9 @@ pub struct Rules {
     pub unknown_accounts: Otherwise,
     /// What happens to a login that is only an address.
     pub logins_without_context: Otherwise,
+    /// Patterns for the host in a login's host:port, `*` and `?`, without case. A host that none
+    /// matches is refused.
+    pub login_servers: Vec<String>,
     /// `[workstations.NAME]`.
     pub workstations: BTreeMap<String, Workstation>,
     /// `[users.NAME]`.
@@ -44,6 +51,7 @@ impl Default for Rules {
             unknown_workstations: Otherwise::Deny,
             unknown_accounts: Otherwise::Deny,
             logins_without_context: Otherwise::Allow,
+            login_servers: LOGIN_SERVERS.map(str::to_owned).to_vec(),
             workstations: BTreeMap::new(),
             users: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -148,6 +156,9 @@ pub struct AccountRules {
     pub send: AccessRules,
     /// Patterns for X-KIM-Dienstkennung, `*` and `?`, without case.
     pub services: Option<Vec<String>>,
+    /// Who may send the services that a pattern matches, by pattern. A service has to pass every
+    /// pattern that matches it; an empty list admits no session.
+    pub only: BTreeMap<String, Vec<Subject>>,
     /// Patterns for whole recipient addresses, `*` and `?`, without case.
     pub recipients: Option<Vec<String>>,
     /// Patterns for senders besides the account itself; `<>` is the null sender.

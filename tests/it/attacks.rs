@@ -862,6 +862,7 @@ impl World {
         change_account(&mut account);
         let policy = Policy::compile(Rules {
             unknown_workstations: Otherwise::Allow,
+            login_servers: vec!["*".into()],
             accounts: BTreeMap::from([(ACCOUNT.into(), account)]),
             client_modules: vec!["main".into()],
             ..Rules::default()

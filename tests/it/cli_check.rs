@@ -136,3 +136,18 @@ fn a_path_that_is_no_file_is_told_and_never_waited_for() {
         assert!(problems.iter().any(|problem| problem.contains(said)), "{more} {findings:?}");
     }
 }
+
+#[test]
+fn a_certificate_without_the_gateways_name_is_told() {
+    let folder = folder();
+    let tls = "[tls]\ncertificate = \"gateway.pem\"\nprivate_key = \"gateway.key\"\n";
+    let name = "name = \"kim.praxis.local\"";
+    for (other, told) in [("kim.praxsi.local", true), ("KIM.praxis.local", false)] {
+        let (code, findings) = check(folder.path(), tls, (name, &format!("name = {other:?}")));
+        assert_eq!((code, !findings.is_empty()), (0, told), "{findings:?}");
+        for finding in findings {
+            assert_eq!(finding["key"], "tls.certificate");
+            assert_eq!(finding["problem"], format!("lacks gateway.name, {other:?}"));
+        }
+    }
+}

@@ -49,7 +49,7 @@ type Refusal =
 #[test]
 fn a_refusal_names_the_rule_its_line_and_what_would_have_to_change() {
     let config = in_repository(PRACTICE);
-    let table: [Refusal; 9] = [
+    let table: [Refusal; 10] = [
         (
             "192.168.0.99",
             "kfo",
@@ -94,6 +94,14 @@ fn a_refusal_names_the_rule_its_line_and_what_would_have_to_change() {
             "service-not-allowed",
             "add \"eAU;*\"",
         ),
+        (
+            "192.168.0.42",
+            "kfo",
+            "KFO2",
+            &["--service", "eAU;Lieferung;V1.2"],
+            "service-not-allowed",
+            "to accounts.\"kfo@praxis.kim.telematik\".send.only.\"eAU;*\"",
+        ),
     ];
     for (from, account, workplace, more, reason, change) in table {
         let said = explain(&config, from, &login(account, workplace), more).expect(1);
@@ -102,6 +110,20 @@ fn a_refusal_names_the_rule_its_line_and_what_would_have_to_change() {
         let last = said.lines().last().unwrap();
         assert!(last.starts_with("change") && last.contains(change), "{said}");
         assert_eq!(said.matches('✗').count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn a_login_that_names_another_server_is_explained() {
+    let config = in_repository(PRACTICE);
+    for (server, change) in [
+        ("127.0.0.1:22", "or add \"127.0.0.1\" to policy.login_servers"),
+        ("mail.kim.telematik:995@evil:995", "copy the login again from the client module"),
+    ] {
+        let login = login("kfo", "KFO1").replace("mail.kim.telematik:995", server);
+        let said = explain(&config, "192.168.0.41", &login, &[]).expect(1);
+        assert!(said.contains("login-server-not-allowed, by policy.login_servers"), "{said}");
+        assert!(said.lines().last().unwrap().ends_with(change), "{said}");
     }
 }
 

@@ -89,7 +89,7 @@ fn what_the_gateway_would_refuse_is_said_beforehand() {
     assert_eq!(ran.code, 0);
     assert_eq!(ran.stderr.matches("would refuse this login").count(), 2, "{ran:?}");
     assert!(ran.stderr.contains("workplace-not-assigned"), "{ran:?}");
-    let praxis = "praxis@praxis.kim.telematik#h:995#M#pvs#KFO1";
+    let praxis = "praxis@praxis.kim.telematik#mail.kim.telematik:995#M#pvs#KFO1";
     let ran = profile(&["--workstation", "KFO1", "--login", praxis]);
     assert!(ran.stdout.contains("ja: dieser Arbeitsplatz darf nicht löschen"), "{ran:?}");
 }

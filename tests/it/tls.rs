@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-const UNTRUSTED: &str = r#"client_modules.main.trust.pins = ["sha256:0000000000000000000000000000000000000000000000000000000000000000"]"#;
+const UNTRUSTED: &str = r#"client_modules.main.trust.pins = ["sha256:2222222222222222222222222222222222222222222222222222222222222222"]"#;
 /// The login that PC2 may use, see `tests/transcripts/practice.toml`.
 const AT_PC2: &str = "prx@praxis.kim.telematik#mail.kim.telematik:995#M1#cs#PC2";
 

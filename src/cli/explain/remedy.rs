@@ -1,7 +1,7 @@
 //! What would have to change for a refusal to become a yes.
 
 use super::Case;
-use crate::policy::{AccessRules, Denial, Subject};
+use crate::policy::{AccessRules, AccountRules, Denial, Rule, Subject};
 use crate::printable::printable;
 use crate::words::{Action, Reason};
 
@@ -18,6 +18,12 @@ impl Case<'_> {
                 self.from.to_canonical()
             ),
             Reason::LoginMalformed => "copy the login again from the client module".into(),
+            Reason::LoginServerNotAllowed => match self.login.server_host().flatten() {
+                Some(host) => format!(
+                    "copy the login again from the client module, or add \"{host}\" to {rule}"
+                ),
+                None => "copy the login again from the client module".into(),
+            },
             Reason::AccountUnknown => format!(
                 "write [accounts.\"{}\"], or correct the login, or set \
                  policy.unknown_accounts = \"allow\"",
@@ -59,6 +65,9 @@ impl Case<'_> {
                     "add \"{}\", or a pattern such as \"*.kim.telematik\", to {rule}",
                     printable(recipient)
                 )
+            }
+            Reason::ServiceNotAllowed if rule.path().iter().any(|key| key == "only") => {
+                self.join(&denial.rule, self.only(&denial.rule))
             }
             Reason::ServiceNotAllowed => {
                 let service = self.asked.service.as_deref().unwrap_or_default().trim();
@@ -122,10 +131,20 @@ impl Case<'_> {
     }
 
     fn join_allow(&self, denial: &Denial) -> String {
-        let rule = &denial.rule;
         let listed = self.lists(denial.action).map(|lists| lists.allow.as_slice());
+        self.join(&denial.rule, listed.unwrap_or_default())
+    }
+
+    /// The subjects that this `only` rule lists.
+    fn only(&self, rule: &Rule) -> &[Subject] {
+        let pattern = rule.path().pop().unwrap_or_default();
+        let list = self.account_rules().and_then(|rules| rules.only.get(&pattern));
+        list.map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// How this session gets on a list of subjects.
+    fn join(&self, rule: &Rule, listed: &[Subject]) -> String {
         let groups: Vec<String> = listed
-            .unwrap_or_default()
             .iter()
             .filter(|subject| matches!(subject, Subject::Group(_) | Subject::Department(_)))
             .map(|subject| format!("\"{subject}\""))
@@ -145,14 +164,18 @@ impl Case<'_> {
 
     /// The lists that decided, as they were written.
     fn lists(&self, action: Action) -> Option<&AccessRules> {
-        let accounts = &self.loaded.config.rules.accounts;
-        let account = self.login.account();
-        let (_, rules) = accounts.iter().find(|(address, _)| account.is(address))?;
+        let rules = self.account_rules()?;
         Some(match action {
             Action::Login => &rules.access,
             Action::Send => &rules.send,
             Action::Receive => &rules.receive,
             Action::Delete => &rules.delete,
         })
+    }
+
+    fn account_rules(&self) -> Option<&AccountRules> {
+        let accounts = &self.loaded.config.rules.accounts;
+        let account = self.login.account();
+        accounts.iter().find(|(address, _)| account.is(address)).map(|(_, rules)| rules)
     }
 }

@@ -15,6 +15,15 @@ impl Case<'_> {
                 "the login is well-formed",
                 "the login is empty or holds control characters",
             ),
+            StepName::LoginServer => match (step.outcome, self.login.server_host().flatten()) {
+                (Outcome::NoRule, _) => "the login names no server".into(),
+                (Outcome::Pass, Some(host)) => format!("the login may name server {host}"),
+                (Outcome::Pass, None) => "the login may name any server".into(),
+                (Outcome::Refuse(_), Some(host)) => format!("the login may not name server {host}"),
+                (Outcome::Refuse(_), None) => {
+                    "what the login has before its port is no single host".into()
+                }
+            },
             StepName::Account => self.about_the_account(step.outcome),
             StepName::Retired => match step.outcome {
                 Outcome::NoRule => "an account without an entry is never retired".into(),
@@ -53,6 +62,11 @@ impl Case<'_> {
                 };
                 listed(step.outcome, &service, "messages of any service may be sent")
             }
+            StepName::ServiceOnly => match step.outcome {
+                Outcome::NoRule => "the service is not reserved for some".into(),
+                Outcome::Pass => "the service is reserved, and this session may send it".into(),
+                Outcome::Refuse(_) => "the service is reserved for others".into(),
+            },
         }
     }
 

@@ -92,6 +92,7 @@ fn patterns(key: &Key, account: &Account, report: &mut Report<'_>) {
             report.warning(&key.join("services").element(index), problem, remedy);
         }
     }
+    only(&key.join("only"), account, report);
     for (index, recipient) in account.send.recipients.iter().enumerate() {
         if !recipient.contains('@') && !recipient.starts_with('*') && !recipient.is_empty() {
             let problem = format!("{} matches no whole address", quoted(recipient));
@@ -107,6 +108,37 @@ fn patterns(key: &Key, account: &Account, report: &mut Report<'_>) {
             report.warning(&key.join("senders").element(index), problem, remedy);
         }
     }
+}
+
+/// Rules for single services that never decide anything, or that nobody passes.
+fn only(key: &Key, account: &Account, report: &mut Report<'_>) {
+    let services = &account.send.services;
+    for (pattern, subjects) in &account.send.only {
+        let key = key.join(pattern);
+        if !pattern.contains(';') && !pattern.contains('*') && !pattern.is_empty() {
+            let problem = format!("{} matches no X-KIM-Dienstkennung", quoted(pattern));
+            report.warning(&key, problem, format!("write {}", quoted(&format!("{pattern};*"))));
+        } else if !services.is_empty() && !services.iter().any(|s| may_meet(s, pattern)) {
+            let problem = "no service that send.services allows matches it";
+            report.warning(&key, problem, "correct the pattern, or add the service there");
+        }
+        if subjects.is_empty() {
+            let problem = "no one may send this service, because the list is empty";
+            let remedy = "list who may, or take the service out of send.services";
+            report.warning(&key, problem, remedy);
+        }
+    }
+}
+
+/// Whether some text may match both patterns, as far as what stands before their first wildcard
+/// tells.
+fn may_meet(one: &str, other: &str) -> bool {
+    let fixed = |pattern: &str| {
+        let end = pattern.find(['*', '?']).unwrap_or(pattern.len());
+        pattern[..end].to_lowercase()
+    };
+    let (one, other) = (fixed(one), fixed(other));
+    one.starts_with(&other) || other.starts_with(&one)
 }
 
 /// Whether any session can ever match a subject.

@@ -148,6 +148,18 @@ fn switches(settings: &Settings, report: &mut Report<'_>) {
             "write \"deny\" and a table under accounts for each address",
         ),
         (
+            policy.login_servers.iter().any(|pattern| pattern == "*"),
+            ["policy", "login_servers"],
+            "a login may send its client module to any host",
+            "write the KIM mail services' hosts, as in \"*.telematik\"",
+        ),
+        (
+            policy.login_servers.is_empty(),
+            ["policy", "login_servers"],
+            "every login with host:port is refused",
+            "write the KIM mail services' hosts, as in \"*.telematik\"",
+        ),
+        (
             !settings.protection.hold_delete_on_failed_decryption,
             ["protection", "hold_delete_on_failed_decryption"],
             "a mail client may delete the only copy of a message that could not be decrypted",

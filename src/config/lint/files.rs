@@ -3,9 +3,11 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
+use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 
 use super::entry;
@@ -24,8 +26,63 @@ pub(super) fn lint(settings: &Settings, place: &Surroundings, report: &mut Repor
             Kind::RevocationLists => drop(read(&key, &path, report)),
         }
     }
+    gateway_name(settings, place, report);
     known(settings, place, report);
     folders(settings, place, report);
+}
+
+/// Warns where the certificate that workstations see lacks the name that they are told to type.
+fn gateway_name(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
+    let (Some(name), Some(path)) = (&settings.gateway.name, &settings.tls.certificate) else {
+        return;
+    };
+    // Whether the file can be read is said elsewhere.
+    let path = place.resolve(path);
+    if !std::fs::metadata(&path).is_ok_and(|data| data.is_file() && data.len() < LARGEST) {
+        return;
+    }
+    let Ok(bytes) = std::fs::read(&path) else { return };
+    let leaf = Pem::iter_from_buffer(&bytes)
+        .map_while(Result::ok)
+        .find(|block| block.label == "CERTIFICATE");
+    let Some(leaf) = leaf else { return };
+    let Ok(parsed) = leaf.parse_x509() else { return };
+    let Ok(names) = parsed.subject_alternative_name() else { return };
+    let has_name = names
+        .is_some_and(|names| names.value.general_names.iter().any(|shown| is_named(shown, name)));
+    if !has_name {
+        let problem = format!("lacks gateway.name, {}", quoted(name));
+        let remedy = "mail programs would warn: make one with this name, as `kimgate certs server` \
+                      does, or correct gateway.name";
+        report.warning(&Key::of(&["tls", "certificate"]), problem, remedy);
+    }
+}
+
+/// Whether a subjectAltName covers the name; `*` stands for the first label (RFC 9525 6.3).
+fn is_named(shown: &GeneralName<'_>, name: &str) -> bool {
+    match shown {
+        GeneralName::DNSName(shown) => {
+            let rest = name.split_once('.').map(|(_, rest)| rest);
+            shown.eq_ignore_ascii_case(name)
+                || shown
+                    .strip_prefix("*.")
+                    .zip(rest)
+                    .is_some_and(|(domain, rest)| domain.eq_ignore_ascii_case(rest))
+        }
+        GeneralName::IPAddress(shown) => match name.parse() {
+            Ok(IpAddr::V4(address)) => address.octets() == *shown,
+            Ok(IpAddr::V6(address)) => address.octets() == *shown,
+            Err(_) => false,
+        },
+        GeneralName::OtherName(..)
+        | GeneralName::RFC822Name(_)
+        | GeneralName::X400Address(_)
+        | GeneralName::DirectoryName(_)
+        | GeneralName::EDIPartyName(_)
+        | GeneralName::URI(_)
+        | GeneralName::RegisteredID(_)
+        | GeneralName::Invalid(..) => false,
+    }
 }
 
 /// Client modules' certificates, as the gateway saw them last.

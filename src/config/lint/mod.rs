@@ -8,6 +8,7 @@ mod listeners;
 mod logins;
 mod names;
 mod people;
+mod typos;
 
 use super::build::Surroundings;
 use super::finding::{Key, Report};
@@ -23,6 +24,7 @@ pub(super) fn lint(settings: &Settings, place: &Surroundings, report: &mut Repor
     client_modules::lint(settings, report);
     people::lint(settings, report);
     accounts::lint(settings, report);
+    typos::lint(settings, report);
     logins::lint(settings, report);
     bounds::lint(settings, report);
     files::lint(settings, place, report);

@@ -17,6 +17,7 @@ pub(super) fn pop3(reason: Reason) -> &'static str {
         | Reason::Denied
         | Reason::NotAllowed
         | Reason::LoginMalformed
+        | Reason::LoginServerNotAllowed
         | Reason::SenderNotAllowed
         | Reason::RecipientNotAllowed
         | Reason::ServiceNotAllowed
@@ -53,6 +54,7 @@ pub(super) fn smtp(reason: Reason) -> &'static str {
         | Reason::Denied
         | Reason::NotAllowed
         | Reason::LoginMalformed
+        | Reason::LoginServerNotAllowed
         | Reason::SenderNotAllowed
         | Reason::RecipientNotAllowed
         | Reason::ServiceNotAllowed

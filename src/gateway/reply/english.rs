@@ -30,10 +30,11 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
             format!("workstation {workstation} may not {verb} account {account}")
         }
         Reason::LoginMalformed => "the user name is empty or holds control characters".into(),
+        Reason::LoginServerNotAllowed => "the server in the user name is not allowed here".into(),
         Reason::SenderNotAllowed => format!("account {account} may not send as {detail}"),
         Reason::RecipientNotAllowed => format!("account {account} may not send to {detail}"),
         Reason::ServiceNotAllowed => {
-            format!("account {account} may not send the service {detail}")
+            format!("workstation {workstation} may not send the service {detail} as {account}")
         }
         Reason::HeaderMalformed => format!(
             "the message's header has a line without a valid field name, \

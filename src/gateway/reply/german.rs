@@ -30,6 +30,9 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
             format!("Arbeitsplatz {workstation} darf das Konto {account} {verb}")
         }
         Reason::LoginMalformed => "Der Benutzername ist leer oder enthält Steuerzeichen".into(),
+        Reason::LoginServerNotAllowed => {
+            "Der Server im Benutzernamen ist hier nicht zugelassen".into()
+        }
         Reason::SenderNotAllowed => {
             format!("Das Konto {account} darf nicht mit dem Absender {detail} senden")
         }
@@ -37,7 +40,9 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
             format!("Das Konto {account} darf nicht an {detail} senden")
         }
         Reason::ServiceNotAllowed => {
-            format!("Das Konto {account} darf die Dienstkennung {detail} nicht senden")
+            format!(
+                "Arbeitsplatz {workstation} darf die Dienstkennung {detail} nicht als {account} senden"
+            )
         }
         Reason::HeaderMalformed => format!(
             "Der Kopf der Nachricht enthält eine Zeile ohne gültigen Feldnamen, \

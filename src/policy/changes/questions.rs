@@ -70,7 +70,7 @@ pub(super) fn logins(
     for workplace in workplaces {
         for mandant in mandants {
             for user_id in user_ids {
-                let login = format!("{address}#mail:995#{mandant}#cs#{workplace}#{user_id}");
+                let login = format!("{address}#*#{mandant}#cs#{workplace}#{user_id}");
                 logins.push(Login::parse(login.as_bytes()));
             }
         }
@@ -82,7 +82,8 @@ pub(super) fn logins(
 pub(super) fn mandants(rules: [&Rules; 2]) -> BTreeSet<&str> {
     fn subjects(rules: &AccountRules) -> impl Iterator<Item = &Vec<Subject>> {
         let lists = [&rules.access, &rules.receive, &rules.delete, &rules.send];
-        lists.into_iter().flat_map(|lists| [&lists.allow, &lists.deny])
+        let lists = lists.into_iter().flat_map(|lists| [&lists.allow, &lists.deny]);
+        lists.chain(rules.only.values())
     }
     let lists = rules.into_iter().flat_map(move |rules| {
         let accounts = rules.accounts.values().flat_map(subjects);

@@ -38,6 +38,7 @@ fn every_step_has_a_word_of_its_own() {
     let expected = [
         "workstation",
         "login-form",
+        "login-server",
         "account",
         "retired",
         "login-context",
@@ -50,6 +51,7 @@ fn every_step_has_a_word_of_its_own() {
         "sender",
         "recipient",
         "service",
+        "service-only",
     ];
     assert_eq!(words, expected);
 }

@@ -47,7 +47,7 @@ fn ten_thousand_of_everything_get_the_right_answer() {
     let ask = |workstation: u32, account: u32| {
         let peer = std::net::Ipv4Addr::from(0x0a00_0000 + workstation);
         let station = policy.station(peer.into(), &[]);
-        let login = format!("a{account}@x.kim.telematik#h:1#M#C#P{workstation}");
+        let login = format!("a{account}@x.kim.telematik#mail.kim.telematik:1#M#C#P{workstation}");
         let login = Login::parse(login.as_bytes());
         let request = Request { station: &station, login: &login, protocol: Protocol::Pop3 };
         policy.decide(&request).map(|_| ()).map_err(|denial| denial.reason)

@@ -267,3 +267,65 @@ fn the_default_client_module_is_the_only_one_or_main_or_the_first() {
         assert_eq!(permit.client_module(), expected);
     }
 }
+
+#[test]
+fn a_login_that_names_another_host_is_refused() {
+    let ask = |servers: &[&str], server: &str| {
+        let rules = Rules { login_servers: texts(servers), ..practice() };
+        let login = format!("prx@praxis.kim.telematik#{server}#Mandant1#pvs#PC1");
+        let denial = decide(rules, "192.168.0.31", &login, Protocol::Pop3).err()?;
+        assert_eq!(denial.rule.as_str(), "policy.login_servers", "{server}");
+        Some(denial.reason)
+    };
+    let defaults = &crate::policy::LOGIN_SERVERS[..];
+    for good in [
+        "mail.kim.telematik:995",
+        "MAIL.KIM.Telematik:995",
+        "mail.kim.telematik.:995",
+        "mail.kim.telematik;995",
+        "mail.kim.telematik-test:995",
+        "",
+        "*",
+        "Mandant-1",
+    ] {
+        assert_eq!(ask(defaults, good), None, "{good}");
+    }
+    for bad in [
+        "127.0.0.1:22",
+        "evil.example:995",
+        "evil.example;995",
+        "evil.example 995",
+        "[::1]:22",
+        "localhost:25",
+        "mail.kim.telematik.evil.example:995",
+        "evil:995@mail.kim.telematik:995",
+        "mail.kim.telematik:995@evil:995",
+        "evil.example:22 mail.kim.telematik:995",
+        "evil.example:99999999",
+        "telematik:995",
+    ] {
+        assert_eq!(ask(defaults, bad), Some(Reason::LoginServerNotAllowed), "{bad}");
+        assert_eq!(ask(&["*"], bad), None, "{bad}");
+    }
+    assert_eq!(ask(&["::1", "10.0.0.?"], "[::1]:995"), None);
+    assert_eq!(ask(&["::1", "10.0.0.?"], "10.0.0.7:995"), None);
+    assert_eq!(ask(&[], "mail.kim.telematik:995"), Some(Reason::LoginServerNotAllowed));
+}
+
+#[test]
+fn a_login_without_a_server_must_pass_workplaces_in_both_readings() {
+    let ask = |workplaces: &[&str], tail: &str| {
+        let mut rules = practice();
+        pc1(&mut rules).workplaces = Some(texts(workplaces));
+        let login = format!("prx@praxis.kim.telematik#{tail}");
+        decide(rules, "192.168.0.31", &login, Protocol::Pop3).err().map(|denial| denial.reason)
+    };
+    let refused = Some(Reason::WorkplaceNotAssigned);
+    // Without host:port, the third field is the WorkplaceId: this login uses PC2's card session.
+    assert_eq!(ask(&["PC1"], "Mandant1#pvs#PC2#PC1"), refused);
+    assert_eq!(ask(&["PC1"], "Mandant1#pvs#PC1#PC2"), refused);
+    assert_eq!(ask(&["PC1"], "Mandant1#pvs#PC1"), refused);
+    assert_eq!(ask(&["PC1"], "Mandant1#pvs#PC1#PC1"), None);
+    assert_eq!(ask(&["PC1"], "mail.kim.telematik:995#Mandant1#pvs#PC1"), None);
+    assert_eq!(ask(&["PC1"], "*#Mandant1#pvs#PC1"), None);
+}

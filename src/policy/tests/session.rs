@@ -94,3 +94,63 @@ fn a_star_among_the_senders_is_not_the_null_sender() {
     assert!(matches!(permit.judge_sender(""), Judgement::Refuse(_)));
     assert_eq!(permit.judge_sender("anyone"), Judgement::Pass);
 }
+
+#[test]
+fn only_these_sessions_may_send_a_service_that_is_reserved() {
+    let mut rules = practice();
+    let prx = account(&mut rules);
+    prx.services = Some(texts(&["eAU;*", "KIM-Mail;*"]));
+    prx.only.insert("eAU;*".into(), subjects(&["group:rezeption"]));
+    prx.only.insert("*;Storno;*".into(), subjects(&["user:dr.mueller"]));
+    prx.only.insert("eDMP;*".into(), vec![]);
+    let doctor = from_pc1(rules.clone(), Protocol::Smtp).unwrap();
+    let anna = decide(
+        rules.clone(),
+        "192.168.0.32",
+        "prx@praxis.kim.telematik#mail.kim.telematik:465#M#C#PC2",
+        Protocol::Smtp,
+    )
+    .unwrap();
+    let eau = format!("{KEY}.send.only.\"eAU;*\"");
+    let storno = format!("{KEY}.send.only.\"*;Storno;*\"");
+    let services = format!("{KEY}.send.services");
+    let table: [(&Permit, Option<&str>, Option<&str>); 11] = [
+        (&anna, Some("eau;Lieferung;V1.2"), None),
+        (&doctor, Some("EAU;Lieferung;V1.2"), Some(&eau)),
+        (&doctor, Some("KIM-Mail;Default;V1.0"), None),
+        (&doctor, None, None),
+        // Every pattern that matches has to be passed.
+        (&anna, Some("eAU;Storno;V1.2"), Some(&storno)),
+        (&doctor, Some("eAU;Storno;V1.2"), Some(&eau)),
+        (&anna, Some("KIM-Mail;Storno;V1.0"), Some(&storno)),
+        (&doctor, Some("KIM-Mail;Storno;V1.0"), None),
+        // Neither list takes back what the other one refuses.
+        (&anna, Some("eEB;Anfrage;V1.0"), Some(&services)),
+        (&doctor, Some("eDMP;x"), Some(&services)),
+        (&doctor, Some("\u{2026}"), Some(&services)),
+    ];
+    for (at, (permit, service, expected)) in table.into_iter().enumerate() {
+        let rule = match permit.judge_service(service) {
+            Judgement::Refuse(denial) => {
+                assert_eq!(denial.reason, Reason::ServiceNotAllowed);
+                Some(denial.rule.to_string())
+            }
+            Judgement::Pass => None,
+            Judgement::Observe(_) => panic!("row {at}"),
+        };
+        assert_eq!(rule.as_deref(), expected, "row {at}");
+    }
+    account(&mut rules).services = None;
+    let everybody = from_pc1(rules, Protocol::Smtp).unwrap();
+    assert!(everybody.needs_service());
+    // Nobody may send what an empty list reserves, and nobody what only a recipient can read.
+    let hidden = "=?utf-8?Q?eAU=3BLieferung?=";
+    for service in
+        ["eDMP;x", hidden, "(a) eAU;x", "e\u{30}\u{301}AU", "\u{2026}", &"x".repeat(2000)]
+    {
+        assert!(
+            matches!(everybody.judge_service(Some(service)), Judgement::Refuse(_)),
+            "{service}"
+        );
+    }
+}

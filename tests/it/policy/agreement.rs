@@ -153,12 +153,16 @@ fn compare_decisions(policy: &Policy, model: &Model<'_>) {
     assert!(permit.users().iter().map(AsRef::as_ref).eq(model.users.iter()));
     assert_eq!(permit.client_module(), model.client_module());
     assert_eq!(permit.known_account(), model.account.is_some());
-    let [sender, recipient, service] = model.message_steps();
+    let [sender, recipient, service, only] = model.message_steps();
     assert_eq!(judged(rules.mode, permit.judge_sender(&asked.sender)), refusal(&[sender]));
     assert_eq!(judged(rules.mode, permit.judge_recipient(&asked.recipient)), refusal(&[recipient]));
-    assert_eq!(permit.needs_service(), service.1 != Outcome::NoRule);
+    let reserved = model.account.is_some_and(|(_, account)| !account.only.is_empty());
+    assert_eq!(permit.needs_service(), service.1 != Outcome::NoRule || reserved);
     let given = Some(asked.service.as_str()).filter(|service| !service.is_empty());
-    assert_eq!(judged(rules.mode, permit.judge_service(given)), refusal(&[service]));
+    assert_eq!(
+        judged(rules.mode, permit.judge_service(given)),
+        refusal(&up_to_refusal([service, only]))
+    );
     let delete = up_to_refusal(model.lists(Action::Delete));
     assert_eq!(judged(rules.mode, permit.judge_delete()), refusal(&delete));
 }
@@ -234,6 +238,7 @@ fn written(rules: &Rules) -> String {
         ),
         format!("policy.unknown_workstations = {:?}", word(rules.unknown_workstations)),
         format!("policy.unknown_accounts = {:?}", word(rules.unknown_accounts)),
+        format!("policy.login_servers = {:?}", rules.login_servers),
         format!("policy.logins_without_context = {:?}", word(rules.logins_without_context)),
     ];
     for (name, workstation) in &rules.workstations {
@@ -271,6 +276,9 @@ fn written(rules: &Rules) -> String {
             lines.push(format!("{key}{action}.deny = {:?}", texts(&access.deny)));
         }
         lines.push(format!("{key}.send.senders = {:?}", account.senders));
+        for (pattern, subjects) in &account.only {
+            lines.push(format!("{key}.send.only.{pattern:?} = {:?}", texts(subjects)));
+        }
         for (list, entries) in
             [("services", &account.services), ("recipients", &account.recipients)]
         {
@@ -358,9 +366,12 @@ impl AuditLine {
 fn action_of(step: StepName) -> Action {
     match step {
         StepName::ActionDeny(action) | StepName::ActionAllow(action) => action,
-        StepName::Sender | StepName::Recipient | StepName::Service => Action::Send,
+        StepName::Sender | StepName::Recipient | StepName::Service | StepName::ServiceOnly => {
+            Action::Send
+        }
         StepName::Workstation
         | StepName::LoginForm
+        | StepName::LoginServer
         | StepName::Account
         | StepName::Retired
         | StepName::LoginContext
@@ -502,11 +513,12 @@ impl Visit {
             client.send(format!("X-KIM-Dienstkennung: {}", asked.service)).await;
         }
         let reply = client.ask("Subject: x\r\n\r\nhello\r\n.", "<any>").await;
-        self.check(&reply, &steps[2..], asked);
-        self.tell(&steps[2..], told);
+        let steps = up_to_refusal(steps.into_iter().skip(2));
+        self.check(&reply, &steps, asked);
+        self.tell(&steps, told);
     }
 
-    fn with(&self, asked: &Asked, change: impl FnOnce(&mut Asked)) -> [Told; 3] {
+    fn with(&self, asked: &Asked, change: impl FnOnce(&mut Asked)) -> [Told; 4] {
         let mut other = asked.clone();
         change(&mut other);
         Model::new(&self.rules, &other).message_steps()

@@ -28,6 +28,7 @@ async fn learned_rules_admit_what_was_seen_and_refuse_the_rest() {
         r#"policy.mode = "observe""#,
         r#"policy.unknown_workstations = "allow""#,
         r#"policy.unknown_accounts = "allow""#,
+        r#"accounts."prx@praxis.kim.telematik".send.only."eAU;*" = ["workstation:PC2"]"#,
     ];
     let world = World::with(&observing, |sim| sim.mailbox_in_use = None).await;
     world.sim.deliver(ADDRESS, b"Subject: x\r\n\r\n");

@@ -90,6 +90,7 @@ impl<'a> Model<'a> {
                 Reason::LoginMalformed,
                 "built-in".into(),
             ),
+            self.server(),
             step(
                 StepName::Account,
                 Some(self.account.is_none() && self.rules.unknown_accounts == Otherwise::Deny),
@@ -107,6 +108,30 @@ impl<'a> Model<'a> {
         steps.extend(self.lists(Action::Login));
         steps.extend(self.lists(action));
         steps
+    }
+
+    /// "a login whose host:port names another host is refused"
+    fn server(&self) -> Told {
+        let host = self.login.server.trim_end_matches(|c: char| c.is_ascii_digit());
+        let names = host.len() < self.login.server.len() && host.ends_with([':', ';']);
+        let refused = names.then(|| {
+            let host = &host[..host.len() - 1];
+            let patterns = &self.rules.login_servers;
+            let is_one = host.chars().all(|c| c.is_ascii_alphanumeric() || c == '.');
+            !patterns.iter().any(|p| p == "*" || is_one && like(p, host))
+        });
+        let rule = "policy.login_servers".into();
+        step(StepName::LoginServer, refused, Reason::LoginServerNotAllowed, rule)
+    }
+
+    /// "a login whose second field has no server is read both ways"
+    fn workplaces(&self) -> Vec<&str> {
+        let server = self.login.server;
+        let names = server.ends_with(|c: char| c.is_ascii_digit()) && server.contains([':', ';']);
+        match server.is_empty() || names {
+            true => vec![self.login.workplace_id],
+            false => vec![self.login.workplace_id, self.login.clientsystem_id],
+        }
     }
 
     fn workstation_known(&self) -> Told {
@@ -149,7 +174,10 @@ impl<'a> Model<'a> {
             ),
             step(
                 StepName::WorkstationWorkplaces,
-                off_list(workstation.and_then(|w| w.workplaces.as_ref()), self.login.workplace_id),
+                self.workplaces().iter().fold(None, |refused, id| {
+                    let list = workstation.and_then(|w| w.workplaces.as_ref());
+                    Some(off_list(list, id)? || refused.unwrap_or(false))
+                }),
                 Reason::WorkplaceNotAssigned,
                 rule("workplaces"),
             ),
@@ -204,7 +232,7 @@ impl<'a> Model<'a> {
         ]
     }
 
-    pub(crate) fn message_steps(&self) -> [Told; 3] {
+    pub(crate) fn message_steps(&self) -> [Told; 4] {
         let account = self.account.map(|(_, account)| account);
         let sender = &self.asked.sender;
         let listed = account.is_some_and(|account| match sender.as_str() {
@@ -239,7 +267,23 @@ impl<'a> Model<'a> {
                 Reason::ServiceNotAllowed,
                 self.account_key(".send.services"),
             ),
+            self.only(service),
         ]
+    }
+
+    /// "a service must pass every `only` pattern that matches it"; one that is read in several
+    /// ways matches all.
+    fn only(&self, service: &str) -> Told {
+        let only = self.account.iter().flat_map(|(_, account)| &account.only);
+        let odd = service.contains(['=', ' ', '\u{2026}']);
+        let matching: Vec<_> = only.filter(|(p, _)| odd || like(p, service)).collect();
+        let refusing = matching.iter().find(|(_, subjects)| !self.has(subjects, false));
+        let rule = match refusing.or(matching.first()) {
+            Some((pattern, _)) => self.account_key(&format!(".send.only.{pattern:?}")),
+            None => self.account_key(".send.only"),
+        };
+        let refused = (!matching.is_empty()).then_some(refusing.is_some());
+        step(StepName::ServiceOnly, refused, Reason::ServiceNotAllowed, rule)
     }
 
     fn account_key(&self, rest: &str) -> String {
@@ -258,6 +302,7 @@ impl<'a> Model<'a> {
 struct Typed<'a> {
     text: &'a str,
     address: &'a str,
+    server: &'a str,
     mandant_id: &'a str,
     clientsystem_id: &'a str,
     workplace_id: &'a str,
@@ -275,6 +320,7 @@ impl<'a> Typed<'a> {
         Self {
             text,
             address: fields[0],
+            server: field(1),
             mandant_id: field(2),
             clientsystem_id: field(3),
             workplace_id: field(4),

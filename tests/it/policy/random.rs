@@ -44,6 +44,7 @@ const EVERYBODY: &[&str] = &[
     "department:d1",
     "department:d2",
 ];
+const SERVERS: &[&[&str]] = &[&["*"], &["H"], &["h", "*.telematik"], &["*.telematik"]];
 const LOGINS: &[&str] = &["a@x", "A@X#h:1#M1#C#W1#U1", "b@x#h:1#M2##W2", "a@x#h:1#M1#C#W1"];
 
 prop_compose! {
@@ -95,11 +96,13 @@ prop_compose! {
         services in option::of(texts(&["eAU;*", "KIM-Mail;*"], 2)),
         recipients in option::of(texts(&["*.kim", "r?@y"], 2)),
         senders in texts(&["s@*", "<>", "b?x"], 2),
+        only in btree_map(select(&["eAU;*", "*;*", "KIM-Mail;*"][..]), subjects(EVERYBODY, 2), 0..=2),
     ) -> AccountRules {
         let client_module = client_module.map(str::to_owned);
+        let only = only.into_iter().map(|(pattern, list)| (pattern.to_owned(), list)).collect();
         AccountRules {
-            client_module, retired, access, receive, delete, send, services, recipients, senders,
-            from: Authors::Any,
+            client_module, retired, access, receive, delete, send, services, only, recipients,
+            senders, from: Authors::Any,
         }
     }
 }
@@ -111,6 +114,7 @@ fn otherwise() -> impl Strategy<Value = Otherwise> {
 prop_compose! {
     pub(crate) fn some_rules()(
         mode in select(&[Mode::Enforce, Mode::Enforce, Mode::Observe][..]),
+        login_servers in select(SERVERS),
         switches in [otherwise(), otherwise(), otherwise()],
         workstations in some_workstations(),
         users in vec(a_user(), 2),
@@ -124,6 +128,7 @@ prop_compose! {
             unknown_workstations: switches[0],
             unknown_accounts: switches[1],
             logins_without_context: switches[2],
+            login_servers: named(login_servers),
             workstations: named(&WORKSTATIONS).into_iter().zip(workstations).collect(),
             users: named(&["anna", "bert"]).into_iter().zip(users).collect(),
             groups: named(&["g1", "g2", "g3"]).into_iter().zip(groups).collect(),
@@ -137,7 +142,19 @@ prop_compose! {
 fn some_login() -> impl Strategy<Value = String> {
     let address = select(&["a@x", "A@X", "a@x", "b@x", "c@x", ""][..]);
     let tail = select(
-        &["", "#", "#h:1", "#h:1#M1", "#h:1##C#W1", "#h:1#M1#C#W1", "#h#M3#C#W2#*", "#\t#M1"][..],
+        &[
+            "",
+            "#",
+            "#h:1",
+            "#h:1#M1",
+            "#h:1##C#W1",
+            "#h:1#M1#C#W1",
+            "#h#M3#C#W2#*",
+            "#\t#M1",
+            "#m.telematik;995#M1#C#W1",
+            "#h:1@evil:1#M1#C#W1",
+            "#M1#W1#W2#W1",
+        ][..],
     );
     let user = select(&["", "", "#U1", "#U2"][..]);
     let made = (address, tail, user).prop_map(|(address, tail, user)| {
@@ -157,7 +174,7 @@ prop_compose! {
         protocol in select(&[Protocol::Pop3, Protocol::Smtp][..]),
         sender in select(&["", "a@X", "s@y", "b@x", "s"][..]),
         recipient in select(&["R1@y", "r@y", "q@z.kim", "q@z.kim.de"][..]),
-        service in select(&["", "EAU;Lieferung;V1.2", "KIM-Mail;x", "Foo"][..]),
+        service in select(&["", "EAU;Lieferung;V1.2", "KIM-Mail;x", "Foo", "=?utf-8?Q?eAU?="][..]),
     ) -> Asked {
         let (sender, recipient, service) = (sender.into(), recipient.into(), service.into());
         let peer = peer.parse().unwrap();

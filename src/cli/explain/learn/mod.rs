@@ -12,7 +12,7 @@ use super::super::{Failure, Screen, check};
 use crate::config::{Loaded, load, load_text};
 use crate::policy::{Denial, Mode, Policy, Request, Rules, Wish};
 use crate::printable::printable;
-use crate::words::{Action, Protocol};
+use crate::words::Action;
 use proposal::Proposal;
 use seen::{Seen, SeenLogin};
 
@@ -116,9 +116,8 @@ fn still_refused<'a>(rules: &Rules, seen: &'a Seen) -> Vec<(&'a SeenLogin, Denia
     let deletions = seen.deletions.iter().map(|login| (login, Action::Delete));
     let judged = logins.chain(deletions).filter_map(|(login, action)| {
         let (parsed, station) = (login.as_kim(&rules), login.station(&rules, &policy));
-        let services = seen.services.get(&login.account).into_iter().flatten();
-        let sends = login.protocol == Protocol::Smtp;
-        let service = services.map(|service| Some(service.as_str())).filter(|_| sends);
+        let services = seen.sent.get(login).into_iter().flatten();
+        let service = services.map(|service| Some(service.as_str()));
         let request = Request { station: &station, login: &parsed, protocol: login.protocol };
         let denial = service.chain([None]).find_map(|service| {
             let wish = Wish { action: Some(action), service, ..Wish::default() };

@@ -10,7 +10,9 @@ use wildmatch::WildMatch;
 
 use super::seen::{Seen, SeenLogin};
 use crate::kim::Account;
-use crate::policy::{AccessRules, Otherwise, Policy, Request, Rules, Station, Subject, Wish};
+use crate::policy::{
+    AccessRules, AccountRules, Otherwise, Policy, Request, Rules, Station, Subject, Wish,
+};
 use crate::words::Protocol;
 
 /// The present rules, and the document that they stand in.
@@ -67,9 +69,8 @@ impl<'a> Proposal<'a> {
         for (name, workplaces) in &workplaces {
             self.workstation(name, workplaces);
         }
-        let none = BTreeSet::new();
         for (account, used) in &accounts {
-            self.account(account, used, seen.services.get(*account).unwrap_or(&none));
+            self.account(account, used, seen);
         }
         self.close("unknown_workstations", self.rules.unknown_workstations);
         self.close("unknown_accounts", self.rules.unknown_accounts);
@@ -110,7 +111,9 @@ impl<'a> Proposal<'a> {
         }
     }
 
-    fn account(&mut self, address: &str, used: &Use<'_>, services: &BTreeSet<String>) {
+    fn account(&mut self, address: &str, used: &Use<'_>, seen: &Seen) {
+        let none = BTreeSet::new();
+        let services = seen.services.get(address).unwrap_or(&none);
         let account = Account::new(address);
         let written = self.rules.accounts.iter().find(|(written, _)| account.is(written));
         let rules = written.map(|(_, rules)| rules.clone()).unwrap_or_default();
@@ -133,6 +136,7 @@ impl<'a> Proposal<'a> {
                 self.deny(&[&key, action], idle.collect());
             }
         }
+        self.only(&key, &rules, address, seen);
         let listed = rules.services.unwrap_or_default();
         let matches = |service: &str| {
             listed.iter().any(|pattern| WildMatch::new_case_insensitive(pattern).matches(service))
@@ -143,6 +147,25 @@ impl<'a> Proposal<'a> {
             && let Some(table) = table(&mut self.document, &["accounts", &key, "send"])
         {
             extend(table, "services", missing);
+        }
+    }
+
+    /// Extends the lists of who alone may send a service by those who sent it.
+    fn only(&mut self, key: &str, rules: &AccountRules, address: &str, seen: &Seen) {
+        for (pattern, listed) in &rules.only {
+            let wild = WildMatch::new_case_insensitive(pattern);
+            let mut missing = BTreeSet::new();
+            for (login, services) in &seen.sent {
+                let reserved = services.iter().any(|service| wild.matches(service));
+                if login.account == address && reserved && !self.is_admitted(login, listed) {
+                    missing.insert(workstation(self.name(login)));
+                }
+            }
+            if !missing.is_empty()
+                && let Some(table) = table(&mut self.document, &["accounts", key, "send", "only"])
+            {
+                extend(table, pattern, missing);
+            }
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Seen {
     pub(super) deletions: BTreeSet<SeenLogin>,
     /// Dienstkennungen by account.
     pub(super) services: BTreeMap<String, BTreeSet<String>>,
+    /// Dienstkennungen by the login of the session that sent them.
+    pub(super) sent: BTreeMap<SeenLogin, BTreeSet<String>>,
     pub(super) counts: LineCounts,
 }
 
@@ -147,16 +149,19 @@ impl Seen {
         } else if event == Some(EventKind::MessageDeleted) {
             self.deletions.insert(login);
         } else {
-            self.send(login.account, service);
+            self.send(login, service);
         }
     }
 
-    fn send(&mut self, account: String, service: Option<String>) {
+    fn send(&mut self, login: SeenLogin, service: Option<String>) {
         let service = service.unwrap_or_else(|| WITHOUT_SERVICE.into());
-        let services = self.services.entry(account).or_default();
+        let services = self.services.entry(login.account.clone()).or_default();
         // A pattern would admit more than was seen.
         if is_plain(&service) && !service.contains(['*', '?']) && services.len() < MOST {
-            services.insert(service);
+            services.insert(service.clone());
+            if self.sent.len() < MOST {
+                self.sent.entry(login).or_default().insert(service);
+            }
         } else {
             self.counts.odd += 1;
         }
