@@ -30,6 +30,7 @@ use support::daemon::{give_to, running_as_root};
 use support::dialogue::{Client, PATIENCE};
 use support::kimgate::{ADDRESS, Kimgate, client_module};
 use support::tools;
+use support::transcript::Listener;
 use support::world::World;
 
 const SECRET: &str = "Befund Erika Mustermann";
@@ -250,6 +251,38 @@ async fn hostile_connections_take_bounded_memory_and_leave_room_for_others() {
     let allowed = before + u64::from(wanted) * 64 + 8 * 1024;
     assert!(during <= allowed, "{during} KiB where {allowed} are allowed");
     drop(hostile);
+}
+
+/// Without their own limit, the first 20 strangers would have every place.
+#[tokio::test]
+async fn a_thousand_strangers_share_a_corner_and_a_practices_pc_keeps_its_place() {
+    let world = World::start(&["limits.connections = 20", "limits.unknown_connections = 5"]).await;
+    let stranger = |at: u32| Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 66, 0, 0)) + at).into();
+    let mut inside = Vec::new();
+    for at in 0..1000 {
+        let mut client = world.client_from(Protocol::Pop3, Listener::Plain, stranger(at)).await;
+        let greeting = client.heard().await.unwrap();
+        if greeting.starts_with("+OK") {
+            inside.push(client);
+        } else {
+            assert!(greeting.contains("(too-many-connections)"), "{greeting}");
+        }
+    }
+    assert_eq!(inside.len(), 5);
+    // On a port with TLS they are closed before the handshake.
+    let tcp = world.tcp(Protocol::Pop3, Listener::Implicit, stranger(0)).await;
+    assert_eq!(Client::new(Box::new(tcp)).rest().await.0, b"");
+    let mut client = world.pop3().await;
+    client.ask("NOOP", "+OK<any>").await;
+    client.ask("QUIT", "+OK<any>").await;
+    // The place of one who left is another's.
+    drop(inside.pop());
+    loop {
+        let mut client = world.client_from(Protocol::Pop3, Listener::Plain, stranger(0)).await;
+        if client.heard().await.unwrap().starts_with("+OK") {
+            break;
+        }
+    }
 }
 
 /// 64 MiB without a line end: as a command, as a login, as a message.

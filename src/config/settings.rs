@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{Address, AdminAddress, Size, Time, some_word, word};
+use super::values::{Address, AdminAddress, Share, Size, Time, some_word, word};
 use crate::policy::{Authors, LOGIN_SERVERS, Mode, Otherwise};
 use crate::words::{Language, Protocol, Security};
 
@@ -420,6 +420,9 @@ pub struct Limits {
     pub connections: u32,
     /// The most connections of one workstation; 1–100000; default 50.
     pub connections_per_workstation: u32,
+    /// The most connections of all sources in no rule together, where they are denied; a percentage
+    /// of `connections` or a number; default 10%.
+    pub unknown_connections: Share,
     /// The longest line with a login; 1KiB–1MiB; default 16KiB.
     pub login_line: Size,
     /// The longest other command line; 512B–1MiB; default 4KiB.
@@ -444,6 +447,7 @@ impl Default for Limits {
         Self {
             connections: 2000,
             connections_per_workstation: 50,
+            unknown_connections: Share::Percent(10),
             login_line: Size(16 << 10),
             command_line: Size(4 << 10),
             header: Size(256 << 10),

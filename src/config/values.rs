@@ -121,6 +121,51 @@ impl fmt::Display for Size {
     }
 }
 
+/// A part of a whole: `"10%"`, or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Of the whole; 1 to 100.
+    Percent(u32),
+    /// By itself; at least 1.
+    Count(u32),
+}
+
+impl Share {
+    /// The number that this is of `whole`; at least 1 and at most `whole`.
+    pub fn of(self, whole: u32) -> u32 {
+        let part = match self {
+            Self::Percent(percent) => u64::from(whole) * u64::from(percent) / 100,
+            Self::Count(count) => u64::from(count),
+        };
+        u32::try_from(part).unwrap_or(whole).min(whole).max(1)
+    }
+}
+
+impl FromStr for Share {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let share = match leading_number(text) {
+            Some((percent @ 1..=100, "%")) => u32::try_from(percent).ok().map(Self::Percent),
+            Some((count @ 1.., "")) => u32::try_from(count).ok().map(Self::Count),
+            Some(_) | None => None,
+        };
+        share.ok_or_else(|| {
+            let problem = format!("{:?} is not a share", shortened(text));
+            ValueError::new(problem, "write \"1%\" to \"100%\", or a number from 1")
+        })
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::Count(count) => count.fmt(f),
+        }
+    }
+}
+
 /// Where something listens: an IP address and a port. Names are not resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address(pub SocketAddr);
@@ -237,6 +282,9 @@ macro_rules! written {
 
 written!(Time, "a duration with a unit, as in \"30s\" or \"5m\"", |_| None);
 written!(Size, "a size, as in \"64MiB\"", |bytes| Some(Size(bytes)));
+written!(Share, "a share, as in \"10%\", or a number from 1", |count| {
+    u32::try_from(count).ok().filter(|count| *count > 0).map(Share::Count)
+});
 written!(Address, "an address with a port, as in \"0.0.0.0:995\"", |_| None);
 written!(AdminAddress, "an address with a port, as in \"127.0.0.1:9465\", or \"off\"", |_| None);
 
@@ -300,6 +348,19 @@ mod tests {
         }
         for bad in ["", "MiB", "64MB", "64 MiB", "1.5MiB", "-1", "18446744073709551615GiB"] {
             assert!(bad.parse::<Size>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn shares_are_percentages_or_numbers() {
+        for (text, of_2000) in [("10%", 200), ("1%", 20), ("100%", 2000), ("7", 7), ("3000", 2000)]
+        {
+            let share: Share = text.parse().unwrap();
+            assert_eq!((share.of(2000), share.to_string()), (of_2000, text.to_owned()));
+        }
+        assert_eq!(Share::Percent(10).of(3), 1);
+        for bad in ["", "0", "0%", "101%", "10 %", "-1", "1.5%", "4294967296"] {
+            assert!(bad.parse::<Share>().is_err(), "{bad}");
         }
     }
 

@@ -103,6 +103,8 @@ pub struct Limits {
     pub connections: usize,
     /// Connections from one workstation, or from one address where the workstation is unknown.
     pub connections_per_workstation: usize,
+    /// Connections of all sources in no rule together, where the rules deny unknown workstations.
+    pub unknown_connections: usize,
     /// Bytes of a line with credentials, CRLF included.
     pub login_line: usize,
     /// Bytes of any other command line, CRLF included.
@@ -126,6 +128,7 @@ impl Default for Limits {
         Self {
             connections: 2000,
             connections_per_workstation: 50,
+            unknown_connections: 200,
             login_line: 16 << 10,
             command_line: 4 << 10,
             header: 256 << 10,

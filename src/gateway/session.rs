@@ -82,10 +82,22 @@ async fn serve(mut session: Session, accepted: Accepted) -> (SessionFacts, Ended
 async fn begin(session: &mut Session, accepted: Accepted) -> Result<Box<Begun>, Ended> {
     let Accepted { tcp, listener, place, over_limit, .. } = accepted;
     let mut client = Wire::new(tcp);
+    let mut corner = match session.enter_corner() {
+        Ok(corner) => corner,
+        Err(reason) => {
+            // A reply in clear means nothing where TLS comes first, and TLS is what a flood wants.
+            if listener.security != Security::Implicit {
+                client.close(&session.goodbye(reason)).await;
+            }
+            return Err(CloseReason::Because(reason).into());
+        }
+    };
     if listener.security == Security::Implicit {
         handshake(session, &mut client).await.map_err(CloseReason::Because)?;
     }
     session.recognise(&client);
+    // Named by its certificate, it is no stranger.
+    corner.take_if(|_| session.facts.workstation.is_some());
     let origin = if over_limit { None } else { session.enter() };
     let Some(origin) = origin else {
         client.close(&session.goodbye(Reason::TooManyConnections)).await;

@@ -1,6 +1,6 @@
 //! The workstation's side of a session before its login: TLS, who it is, and how it is refused.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::config::Listener;
@@ -81,13 +81,30 @@ impl Session {
         self.enter_as(Origin::Handshake(self.address()))
     }
 
+    /// A place among all sources that no rule names, if this is one and such are denied. A
+    /// certificate may name it later; until then strangers must not take the places of the practice.
+    /// `Err` if they have too many.
+    pub(crate) fn enter_corner(&self) -> Result<Option<OriginPlace>, Reason> {
+        let policy = &self.loaded.policy;
+        if policy.lets_strangers_in() || self.station().name().is_some() {
+            return Ok(None);
+        }
+        let limit = self.loaded.config.limits.unknown_connections;
+        let place = self.shared.connections.enter_from(Origin::Strangers, limit);
+        place.map(Some).ok_or(Reason::TooManyConnections)
+    }
+
     fn enter_as(&self, origin: Origin) -> Option<OriginPlace> {
         let limit = self.loaded.config.limits.connections_per_workstation;
         self.shared.connections.enter_from(origin, limit)
     }
 
+    /// What connections are counted by: the address, of IPv6 its /64, which one machine has alone.
     fn address(&self) -> IpAddr {
-        self.facts.peer.ip().to_canonical()
+        match self.facts.peer.ip().to_canonical() {
+            IpAddr::V4(ip) => ip.into(),
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        }
     }
 
     /// The reply that refuses a login, for a reason of kimgate's own. `detail` is one more fact,

@@ -5,6 +5,7 @@
 //! the two.
 
 mod authority;
+mod chain;
 mod client_modules;
 mod config;
 mod facts;

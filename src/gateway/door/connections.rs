@@ -13,6 +13,8 @@ pub(crate) enum Origin {
     Workstation(Arc<str>),
     /// An address that belongs to no workstation.
     Address(IpAddr),
+    /// All sources in no rule together, until a certificate names the workstation.
+    Strangers,
     /// An address during a TLS handshake. The certificate may show later which workstation it is.
     Handshake(IpAddr),
 }

@@ -24,6 +24,8 @@ pub enum Class {
     NotYetValid,
     /// No path to a root that is trusted here.
     UnknownIssuer,
+    /// More certificates, or more bytes of them, than are checked.
+    ChainTooLong,
     /// A signature in the chain, or that of the handshake, is wrong.
     BadSignature,
     /// RSA below 2048 bits, or a kind of key that is not used for TLS.
@@ -54,7 +56,7 @@ pub enum Class {
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Ok,
         Self::Pinned,
         Self::SelfSigned,
@@ -63,6 +65,7 @@ impl Class {
         Self::Expired,
         Self::NotYetValid,
         Self::UnknownIssuer,
+        Self::ChainTooLong,
         Self::BadSignature,
         Self::WeakKey,
         Self::WeakSignature,
@@ -89,6 +92,7 @@ impl Class {
             Self::Expired => "expired",
             Self::NotYetValid => "not-yet-valid",
             Self::UnknownIssuer => "unknown-issuer",
+            Self::ChainTooLong => "chain-too-long",
             Self::BadSignature => "bad-signature",
             Self::WeakKey => "weak-key",
             Self::WeakSignature => "weak-signature",

@@ -13,6 +13,7 @@ use x509_parser::x509::X509Version;
 
 use super::class::Class;
 use super::verdict::Verdict;
+use crate::trust::chain;
 use crate::trust::config::Pin;
 use crate::trust::facts::CertificateFacts;
 use crate::trust::x509::{Certificate, Key, fingerprint};
@@ -75,6 +76,7 @@ impl Judge {
             Class::Expired
             | Class::NotYetValid
             | Class::UnknownIssuer
+            | Class::ChainTooLong
             | Class::BadSignature
             | Class::WeakKey
             | Class::WeakSignature
@@ -108,6 +110,9 @@ impl Judge {
         check_dates(certificate, now)?;
         self.check_strength(certificate)?;
         check_usage(certificate)?;
+        if chain::is_too_long(leaf, above) {
+            return Err(Fault::Above(Class::ChainTooLong));
+        }
         let self_signed = self.check_path(leaf, certificate, &end_entity, above, now)?;
         let named = end_entity.verify_is_valid_for_subject_name(name).is_ok();
         Ok(match (self_signed, named) {

@@ -59,6 +59,10 @@ pub(super) fn finding(class: Class, language: Language) -> &'static str {
             "Das Zertifikat ist nicht lesbar oder enthaelt eine unbekannte kritische Erweiterung",
             "The certificate cannot be read or has an unknown critical extension",
         ),
+        Class::ChainTooLong => (
+            "Die Zertifikatskette hat mehr als vier Zertifikate oder mehr als 32 KiB",
+            "The certificate chain has more than four certificates or more than 32 KiB",
+        ),
         Class::Version1 => (
             "Das Zertifikat ist nach X.509 Version 1, die sich nicht pruefen laesst",
             "The certificate is X.509 version 1, which cannot be checked",
@@ -156,6 +160,10 @@ pub(super) fn refused_advice(class: Class, language: Language) -> &'static str {
             "Noch einmal versuchen; bleibt es so, Port, Firewall und das Protokoll des \
              KIM-Clientmoduls pruefen.",
             "Try again; if it fails again, check port, firewall and the log of the KIM client module.",
+        ),
+        Class::ChainTooLong => (
+            "Am KIM-Clientmodul nur das Zertifikat und die Stellen darueber hinterlegen.",
+            "At the KIM client module keep the certificate and the authorities above it only.",
         ),
         Class::Ok
         | Class::Pinned

@@ -142,6 +142,7 @@ fn second_line(class: Class) -> Option<&'static str> {
         | Class::Pinned
         | Class::Expired
         | Class::NotYetValid
+        | Class::ChainTooLong
         | Class::BadSignature
         | Class::WeakKey
         | Class::WeakSignature

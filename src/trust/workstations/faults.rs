@@ -26,6 +26,11 @@ impl HandshakeFault {
         Self { class: class_of(error), certificate }
     }
 
+    /// The fault of a chain that is longer than what is checked.
+    pub(super) fn too_long() -> Self {
+        Self { class: FaultClass::TooLong, certificate: None }
+    }
+
     /// Its class as a word, such as `expired`.
     pub(super) fn word(&self) -> &'static str {
         self.class.as_str()
@@ -90,6 +95,7 @@ pub(super) enum FaultClass {
     WrongUsage,
     BadSignature,
     BadList,
+    TooLong,
     Unusable,
     NotTrusted,
     TooOld,
@@ -110,6 +116,7 @@ impl FaultClass {
             Self::WrongUsage => "wrong-usage",
             Self::BadSignature => "bad-signature",
             Self::BadList => "bad-revocation-list",
+            Self::TooLong => "chain-too-long",
             Self::Unusable => "unusable",
             Self::NotTrusted => "gateway-not-trusted",
             Self::TooOld => "protocol-too-old",

@@ -91,6 +91,18 @@ pub(super) fn texts(class: FaultClass, language: Language) -> (&'static str, &'s
                 "Issue or fetch the list in tls.client_crl anew.",
             ),
         ),
+        FaultClass::TooLong => (
+            (
+                "Die Kette des Client-Zertifikats hat mehr als vier Zertifikate oder mehr als 32 KiB",
+                "Im Mailprogramm nur das Zertifikat und die Stellen zwischen ihm und tls.client_ca \
+                 hinterlegen.",
+            ),
+            (
+                "The client certificate's chain has more than four certificates or more than 32 KiB",
+                "Give the mail program the certificate and the authorities between it and \
+                 tls.client_ca only.",
+            ),
+        ),
         FaultClass::Unusable => (
             (
                 "Das Client-Zertifikat lässt sich nicht prüfen",

@@ -11,6 +11,7 @@ use rustls::{
 };
 
 use super::faults::HandshakeFault;
+use crate::trust::chain;
 use crate::trust::facts::CertificateFacts;
 
 /// webpki's verifier. Where it refuses, the error carries the facts of the certificate.
@@ -36,10 +37,15 @@ impl ClientCertVerifier for NamingVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        let refuse = |fault| -> Error {
+            CertificateError::Other(OtherError(Arc::new(RefusedWorkstation(fault)))).into()
+        };
+        if chain::is_too_long(end_entity, intermediates) {
+            return Err(refuse(HandshakeFault::too_long()));
+        }
         self.0.verify_client_cert(end_entity, intermediates, now).map_err(|error| {
             let certificate = CertificateFacts::read(end_entity);
-            let refused = RefusedWorkstation(HandshakeFault::of_certificate(&error, certificate));
-            CertificateError::Other(OtherError(Arc::new(refused))).into()
+            refuse(HandshakeFault::of_certificate(&error, certificate))
         })
     }
 
@@ -78,3 +84,39 @@ impl fmt::Display for RefusedWorkstation {
 }
 
 impl std::error::Error for RefusedWorkstation {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::RootCertStore;
+    use rustls::server::WebPkiClientVerifier;
+
+    use super::*;
+    use crate::trust::chain::tests::authorities_of_one_name;
+    use crate::trust::provider::for_workstations;
+
+    #[test]
+    fn a_workstation_with_12_authorities_of_one_name_is_refused_before_a_path_is_built() {
+        let root = CertificateParams::new(vec![]).unwrap();
+        let root = root.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(root.into()).unwrap();
+        let roots = Arc::new(roots);
+        let webpki =
+            WebPkiClientVerifier::builder_with_provider(roots, for_workstations()).build().unwrap();
+        let ours = NamingVerifier(webpki.clone());
+        for (above, word) in [(3, "UnknownIssuer"), (4, "TooLong"), (12, "TooLong")] {
+            let chain = authorities_of_one_name(above);
+            let start = Instant::now();
+            let _ = webpki.verify_client_cert(&chain[0], &chain[1..], UnixTime::now());
+            let before = start.elapsed();
+            let start = Instant::now();
+            let refused = ours.verify_client_cert(&chain[0], &chain[1..], UnixTime::now());
+            println!("{above} authorities: webpki alone {before:?}, kimgate {:?}", start.elapsed());
+            let refused = format!("{:?}", refused.unwrap_err());
+            assert!(refused.contains(word), "{above}: {refused}");
+        }
+    }
+}
