@@ -29,6 +29,9 @@ pub enum Reason {
     RecipientNotAllowed,
     /// X-KIM-Dienstkennung is outside the account's services.
     ServiceNotAllowed,
+    /// A line of the header block is no header field, so a service or a sender may be hidden from
+    /// kimgate.
+    HeaderMalformed,
     /// The delete rules do not admit this session.
     DeleteNotAllowed,
     /// The message came undecrypted in this session, so its only copy stays.
@@ -69,7 +72,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the contract.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::UnknownWorkstation,
         Self::AccountUnknown,
         Self::AccountRetired,
@@ -81,6 +84,7 @@ impl Reason {
         Self::SenderNotAllowed,
         Self::RecipientNotAllowed,
         Self::ServiceNotAllowed,
+        Self::HeaderMalformed,
         Self::DeleteNotAllowed,
         Self::DeleteHeld,
         Self::TooManyConnections,
@@ -115,6 +119,7 @@ impl Reason {
             Self::SenderNotAllowed => "sender-not-allowed",
             Self::RecipientNotAllowed => "recipient-not-allowed",
             Self::ServiceNotAllowed => "service-not-allowed",
+            Self::HeaderMalformed => "header-malformed",
             Self::DeleteNotAllowed => "delete-not-allowed",
             Self::DeleteHeld => "delete-held",
             Self::TooManyConnections => "too-many-connections",

@@ -71,6 +71,7 @@ fn account(written: &settings::Account, key: &Key, report: &mut Report<'_>) -> A
         services: restriction(&written.send.services),
         recipients: restriction(&written.send.recipients),
         senders: written.send.senders.clone(),
+        from: written.send.from,
     }
 }
 

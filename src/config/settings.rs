@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::values::{Address, AdminAddress, Size, Time, some_word, word};
-use crate::policy::{Mode, Otherwise};
+use crate::policy::{Authors, Mode, Otherwise};
 use crate::words::{Language, Protocol, Security};
 
 /// Tables with names that the operator chose.
@@ -226,7 +226,7 @@ pub struct Trust {
 pub struct Workstation {
     /// IP addresses or networks; the most specific one of all workstations wins; default none.
     pub addresses: Vec<String>,
-    /// Common names or DNS names of its client certificate, compared without case; a certificate
+    /// Common names or DNS names of its client certificate, compared without ASCII case; a certificate
     /// decides before an address does; default none.
     pub certificates: Vec<String>,
     /// WorkplaceIds that it may put into a login; default: any.
@@ -303,6 +303,10 @@ pub struct Send {
     /// Patterns for further addresses in MAIL FROM, with `*` and `?`; `<>` is the empty sender;
     /// default: the account alone.
     pub senders: Vec<String>,
+    /// `any`, or `account`: From and Sender of a message may name the account and `senders` only;
+    /// default `any`.
+    #[serde(deserialize_with = "word")]
+    pub from: Authors,
 }
 
 /// `[policy]`.

@@ -94,7 +94,7 @@ async fn begin(session: &mut Session, accepted: Accepted) -> Result<Box<Begun>, 
     match session.log_in(&mut client, listener.security).await {
         Ok(admitted) => Ok(Box::new(Begun { client, admitted, origin, place })),
         Err(close) => {
-            let to_workstation = client.traffic().1;
+            let to_workstation = client.sent();
             client.close(&last_words(session, close)).await;
             Err(Ended { close, to_workstation, to_client_module: 0 })
         }

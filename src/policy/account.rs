@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::membership::{Id, SubjectList};
 use super::pattern::Patterns;
-use super::rules::WITHOUT_SERVICE;
+use super::rules::{Authors, WITHOUT_SERVICE};
 use super::{Outcome, Rule};
 use crate::kim::Account;
 use crate::words::{Action, Reason};
@@ -24,6 +24,7 @@ pub(super) struct AccountTable {
     pub(super) recipients: Option<Patterns>,
     pub(super) senders: Patterns,
     pub(super) null_sender: bool,
+    pub(super) from: Authors,
 }
 
 /// Who may and who may not.
@@ -73,12 +74,29 @@ impl AccountTable {
         if pass { Outcome::Pass } else { Outcome::Refuse(Reason::SenderNotAllowed) }
     }
 
+    /// Judges From or Sender; `None`: it does not name exactly one address.
+    pub(super) fn author(&self, account: &Account, address: Option<&str>) -> Outcome {
+        let is_own = |address| account.is(address) || self.senders.matches(address);
+        match (self.from, address) {
+            (Authors::Any, _) => Outcome::NoRule,
+            (Authors::Account, Some(address)) if is_own(address) => Outcome::Pass,
+            (Authors::Account, _) => Outcome::Refuse(Reason::SenderNotAllowed),
+        }
+    }
+
+    /// Whether a rule is about the service.
+    pub(super) fn judges_service(&self) -> bool {
+        self.services.is_some()
+    }
+
     pub(super) fn recipient(&self, address: &str) -> Outcome {
         listed(self.recipients.as_ref(), address, Reason::RecipientNotAllowed)
     }
 
-    pub(super) fn service(&self, service: Option<&str>) -> Outcome {
-        let service = service.map(str::trim).filter(|s| !s.is_empty()).unwrap_or(WITHOUT_SERVICE);
+    pub(super) fn service<'a>(&self, service: Option<&'a str>) -> Outcome {
+        // Some mail libraries trim control characters too, and find the service behind them.
+        let trimmed = |text: &'a str| text.trim_matches(|c: char| c <= ' ' || c.is_whitespace());
+        let service = service.map(trimmed).filter(|s| !s.is_empty()).unwrap_or(WITHOUT_SERVICE);
         listed(self.services.as_ref(), service, Reason::ServiceNotAllowed)
     }
 }

@@ -107,7 +107,7 @@ impl<'a> Compiler<'a> {
             }
         }
         for certificate in self.entries(&key("certificates"), &workstation.certificates, None) {
-            let holder = policy.stations_by_certificate.entry(certificate.to_lowercase());
+            let holder = policy.stations_by_certificate.entry(certificate.to_ascii_lowercase());
             let holder = holder.or_insert_with(|| Arc::clone(&name));
             if *holder != name {
                 let (name, other) = (certificate.clone(), holder.as_ref().to_owned());
@@ -131,7 +131,11 @@ impl<'a> Compiler<'a> {
         let id = membership.id(&Subject::User(name.to_owned())).unwrap_or_default();
         policy.user_names.insert(id, name.into());
         for certificate in self.entries(&key("certificates"), &user.certificates, None) {
-            policy.users_by_certificate.entry(certificate.to_lowercase()).or_default().push(id);
+            policy
+                .users_by_certificate
+                .entry(certificate.to_ascii_lowercase())
+                .or_default()
+                .push(id);
         }
         for workstation in &user.workstations {
             match policy.workstations.get_mut(workstation.as_str()) {
@@ -206,6 +210,7 @@ impl<'a> Compiler<'a> {
             recipients: recipients.map(Patterns::new),
             null_sender: senders.iter().any(|sender| sender == NULL_SENDER),
             senders: Patterns::new(senders),
+            from: rules.from,
         }
     }
 

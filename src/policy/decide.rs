@@ -83,7 +83,7 @@ impl Policy {
     pub fn station(&self, peer: IpAddr, certificate_names: &[String]) -> Station {
         let by_certificate = certificate_names
             .iter()
-            .find_map(|name| self.stations_by_certificate.get(&name.to_lowercase()));
+            .find_map(|name| self.stations_by_certificate.get(&name.to_ascii_lowercase()));
         let name = by_certificate.or_else(|| self.networks.owner(peer)).cloned();
         Station { name, certificate_names: certificate_names.into() }
     }

@@ -74,7 +74,9 @@ impl Policy {
     fn users(&self, request: &Request<'_>, workstation: Option<&WorkstationTable>) -> Vec<Id> {
         let mut users: Vec<Id> = workstation.map(|table| table.users.clone()).unwrap_or_default();
         for name in request.station.certificate_names() {
-            users.extend(self.users_by_certificate.get(&name.to_lowercase()).into_iter().flatten());
+            users.extend(
+                self.users_by_certificate.get(&name.to_ascii_lowercase()).into_iter().flatten(),
+            );
         }
         users.extend(self.users_by_user_id.get(request.login.user_id()).into_iter().flatten());
         users.sort_unstable();

@@ -31,6 +31,6 @@ pub use explain::{Explanation, Outcome, Step, StepName, Wish};
 pub use permit::{Denial, Judgement, Permit};
 pub use rule::Rule;
 pub use rules::{
-    AccessRules, AccountRules, Mode, Otherwise, Rules, User, WITHOUT_SERVICE, Workstation,
+    AccessRules, AccountRules, Authors, Mode, Otherwise, Rules, User, WITHOUT_SERVICE, Workstation,
 };
 pub use subject::{Subject, SubjectError};

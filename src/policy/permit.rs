@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::account::AccountTable;
+use super::rules::Authors;
 use super::{Mode, Outcome, Rule};
 use crate::kim::Account;
 use crate::words::{Action, Reason};
@@ -76,7 +77,7 @@ impl Permit {
 
     /// Whether the service of a message matters, so that its header has to be read.
     pub fn needs_service(&self) -> bool {
-        self.table.services.is_some()
+        self.table.judges_service()
     }
 
     /// Judges MAIL FROM; the empty address is the null sender.
@@ -93,6 +94,31 @@ impl Permit {
     /// [`WITHOUT_SERVICE`](super::WITHOUT_SERVICE).
     pub fn judge_service(&self, service: Option<&str>) -> Judgement {
         self.judgement(self.table.service(service), "services")
+    }
+
+    /// Judges a message whose header block was not read as a whole, so that it may name any service.
+    pub fn judge_unread_service(&self) -> Judgement {
+        let outcome = match self.table.judges_service() {
+            true => Outcome::Refuse(Reason::ServiceNotAllowed),
+            false => Outcome::NoRule,
+        };
+        self.judgement(outcome, "services")
+    }
+
+    /// Judges a message with a header line that is no field: the client module may find a service or an
+    /// author in it that kimgate does not find.
+    pub fn judge_malformed_header(&self) -> Judgement {
+        let refused = Outcome::Refuse(Reason::HeaderMalformed);
+        match (self.table.judges_service(), self.table.from) {
+            (true, _) => self.judgement(refused, "services"),
+            (false, Authors::Account) => self.judgement(refused, "from"),
+            (false, Authors::Any) => Judgement::Pass,
+        }
+    }
+
+    /// Judges From or Sender of a message; `None`: the field does not name exactly one address.
+    pub fn judge_author(&self, address: Option<&str>) -> Judgement {
+        self.judgement(self.table.author(&self.account, address), "from")
     }
 
     /// Judges DELE.

@@ -72,6 +72,17 @@ pub enum Mode {
     Observe,
 }
 
+/// Whom From and Sender of a message may name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Authors {
+    /// Anyone.
+    #[default]
+    Any,
+    /// The account and its further senders.
+    Account,
+}
+
 /// What happens where no entry says anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -90,7 +101,7 @@ pub enum Otherwise {
 pub struct Workstation {
     /// Addresses and networks.
     pub addresses: Vec<IpNet>,
-    /// Common names or DNS names of its certificate, compared without case.
+    /// Common names or DNS names of its certificate, compared without ASCII case.
     pub certificates: Vec<String>,
     /// The WorkplaceIds that it may use.
     pub workplaces: Option<Vec<String>>,
@@ -101,7 +112,7 @@ pub struct Workstation {
 /// A person, found by any of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
-    /// Common names or DNS names of a certificate, compared without case.
+    /// Common names or DNS names of a certificate, compared without ASCII case.
     pub certificates: Vec<String>,
     /// Names of workstations.
     pub workstations: Vec<String>,
@@ -141,4 +152,6 @@ pub struct AccountRules {
     pub recipients: Option<Vec<String>>,
     /// Patterns for senders besides the account itself; `<>` is the null sender.
     pub senders: Vec<String>,
+    /// Whom From and Sender may name.
+    pub from: Authors,
 }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::inbox::Inbox;
 use super::line::{Fault, Framed, Line, next_line};
 use super::refusal::Hint;
-use super::sasl::Credentials;
+use super::sasl::{Credentials, Invalid};
 
 /// How many bad commands are answered; the next one ends the connection. A mail program does not
 /// send so many. A scanner does, and so does a web page that posts to a mail port.
@@ -17,15 +17,32 @@ const LOGIN_VERBS: [&[u8]; 3] = [b"AUTH ", b"USER ", b"PASS "];
 const HTTP_VERBS: [&[u8]; 9] =
     [b"GET", b"POST", b"HEAD", b"PUT", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"TRACE"];
 
-/// What a front needs to know.
+/// The server side of a dialogue: greets, answers what needs no client module, and collects a login.
+pub trait Front: Send {
+    /// Takes in what came; call it after [`FrontStep::NeedInput`].
+    fn feed(&mut self, bytes: &[u8]);
+
+    /// What to do next.
+    ///
+    /// After [`FrontStep::Login`] call `refuse` or `accept`. After [`FrontStep::StartTls`],
+    /// [`FrontStep::Quit`] and [`FrontStep::Close`] this front is no longer of use.
+    fn step(&mut self) -> FrontStep;
+
+    /// The login was refused. Sends this reply, and the workstation may try again.
+    fn refuse(&mut self, reply: &[u8]);
+
+    /// The login was accepted; the owner sends the reply. Gives the bytes that the workstation sent
+    /// after its login: the session begins with them.
+    fn accept(self: Box<Self>) -> Vec<u8>;
+}
+
+/// What a front needs to know, beside the capabilities that it announces.
 #[derive(Clone, Debug)]
-pub struct Setup<C> {
+pub struct Setup {
     /// The gateway's name, for greetings.
     pub name: String,
     /// Whether a login is accepted yet.
     pub stage: Stage,
-    /// What is announced.
-    pub capabilities: C,
     /// How many bytes a line with credentials may have, its CRLF included.
     pub login_line: usize,
     /// How many bytes any other line may have, its CRLF included.
@@ -60,21 +77,76 @@ pub enum FrontStep {
     Quit,
 }
 
+/// What one protocol adds to the lines that both have in common.
+pub(super) trait Dialogue: Send {
+    fn lines(&mut self) -> &mut FrontLines;
+
+    /// Whether the next line answers a challenge, so it may be as long as a line with credentials.
+    fn expects_credentials(&self) -> bool;
+
+    /// Executes a line without its CRLF.
+    fn take(&mut self, line: &[u8]);
+
+    /// Forgets a login that has begun.
+    fn forget_login(&mut self);
+}
+
+impl<D: Dialogue> Front for D {
+    fn feed(&mut self, bytes: &[u8]) {
+        self.lines().inbox.push(bytes);
+    }
+
+    fn step(&mut self) -> FrontStep {
+        loop {
+            if let Some(step) = self.lines().due() {
+                return step;
+            }
+            let expects_credentials = self.expects_credentials();
+            match self.lines().next(expects_credentials) {
+                None => return FrontStep::NeedInput,
+                Some(Incoming::Line(line)) => self.take(&line),
+                Some(Incoming::Faulty(fault)) => {
+                    self.forget_login();
+                    self.lines().refuse_bad_command(fault.into());
+                }
+                Some(Incoming::TooLong) => self.lines().close(Hint::LineTooLong),
+                Some(Incoming::ClientHello) => {
+                    let hint = match self.lines().stage {
+                        Stage::BeforeTls => Hint::TlsTooEarly,
+                        Stage::Open => Hint::PortWithoutTls,
+                    };
+                    self.lines().close(hint);
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, reply: &[u8]) {
+        self.lines().say(reply);
+        self.lines().is_halted = false;
+    }
+
+    fn accept(mut self: Box<Self>) -> Vec<u8> {
+        self.lines().inbox.take()
+    }
+}
+
 /// The lines that come in and the steps that are due, for either protocol.
 pub(super) struct FrontLines {
     inbox: Inbox,
     due: VecDeque<FrontStep>,
+    stage: Stage,
     login_line: usize,
     command_line: usize,
     /// Nothing was read yet, so the bytes may be of another protocol.
     is_first: bool,
-    /// A verdict, a handshake or the end comes next. Until `resume` no line is read.
+    /// A verdict, a handshake or the end comes next. Until a login is refused no line is read.
     is_halted: bool,
     bad_commands: u32,
 }
 
 /// What came in.
-pub(super) enum Incoming {
+enum Incoming {
     /// A line without its CRLF. It may hold a password.
     Line(Zeroizing<Vec<u8>>),
     /// A line that must not be executed.
@@ -86,10 +158,11 @@ pub(super) enum Incoming {
 }
 
 impl FrontLines {
-    pub(super) fn new<C>(setup: &Setup<C>) -> Self {
+    pub(super) fn new(setup: &Setup) -> Self {
         Self {
             inbox: Inbox::default(),
             due: VecDeque::new(),
+            stage: setup.stage,
             login_line: setup.login_line,
             command_line: setup.command_line,
             is_first: true,
@@ -98,18 +171,14 @@ impl FrontLines {
         }
     }
 
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
-        self.inbox.push(bytes);
-    }
-
     /// The step that is due before the next line is read.
-    pub(super) fn due(&mut self) -> Option<FrontStep> {
+    fn due(&mut self) -> Option<FrontStep> {
         self.due.pop_front().or(self.is_halted.then_some(FrontStep::NeedInput))
     }
 
     /// The next line. `expects_credentials`: it answers a challenge, so it may be as long as a
     /// line with credentials.
-    pub(super) fn next(&mut self, expects_credentials: bool) -> Option<Incoming> {
+    fn next(&mut self, expects_credentials: bool) -> Option<Incoming> {
         let bytes = self.inbox.bytes();
         // A TLS record of type handshake (RFC 8446 section 5.1); no command begins like this.
         if self.is_first && bytes.starts_with(&[0x16, 0x03]) {
@@ -128,11 +197,6 @@ impl FrontLines {
         self.inbox.consume(consumed);
         self.is_first = false;
         Some(incoming)
-    }
-
-    /// Whether bytes are waiting that came in after the last line.
-    pub(super) fn has_more(&self) -> bool {
-        !self.inbox.bytes().is_empty()
     }
 
     pub(super) fn say(&mut self, reply: impl Into<Vec<u8>>) {
@@ -158,18 +222,35 @@ impl FrontLines {
         self.halt(FrontStep::Close(hint));
     }
 
-    /// After this step no line is read until `resume`.
+    /// Answers STARTTLS (RFC 3207) or STLS (RFC 2595 section 4), positively with this reply.
+    ///
+    /// Bytes that came with the command came in plain text. After the handshake they would be
+    /// executed as if the workstation had sent them through TLS (CVE-2011-0411).
+    pub(super) fn start_tls(&mut self, reply: &str) {
+        match self.stage {
+            Stage::Open => self.refuse_bad_command(Hint::TlsNotOffered),
+            Stage::BeforeTls if !self.inbox.bytes().is_empty() => {
+                self.close(Hint::BytesAfterStartTls);
+            }
+            Stage::BeforeTls => {
+                self.say(reply);
+                self.halt(FrontStep::StartTls);
+            }
+        }
+    }
+
+    /// Hands a login to the owner, or refuses one that cannot be read.
+    pub(super) fn log_in(&mut self, credentials: Result<Credentials, Invalid>) {
+        match credentials {
+            Ok(credentials) => self.halt(FrontStep::Login(credentials)),
+            Err(invalid) => self.refuse_bad_command(Hint::Credentials(invalid)),
+        }
+    }
+
+    /// After this step no line is read until a login is refused.
     pub(super) fn halt(&mut self, step: FrontStep) {
         self.due.push_back(step);
         self.is_halted = true;
-    }
-
-    pub(super) fn resume(&mut self) {
-        self.is_halted = false;
-    }
-
-    pub(super) fn into_rest(mut self) -> Vec<u8> {
-        self.inbox.take()
     }
 }
 
@@ -194,18 +275,12 @@ fn begins(bytes: &[u8], word: &[u8]) -> bool {
 /// Feeds lines to a front and writes down its steps.
 #[cfg(test)]
 pub(super) mod testing {
-    use super::FrontStep;
-
-    pub(in crate::proto) trait Machine {
-        fn feed(&mut self, bytes: &[u8]);
-        fn step(&mut self) -> FrontStep;
-        fn refuse(&mut self, reply: &[u8]);
-    }
+    use super::{Front, FrontStep};
 
     /// What it answers, in square brackets what it refuses, and in angle brackets what it asks its
     /// owner to do. Logins are refused.
     pub(in crate::proto) fn play<'a>(
-        machine: &mut impl Machine,
+        machine: &mut impl Front,
         pieces: impl IntoIterator<Item = &'a [u8]>,
     ) -> String {
         let mut seen = String::new();
@@ -239,7 +314,7 @@ pub(super) mod testing {
     }
 
     /// The same, for the whole input and for every cut of it.
-    pub(in crate::proto) fn play_however_cut<M: Machine>(
+    pub(in crate::proto) fn play_however_cut<M: Front>(
         machine: impl Fn() -> M,
         input: &[u8],
     ) -> String {

@@ -3,6 +3,10 @@
 //! It is as generous as any reader after it may be, because a field must not be hidden from policy: a
 //! field is found after a lone CR, after a stuffed dot, after an empty line of bare line feeds, and with
 //! blanks before its colon. Names: RFC 5322 section 2.2.
+//!
+//! No reader can be as generous as all others. Some trim control characters from a name, or compare it
+//! by Unicode's rules for upper and lower case. So the reader also reports whether the header block is
+//! [malformed](HeaderReader::is_malformed): a field that it did not find stands in such a block only.
 
 use memchr::memchr2;
 
@@ -11,7 +15,8 @@ use memchr::memchr2;
 const VALUES: usize = 16;
 /// How many bytes of one value are kept.
 const VALUE: usize = 1024;
-/// How many bytes a field name may have. A longer one is not wanted.
+/// How many bytes a field name may have, with the blanks before its colon. A longer one is not wanted,
+/// and makes the header block malformed.
 const NAME: usize = 76;
 /// The end of a value that was cut, so that no exact rule matches it.
 const CUT: &str = "\u{2026}";
@@ -30,9 +35,13 @@ pub struct HeaderReader {
     /// There was a character that is not a blank.
     has_begun: bool,
     name: Vec<u8>,
+    /// There was a blank after the name. Only its colon may follow.
+    is_name_over: bool,
     value: Option<(usize, Vec<u8>)>,
     found: Vec<(usize, String)>,
     has_more: bool,
+    has_long_name: bool,
+    is_malformed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +73,12 @@ impl HeaderReader {
             follows_crlf: true,
             has_begun: false,
             name: Vec::new(),
+            is_name_over: false,
             value: None,
             found: Vec::new(),
             has_more: false,
+            has_long_name: false,
+            is_malformed: false,
         }
     }
 
@@ -109,9 +121,30 @@ impl HeaderReader {
         self.state == State::Done
     }
 
-    /// Whether the header block is longer than the limit, or repeats a wanted field more than 16 times.
+    /// Whether the header block is complete, or longer than the limit, so that no more of it is read.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, State::Done | State::OverLimit)
+    }
+
+    /// Whether the header block is longer than the limit, repeats a wanted field more than 16 times, or
+    /// has a name of more than 76 bytes. It may hold wanted fields then that were not found.
     pub fn is_over_limit(&self) -> bool {
-        self.state == State::OverLimit || self.has_more
+        self.state == State::OverLimit || self.has_more || self.has_long_name
+    }
+
+    /// Whether a line is no header field, so that another reader may find a field in it.
+    ///
+    /// A field begins with its name, of 1 to 76 bytes of printable ASCII (33 to 126, RFC 5322 section
+    /// 2.2), and a colon. These lines are well formed too:
+    ///
+    /// - Folded lines. They begin with a blank and belong to the line before. Where they are the first
+    ///   lines of all, the blanks do not count.
+    /// - `Name :`, the obsolete syntax of RFC 5322 section 4.5.8, also folded before the colon. The
+    ///   blanks count among the 76 bytes.
+    /// - Empty lines. An empty line that ends in a bare CR or LF does not end the header block, so what
+    ///   follows it has to be well formed too.
+    pub fn is_malformed(&self) -> bool {
+        self.is_malformed
     }
 
     /// The values of the wanted fields of this name in their order, unfolded and trimmed. A value of more
@@ -163,6 +196,7 @@ impl HeaderReader {
         if !matches!(byte, b' ' | b'\t') {
             self.end_field();
             self.name.clear();
+            self.is_name_over = false;
             self.push_name(byte);
         } else if self.value.is_some() {
             self.keep(b" ");
@@ -179,10 +213,18 @@ impl HeaderReader {
 
     fn push_name(&mut self, byte: u8) {
         self.has_begun = true;
+        match byte {
+            b' ' | b'\t' => self.is_name_over = true,
+            // A colon comes here only where no name is before it.
+            b':' => self.is_malformed = true,
+            33..=126 if !self.is_name_over => {}
+            _ => self.is_malformed = true,
+        }
         self.state = if self.name.len() < NAME {
             self.name.push(byte);
             State::Name
         } else {
+            (self.is_malformed, self.has_long_name) = (true, true);
             self.name.clear();
             State::Skip
         };
@@ -214,6 +256,8 @@ impl HeaderReader {
     }
 
     fn end_field(&mut self) {
+        // A name is forgotten at its colon.
+        self.is_malformed |= !self.name.is_empty();
         let Some((index, value)) = self.value.take() else { return };
         let same = self.found.iter().filter(|(of, _)| *of == index).count();
         if same < VALUES {
@@ -301,6 +345,68 @@ mod tests {
             let (end, services, _, _) = read_however_cut(4096, message);
             assert_eq!(services, expected, "{}", message.escape_ascii());
             assert!(end.is_some(), "{}", message.escape_ascii());
+        }
+    }
+
+    fn is_malformed(message: &[u8]) -> bool {
+        let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+            let mut reader = HeaderReader::new(WANTED, 4096);
+            for piece in pieces {
+                let _ = reader.feed(piece);
+            }
+            reader.is_malformed()
+        };
+        let whole = read(&mut [message].into_iter());
+        assert_eq!(read(&mut message.chunks(1)), whole, "{}", message.escape_ascii());
+        whole
+    }
+
+    #[test]
+    fn a_line_that_is_no_field_makes_the_header_malformed() {
+        let blanks = |count| format!("X-KIM-Dienstkennung{}: eAU\r\n\r\n", " ".repeat(count));
+        let [most, one_more, many] = [57, 58, 3000].map(blanks);
+        let table: [(&[u8], bool); 38] = [
+            (b"Subject: a\r\n\r\n\x01", false),
+            (b"\r\n", false),
+            (b"a:\r\n\r\n", false),
+            (b"!#~: a\r\n\r\n", false),
+            (b"Subject: a\r\n \x01\xff b\r\n \r\n\tc\r\n\r\n", false),
+            (b"Subject \t: a\r\n\r\n", false),
+            (b"Subject\r\n : a\r\n\r\n", false),
+            (b" Subject: a\r\n\r\n", false),
+            (b"\t\r\n  Subject: a\r\n\r\n", false),
+            (b".Subject: a\r\n. b\r\n\r\n", false),
+            (b"Subject: a\n\nTo: b\r\n\r\n", false),
+            (b"Subject: a\rTo: b\r\n\r\n", false),
+            (b"Subject: a\r\n.\r\n", false),
+            (most.as_bytes(), false),
+            (one_more.as_bytes(), true),
+            (many.as_bytes(), true),
+            (&[&b"X-KIM-Dienstkennung"[..], &[b'\t'; 58], b": eAU\r\n\r\n"].concat(), true),
+            (&[&[b'x'; 77][..], b": eAU\r\n\r\n"].concat(), true),
+            (b"X-KIM-Dienstkennung\x00: eAU\r\n\r\n", true),
+            (b"X-KIM-Dienstkennung\x1f: eAU\r\n\r\n", true),
+            (b"X-KIM-Dienstkennung\x0b : eAU\r\n\r\n", true),
+            (b"\x00X-KIM-Dienstkennung: eAU\r\n\r\n", true),
+            (b"\x08X-KIM-Dienstkennung: eAU\r\n\r\n", true),
+            (b" \x0cX-KIM-Dienstkennung: eAU\r\n\r\n", true),
+            (b"\x7fX-KIM-Dienstkennung: eAU\r\n\r\n", true),
+            (b".\x01X-KIM-Dienstkennung: eAU\r\n\r\n", true),
+            (b"A: b\r\n\x01\r\n X-KIM-Dienstkennung: eAU\r\n\r\n", true),
+            (b"A: b\r\n\x1f\x02\r\n\tX-KIM-Dienstkennung: eAU\r\n\r\n", true),
+            (b"A\r\n \x01: b\r\n\r\n", true),
+            ("X-KIM-D\u{131}enstkennung: eAU\r\n\r\n".as_bytes(), true),
+            ("X-\u{212a}IM-Dienstkennung: eAU\r\n\r\n".as_bytes(), true),
+            ("X-KIM-Dien\u{17f}tkennung: eAU\r\n\r\n".as_bytes(), true),
+            (b"no header line\r\n\r\n", true),
+            (b"nocolon\r\nA: b\r\n\r\n", true),
+            (b"nocolon\r\n.\r\n", true),
+            (b": a\r\n\r\n", true),
+            (b"X-KIM\r-Dienstkennung: a\r\n\r\n", true),
+            (b"A: b\n\nbody of a message\r\n", true),
+        ];
+        for (message, expected) in table {
+            assert_eq!(is_malformed(message), expected, "{}", message.escape_ascii());
         }
     }
 

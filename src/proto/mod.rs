@@ -13,6 +13,7 @@ pub mod front;
 pub mod header;
 mod inbox;
 pub mod line;
+mod mailbox;
 pub mod pop3;
 pub mod refusal;
 pub mod relay;

@@ -17,6 +17,8 @@ pub enum Hint {
     Malformed,
     /// DATA came before MAIL and RCPT.
     NeedTransaction,
+    /// RCPT came before MAIL.
+    NeedSender,
     /// EHLO or HELO came without a name.
     NeedName,
     /// The command came without its argument.
@@ -72,6 +74,7 @@ impl Hint {
             | Self::LoggedIn
             | Self::Malformed
             | Self::NeedTransaction
+            | Self::NeedSender
             | Self::NeedName
             | Self::NeedArgument
             | Self::NoArgument

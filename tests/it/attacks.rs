@@ -10,7 +10,7 @@ use kimgate::gateway::{
     ClientModuleConfig, Config, ContextRules, Gateway, Handle, Limits, Listener, Protection,
 };
 use kimgate::observe::{AuditConfig, ObserveConfig, Observer};
-use kimgate::policy::{AccountRules, Otherwise, Policy, Rules};
+use kimgate::policy::{AccountRules, Authors, Otherwise, Policy, Rules};
 use kimgate::sim::{Sim, SimConfig};
 use kimgate::trust::{ClientCertificates, ClientModuleTrust, ListenerTlsConfig, MinVersion};
 use kimgate::words::{Language, Protocol, Security};
@@ -75,6 +75,205 @@ async fn a_header_too_long_to_be_read_hides_no_service_and_is_audited() {
     assert!(reply.contains("(service-not-allowed)"), "{reply:?}");
     let line = world.audited("service-not-allowed").await;
     assert!(line.contains("\"event\":\"denied\""), "{line}");
+}
+
+/// Header blocks that hid their service from kimgate, and not from a mail library in wide use.
+fn hidden_services() -> Vec<String> {
+    let service = "eAU;Lieferung;V1.0";
+    let mut names: Vec<String> = (0..0x20_u8)
+        .filter(|b| !b"\t\n\r".contains(b))
+        .map(char::from)
+        .flat_map(|octet| {
+            let name = "X-KIM-Dienstkennung";
+            [format!("{octet}{name}"), format!("{name}{octet}"), format!("{name} {octet} ")]
+        })
+        .collect();
+    names.extend(["X-KIM-Dien\u{17f}tkennung", "X-\u{212a}IM-Dienstkennung"].map(String::from));
+    names.extend(["X-KIM-D\u{131}enstkennung", "X-KIM-Dienstkennung\u{a0}"].map(String::from));
+    for blank in [" ", "\t"] {
+        names.extend([58, 76, 3_000].map(|n| format!("X-KIM-Dienstkennung{}", blank.repeat(n))));
+    }
+    let mut blocks: Vec<String> =
+        names.iter().map(|name| format!("{name}: {service}\r\n")).collect();
+    for line in ["\u{1}", "\u{0}\u{1f}", "\u{7}\u{7}\u{7}"] {
+        blocks.push(format!("{line}\r\n X-KIM-Dienstkennung: {service}\r\n"));
+        blocks.push(format!("{line}\r\n\tX-KIM-Dienstkennung: {service}\r\n"));
+    }
+    blocks
+}
+
+#[tokio::test]
+async fn no_header_line_hides_a_service_from_a_rule() {
+    let mut world = World::smtp(|account| account.services = Some(vec!["KIM-Mail;*".into()])).await;
+    for block in hidden_services() {
+        let (mut client, mut module) = world.begin_message().await;
+        client.send(&format!("Subject: x\r\n{block}\r\nbody\r\n.\r\n")).await;
+        assert_eq!(module.line().await, "RSET", "{block:?}");
+        module.send("250 ok\r\n").await;
+        let reply = client.line().await;
+        let is_refused = reply.starts_with("550 5.7.1 ") && reply.ends_with("(header-malformed)");
+        assert!(is_refused, "{block:?} got {reply:?}");
+    }
+    let line = world.audited("header-malformed").await;
+    assert!(line.contains("\"event\":\"denied\"") && line.contains(".send.services"), "{line}");
+}
+
+#[tokio::test]
+async fn a_header_line_that_is_no_field_passes_where_no_rule_asks_for_services() {
+    let mut world = World::smtp(|_| ()).await;
+    for block in hidden_services() {
+        let (mut client, mut module) = world.begin_message().await;
+        client.send(&format!("{block}\r\nbody\r\n.\r\n")).await;
+        module.expect("DATA").await;
+        module.send("354 go\r\n").await;
+        let mut came = String::new();
+        while !came.ends_with("body\r\n.\r\n") {
+            came.extend([module.line().await, "\r\n".into()]);
+        }
+        assert_eq!(came, format!("{block}\r\nbody\r\n.\r\n"));
+        module.send("250 sent\r\n").await;
+        client.expect("250 sent").await;
+    }
+}
+
+/// The service named first may be sent, and what was not read may name another one.
+#[tokio::test]
+async fn a_service_behind_a_limit_is_not_sent_where_a_rule_asks_for_it() {
+    let allowed = "X-KIM-Dienstkennung: KIM-Mail;Default;V1.0\r\n";
+    let long = format!("{}: x\r\n", "x".repeat(77));
+    for services in ["KIM-Mail;*", "*"] {
+        let change = |account: &mut AccountRules| account.services = Some(vec![services.into()]);
+        let mut world = World::smtp(change).await;
+        let filler = format!("X-Filler: {}\r\n", "x".repeat(500)).repeat(600);
+        for (block, word) in [
+            (allowed.repeat(17), "(service-not-allowed)"),
+            (format!("{allowed}{filler}"), "(service-not-allowed)"),
+            (format!("{allowed}{long}"), "(header-malformed)"),
+        ] {
+            let (mut client, mut module) = world.begin_message().await;
+            client.send(&format!("{block}\r\nbody\r\n.\r\n")).await;
+            module.expect("RSET").await;
+            module.send("250 ok\r\n").await;
+            let reply = client.line().await;
+            assert!(reply.ends_with(word), "{word}: {reply:?}");
+        }
+    }
+}
+
+/// The error that the client module reports may stand where kimgate does not read any more.
+#[tokio::test]
+async fn a_fetched_message_whose_header_cannot_be_read_is_not_deleted() {
+    let filler = format!("X-Filler: {}\r\n", "x".repeat(500)).repeat(600);
+    let long = format!("{}: x\r\n", "x".repeat(77));
+    for block in [filler, long, "X-KIM-DecryptionResult: 00\r\n".repeat(17)] {
+        let mut world = World::pop3(|_| ()).await;
+        let (mut client, mut module) = world.log_in().await;
+        client.send("RETR 1\r\n").await;
+        module.expect("RETR 1").await;
+        module
+            .send(&format!("+OK\r\n{block}X-KIM-DecryptionResult: 01\r\n\r\nbody\r\n.\r\n"))
+            .await;
+        while client.line().await != "." {}
+        let reply = client.ask("DELE 1", "-ERR").await;
+        assert!(reply.ends_with("(delete-held)"), "{reply}");
+    }
+}
+
+#[tokio::test]
+async fn a_sender_and_a_recipient_have_one_meaning() {
+    let mut world = World::smtp(|_| ()).await;
+    let (mut client, mut module) = world.log_in().await;
+    let refused = [
+        "MAIL FROM:<prx@praxis.kim.telematik> <chef@praxis.kim.telematik>",
+        "MAIL FROM:<prx@praxis.kim.telematik> FROM:<chef@praxis.kim.telematik>",
+        "MAIL FROM:<prx@praxis.kim.telematik> BODY=BINARYMIME",
+        "MAIL FROM:<prx@praxis.kim.telematik> SIZE=1 SIZE=999999999",
+        "MAIL FROM:<\"prx\"@praxis.kim.telematik>",
+        "MAIL FROM:<\"prx@praxis.kim.telematik> <chef\"@praxis.kim.telematik>",
+    ];
+    for line in refused {
+        client.ask(line, "501 5.5.4 ").await;
+    }
+    client.send("MAIL FROM:<prx@praxis.kim.telematik> SIZE=10 BODY=8BITMIME\r\n").await;
+    module.expect("MAIL FROM:<prx@praxis.kim.telematik> SIZE=10 BODY=8BITMIME").await;
+    module.send("250 ok\r\n").await;
+    client.expect("250").await;
+    let refused = [
+        "RCPT TO:<a@b.kim.telematik> <c@d.example>",
+        "RCPT TO:<a@b.kim.telematik> TO:<c@d.example>",
+        "RCPT TO:<a@b.kim.telematik> NOTIFY=NEVER NOTIFY=SUCCESS",
+        "RCPT TO:<\"a@b.kim.telematik\"@d.example>",
+        "RCPT TO:<\"a\"@b.kim.telematik>",
+    ];
+    for line in refused {
+        client.ask(line, "501 5.5.4 ").await;
+    }
+    client.send("NOOP\r\n").await;
+    assert_eq!(module.line().await, "NOOP");
+}
+
+#[tokio::test]
+async fn recipient_and_message_need_a_sender_that_the_client_module_accepted() {
+    let mut world = World::smtp(|_| ()).await;
+    let (mut client, mut module) = world.log_in().await;
+    client.ask("RCPT TO:<a@b.kim.telematik>", "503 5.5.1 KIM-Gateway: need MAIL first").await;
+    client.ask("DATA", "503 5.5.1 ").await;
+    client.send("MAIL FROM:<prx@praxis.kim.telematik>\r\n").await;
+    module.expect("MAIL").await;
+    module.send("451 later\r\n").await;
+    client.expect("451 later").await;
+    client.ask("RCPT TO:<a@b.kim.telematik>", "503 5.5.1 ").await;
+    client.ask("DATA", "503 5.5.1 ").await;
+    client.send("NOOP\r\n").await;
+    assert_eq!(module.line().await, "NOOP");
+}
+
+#[tokio::test]
+async fn another_account_in_from_or_sender_is_refused_where_the_rule_says_so() {
+    let own = format!("From: Praxis <{ACCOUNT}>\r\n");
+    let refused = [
+        "From: chef@praxis.kim.telematik\r\n".to_owned(),
+        format!("{own}From: chef@praxis.kim.telematik\r\n"),
+        format!("{own}Sender: chef@praxis.kim.telematik\r\n"),
+        format!("{own}Sender: {ACCOUNT}\r\nSender: {ACCOUNT}\r\n"),
+        format!("From: {ACCOUNT}, chef@praxis.kim.telematik\r\n"),
+        format!("From: praxis: {ACCOUNT};\r\n"),
+        format!("From: {ACCOUNT} (chef@praxis.kim.telematik)\r\n"),
+        format!("From: \"chef@praxis.kim.telematik\" <{ACCOUNT}>\r\n"),
+        format!("From: <{ACCOUNT}>,\r\n <chef@praxis.kim.telematik>\r\n"),
+        "From:\r\n".to_owned(),
+        "Subject: no author\r\n".to_owned(),
+    ];
+    let passes = [
+        own.clone(),
+        format!("From: \"Praxis\"\r\n <{}>\r\nSender: {ACCOUNT}\r\n", ACCOUNT.to_uppercase()),
+        "From: Vertretung <info@praxis.kim.telematik>\r\n".to_owned(),
+    ];
+    let mut world = World::smtp(|account| {
+        account.from = Authors::Account;
+        account.senders = vec!["info@praxis.kim.telematik".into()];
+    })
+    .await;
+    for block in refused {
+        let (mut client, mut module) = world.begin_message().await;
+        client.send(&format!("{block}\r\nbody\r\n.\r\n")).await;
+        assert_eq!(module.line().await, "RSET", "{block:?}");
+        module.send("250 ok\r\n").await;
+        let reply = client.line().await;
+        assert!(reply.ends_with("(sender-not-allowed)"), "{block:?} got {reply:?}");
+    }
+    for block in passes {
+        let (mut client, mut module) = world.begin_message().await;
+        client.send(&format!("{block}\r\nbody\r\n.\r\n")).await;
+        assert_eq!(module.line().await, "DATA", "{block:?}");
+    }
+    let (mut client, mut module) = world.begin_message().await;
+    client.send(&format!("\u{1}From: chef@praxis.kim.telematik\r\n{own}\r\nbody\r\n.\r\n")).await;
+    module.expect("RSET").await;
+    module.send("250 ok\r\n").await;
+    assert!(client.line().await.ends_with("(header-malformed)"));
+    let line = world.audited("sender-not-allowed").await;
+    assert!(line.contains(".send.from") && !line.contains("chef"), "{line}");
 }
 
 #[tokio::test]

@@ -274,6 +274,7 @@ impl Lab {
             vec![&*mail, &*rcpt, "DATA", &format!("{MESSAGE}\n.\nMAIL FROM:<kanarie@x>\r\n.")],
             vec![&*mail, &*rcpt, "DATA", &format!("{MESSAGE}\r\n.\nkanarie\r\n.")],
             vec![&*mail, &*rcpt, "DATA", &format!("\n.\r\n{MESSAGE}.")],
+            vec![&*mail, &*rcpt, "DATA", &format!("X-kanarie\u{1}: kanarie\r\n{MESSAGE}.")],
             vec![&*mail, &*rcpt, "DATA", &format!("{MESSAGE}\0.\0kanarie\r\n.")],
             vec![&*mail, &*rcpt, "DATA", MESSAGE],
         ]

@@ -13,7 +13,7 @@ use std::process::{Command as Process, Stdio};
 use crate::support::tools;
 use holds::{answer_by_hand, dot_holds, forwarded};
 use kimgate::proto::dot::DotScan;
-use kimgate::proto::smtp::ReplyScan;
+use kimgate::proto::smtp::scan_reply;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -109,6 +109,15 @@ const HEADER_WORDS: &[&str] = &[
     "X-KIM-DecryptionResult: 01",
     "X-KIM-Fehlermeldung: 4009",
     "Subject: =?utf-8?q?=C3=BC?=",
+    "X-KIM-Dienstkennung",
+    "X-KIM-Dienstkennung: eAU\r\n",
+    "\u{1}",
+    "\0",
+    "\u{1f}",
+    "X-KIM-D",
+    "\u{131}",
+    "i",
+    "enstkennung: eAU\r\n",
 ];
 const COMMAND_WORDS: &[&str] = &[
     "RETR ",
@@ -470,7 +479,7 @@ fn replies_end_where_pythons_mail_programs_end_them() {
     let mut cases: Vec<(&str, Vec<u8>, (i64, usize))> = Vec::new();
     while cases.len() < 400 {
         let bytes = of(REPLY_WORDS, 10).new_tree(&mut runner).unwrap().current();
-        if let Ok(Some(reply)) = ReplyScan::new().scan(&bytes) {
+        if let Ok(Some(reply)) = scan_reply(&bytes) {
             cases.push(("smtp", bytes, (reply.code.into(), reply.len)));
         }
     }

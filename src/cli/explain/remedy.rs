@@ -68,7 +68,8 @@ impl Case<'_> {
                 };
                 format!("add \"{name};*\" to {rule}")
             }
-            Reason::DeleteHeld
+            Reason::HeaderMalformed
+            | Reason::DeleteHeld
             | Reason::TooManyConnections
             | Reason::ContextInUse
             | Reason::LoginPaused

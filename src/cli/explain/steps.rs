@@ -79,8 +79,8 @@ impl Case<'_> {
     fn certificate_of(&self, workstation: &str) -> Option<&str> {
         let rules = self.loaded.config.rules.workstations.get(workstation)?;
         let is_its_own = |shown: &&String| {
-            let shown = shown.to_lowercase();
-            rules.certificates.iter().any(|name| name.to_lowercase() == shown)
+            let shown = shown.to_ascii_lowercase();
+            rules.certificates.iter().any(|name| name.to_ascii_lowercase() == shown)
         };
         self.station.certificate_names().iter().find(is_its_own).map(String::as_str)
     }

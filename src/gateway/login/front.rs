@@ -1,17 +1,24 @@
-//! The front machines of both protocols as one type, and the loop that drives them.
+//! The front of the listener's protocol, and the loop that drives it.
 
 use crate::gateway::client_module::Capabilities;
 use crate::gateway::reply::hinted;
 use crate::gateway::wire::{Filled, Wire};
-use crate::proto::front::{FrontStep, Setup};
+use crate::proto::front::{Front, FrontStep, Setup};
 use crate::proto::sasl::Credentials;
 use crate::proto::{pop3, smtp};
 use crate::words::{CloseReason, Language, Protocol};
 
-/// The server's side of a dialogue up to the login.
-pub(crate) enum Front {
-    Pop3(pop3::Front),
-    Smtp(smtp::Front),
+/// The front of this protocol.
+pub(crate) fn new(
+    protocol: Protocol,
+    setup: Setup,
+    capabilities: Capabilities,
+    greet: bool,
+) -> Box<dyn Front> {
+    match protocol {
+        Protocol::Pop3 => Box::new(pop3::Front::new(setup, capabilities.pop3, greet)),
+        Protocol::Smtp => Box::new(smtp::Front::new(setup, capabilities.smtp, greet)),
+    }
 }
 
 /// What a workstation wants that a front cannot do itself.
@@ -21,96 +28,41 @@ pub(crate) enum FrontEvent {
     Quit,
 }
 
-impl Front {
-    pub(crate) fn new(protocol: Protocol, setup: Setup<Capabilities>, greet: bool) -> Self {
-        let Setup { name, stage, capabilities, login_line, command_line } = setup;
-        match protocol {
-            Protocol::Pop3 => {
-                let capabilities = capabilities.pop3;
-                let setup = Setup { name, stage, capabilities, login_line, command_line };
-                Self::Pop3(pop3::Front::new(setup, greet))
+/// Answers the workstation, refusals in `language`, until it wants something that the front cannot do
+/// itself.
+pub(crate) async fn drive(
+    front: &mut dyn Front,
+    client: &mut Wire,
+    protocol: Protocol,
+    language: Language,
+) -> Result<FrontEvent, CloseReason> {
+    loop {
+        match front.step() {
+            FrontStep::Send(reply) => {
+                client.send(&reply).await.map_err(|_| CloseReason::ClientLeft)?
             }
-            Protocol::Smtp => {
-                let capabilities = capabilities.smtp;
-                let setup = Setup { name, stage, capabilities, login_line, command_line };
-                Self::Smtp(smtp::Front::new(setup, greet))
+            FrontStep::NeedInput => {
+                // More may have come while the last login was decided.
+                if client.bytes().is_empty()
+                    && let Filled::Ended(_) = client.fill().await
+                {
+                    return Err(CloseReason::ClientLeft);
+                }
+                front.feed(client.bytes());
+                client.consume_and_wipe();
             }
-        }
-    }
-
-    /// Answers the workstation, refusals in `language`, until it wants something that the front
-    /// cannot do itself.
-    pub(crate) async fn drive(
-        &mut self,
-        client: &mut Wire,
-        language: Language,
-    ) -> Result<FrontEvent, CloseReason> {
-        let protocol = self.protocol();
-        loop {
-            match self.step() {
-                FrontStep::Send(reply) => {
-                    client.send(&reply).await.map_err(|_| CloseReason::ClientLeft)?
-                }
-                FrontStep::NeedInput => {
-                    // More may have come while the last login was decided.
-                    if client.bytes().is_empty()
-                        && let Filled::Ended(_) = client.fill().await
-                    {
-                        return Err(CloseReason::ClientLeft);
-                    }
-                    self.feed(client.bytes());
-                    client.consume_and_wipe();
-                }
-                FrontStep::StartTls => return Ok(FrontEvent::StartTls),
-                FrontStep::Login(credentials) => return Ok(FrontEvent::Login(credentials)),
-                FrontStep::Quit => return Ok(FrontEvent::Quit),
-                FrontStep::Refuse(hint) => {
-                    let reply = hinted(protocol, language, hint);
-                    client.send(&reply).await.map_err(|_| CloseReason::ClientLeft)?;
-                }
-                FrontStep::Close(hint) => {
-                    let reply = hinted(protocol, language, hint);
-                    client.send(&reply).await.map_err(|_| CloseReason::ClientLeft)?;
-                    return Err(hint.reason().into());
-                }
+            FrontStep::StartTls => return Ok(FrontEvent::StartTls),
+            FrontStep::Login(credentials) => return Ok(FrontEvent::Login(credentials)),
+            FrontStep::Quit => return Ok(FrontEvent::Quit),
+            FrontStep::Refuse(hint) => {
+                let reply = hinted(protocol, language, hint);
+                client.send(&reply).await.map_err(|_| CloseReason::ClientLeft)?;
             }
-        }
-    }
-
-    fn protocol(&self) -> Protocol {
-        match self {
-            Self::Pop3(_) => Protocol::Pop3,
-            Self::Smtp(_) => Protocol::Smtp,
-        }
-    }
-
-    fn feed(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Pop3(front) => front.feed(bytes),
-            Self::Smtp(front) => front.feed(bytes),
-        }
-    }
-
-    fn step(&mut self) -> FrontStep {
-        match self {
-            Self::Pop3(front) => front.step(),
-            Self::Smtp(front) => front.step(),
-        }
-    }
-
-    /// The login was refused with this reply, and the workstation may try again.
-    pub(crate) fn refuse(&mut self, reply: &[u8]) {
-        match self {
-            Self::Pop3(front) => front.refuse(reply),
-            Self::Smtp(front) => front.refuse(reply),
-        }
-    }
-
-    /// The login was accepted. Returns the bytes that the workstation sent after it.
-    pub(crate) fn accept(self) -> Vec<u8> {
-        match self {
-            Self::Pop3(front) => front.accept(),
-            Self::Smtp(front) => front.accept(),
+            FrontStep::Close(hint) => {
+                let reply = hinted(protocol, language, hint);
+                client.send(&reply).await.map_err(|_| CloseReason::ClientLeft)?;
+                return Err(hint.reason().into());
+            }
         }
     }
 }

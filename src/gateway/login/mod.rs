@@ -13,11 +13,11 @@ use super::reply::code_of;
 use super::wire::Wire;
 use super::workstation::Session;
 use crate::observe::{Event, Phase};
-use crate::proto::front::{Setup, Stage};
+use crate::proto::front::{Front, Setup, Stage};
 use crate::proto::sasl::Credentials;
 use crate::words::{Action, CloseReason, Reason, Security};
 use admit::{Refused, Rejection};
-use front::{Front, FrontEvent};
+use front::FrontEvent;
 
 /// Logins that one connection may try.
 const TRIES: u32 = 10;
@@ -62,7 +62,7 @@ impl Session {
             }
         }
         // The front still has to send the last refusal.
-        let _ = timeout(LAST_REPLY, front.drive(client, self.loaded.config.language)).await;
+        let _ = timeout(LAST_REPLY, self.drive(&mut *front, client)).await;
         Err(CloseReason::Because(Reason::BadCommand))
     }
 
@@ -70,11 +70,11 @@ impl Session {
     /// clear counts any more.
     async fn next_login(
         &mut self,
-        front: &mut Front,
+        front: &mut Box<dyn Front>,
         client: &mut Wire,
     ) -> Result<Credentials, CloseReason> {
         loop {
-            match self.next_event(front, client).await? {
+            match self.next_event(&mut **front, client).await? {
                 FrontEvent::Login(credentials) => return Ok(credentials),
                 FrontEvent::Quit => return Err(CloseReason::Ok),
                 FrontEvent::StartTls => {
@@ -90,29 +90,36 @@ impl Session {
 
     async fn next_event(
         &self,
-        front: &mut Front,
+        front: &mut dyn Front,
         client: &mut Wire,
     ) -> Result<FrontEvent, CloseReason> {
         let limit = self.loaded.config.limits.login_timeout;
         tokio::select! {
             biased;
-            event = timeout(limit, front.drive(client, self.loaded.config.language)) => {
+            event = timeout(limit, self.drive(front, client)) => {
                 event.map_err(|_| CloseReason::Because(Reason::Timeout))?
             }
             () = self.shared.stop.cancelled() => Err(CloseReason::Because(Reason::ShuttingDown)),
         }
     }
 
-    fn front(&self, stage: Stage, greet: bool) -> Front {
+    async fn drive(
+        &self,
+        front: &mut dyn Front,
+        client: &mut Wire,
+    ) -> Result<FrontEvent, CloseReason> {
+        front::drive(front, client, self.facts.protocol, self.loaded.config.language).await
+    }
+
+    fn front(&self, stage: Stage, greet: bool) -> Box<dyn Front> {
         let config = &self.loaded.config;
         let setup = Setup {
             name: config.name.clone(),
             stage,
-            capabilities: self.loaded.capabilities(),
             login_line: config.limits.login_line,
             command_line: config.limits.command_line,
         };
-        Front::new(self.facts.protocol, setup, greet)
+        front::new(self.facts.protocol, setup, self.loaded.capabilities(), greet)
     }
 
     fn report_login(&self, outcome: Result<&Admitted, &Refused>, asked: Instant) {

@@ -137,7 +137,7 @@ impl Driver {
     pub(super) fn report_traffic(&mut self) {
         let Self { pair, record: Record { reported, .. }, .. } = self;
         let (to_workstation, to_client_module) =
-            (pair.workstation.traffic().1, pair.client_module.traffic().1);
+            (pair.workstation.sent(), pair.client_module.sent());
         let more = to_client_module - reported.to_client_module;
         pair.tracked.relayed(Direction::ToModule, more);
         pair.tracked.relayed(Direction::ToClient, to_workstation - reported.to_workstation);
@@ -145,8 +145,12 @@ impl Driver {
     }
 }
 
-/// Whether the header says that the client module could not decrypt the message.
+/// Whether the header says that the client module could not decrypt the message, or may say so where
+/// it was not read.
 fn could_not_be_opened(header: &HeaderReader) -> bool {
+    if header.is_over_limit() {
+        return true;
+    }
     let values = |name| header.values(name).collect::<Vec<_>>();
     let evidence = Evidence {
         decryption: &values("X-KIM-DecryptionResult"),

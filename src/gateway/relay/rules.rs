@@ -9,9 +9,6 @@ use crate::policy::{Denial, Judgement, Request};
 use crate::proto::relay::{Question, Refusal, Service, Verdict};
 use crate::words::{Action, Protocol, Reason};
 
-/// Stands for a service that was not read; only a rule that allows every service allows it.
-const UNREAD: &str = "\u{2026}";
-
 impl Driver {
     /// After a reload the session goes on only if it would be let in now.
     fn check_permission(&mut self) -> Verdict {
@@ -47,7 +44,9 @@ impl Driver {
             Question::Recipient(address) => permit.judge_recipient(address),
             Question::Service(Service::Named(service)) => permit.judge_service(Some(service)),
             Question::Service(Service::Missing) => permit.judge_service(None),
-            Question::Service(Service::Unread) => permit.judge_service(Some(UNREAD)),
+            Question::Service(Service::Unread) => permit.judge_unread_service(),
+            Question::Service(Service::Malformed) => permit.judge_malformed_header(),
+            Question::Author(author) => permit.judge_author(author.address),
             Question::Delete(number) => {
                 let verdict = self.judged(permit.judge_delete());
                 if verdict == Verdict::Pass && self.record.is_undecrypted(number) {

@@ -27,8 +27,8 @@ impl Driver {
         self.pair.tracked.relayed(Direction::ToClient, last_words.len() as u64);
         let ended = Ended {
             close: teardown.close(),
-            to_workstation: self.pair.workstation.traffic().1 + last_words.len() as u64,
-            to_client_module: self.pair.client_module.traffic().1,
+            to_workstation: self.pair.workstation.sent() + last_words.len() as u64,
+            to_client_module: self.pair.client_module.sent(),
         };
         if let Why::Refused(reason) = teardown.why {
             let (protocol, language) = (self.pair.facts.protocol, self.pair.loaded.config.language);

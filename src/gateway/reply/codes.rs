@@ -20,6 +20,7 @@ pub(super) fn pop3(reason: Reason) -> &'static str {
         | Reason::SenderNotAllowed
         | Reason::RecipientNotAllowed
         | Reason::ServiceNotAllowed
+        | Reason::HeaderMalformed
         | Reason::DeleteNotAllowed
         | Reason::DeleteHeld => "-ERR [SYS/PERM]",
         Reason::TooManyConnections
@@ -55,6 +56,7 @@ pub(super) fn smtp(reason: Reason) -> &'static str {
         | Reason::SenderNotAllowed
         | Reason::RecipientNotAllowed
         | Reason::ServiceNotAllowed
+        | Reason::HeaderMalformed
         | Reason::DeleteNotAllowed
         | Reason::DeleteHeld => "550 5.7.1",
         Reason::TooManyConnections
@@ -93,7 +95,11 @@ pub(super) fn smtp_of_hint(hint: Hint) -> &'static str {
         | Hint::BytesAfterStartTls => "501 5.5.4",
         Hint::Cancelled => "501 5.7.0",
         Hint::NotCarried | Hint::TlsNotOffered => "502 5.5.1",
-        Hint::LoggedIn | Hint::NeedTransaction | Hint::NeedEhlo | Hint::NeedUser => "503 5.5.1",
+        Hint::LoggedIn
+        | Hint::NeedTransaction
+        | Hint::NeedSender
+        | Hint::NeedEhlo
+        | Hint::NeedUser => "503 5.5.1",
         Hint::UnknownMechanism => "504 5.7.4",
         Hint::NeedLogin | Hint::NeedTls => "530 5.7.0",
         Hint::PortWithTls | Hint::TooManyBadCommands => "421 4.7.0",

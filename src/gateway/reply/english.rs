@@ -35,6 +35,10 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
         Reason::ServiceNotAllowed => {
             format!("account {account} may not send the service {detail}")
         }
+        Reason::HeaderMalformed => format!(
+            "the message's header has a line without a valid field name, \
+             so service and sender cannot be checked for account {account}"
+        ),
         Reason::DeleteNotAllowed => format!(
             "workstation {workstation} may not delete in account {account}; \
              please set \"leave messages on server\""
@@ -80,6 +84,7 @@ pub(super) fn hint(protocol: Protocol, hint: Hint) -> String {
         Hint::LoggedIn => "this session is logged in already".into(),
         Hint::Malformed => "this command is not well formed".into(),
         Hint::NeedTransaction => "need MAIL and RCPT first".into(),
+        Hint::NeedSender => "need MAIL first".into(),
         Hint::NeedName => "this needs a name".into(),
         Hint::NeedArgument => "this needs an argument".into(),
         Hint::NoArgument => "this takes no argument".into(),

@@ -39,6 +39,10 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
         Reason::ServiceNotAllowed => {
             format!("Das Konto {account} darf die Dienstkennung {detail} nicht senden")
         }
+        Reason::HeaderMalformed => format!(
+            "Der Kopf der Nachricht enthält eine Zeile ohne gültigen Feldnamen, \
+             deshalb sind Dienstkennung und Absender für das Konto {account} nicht prüfbar"
+        ),
         Reason::DeleteNotAllowed => format!(
             "Arbeitsplatz {workstation} darf im Konto {account} nichts löschen; \
              bitte \"Nachrichten auf dem Server belassen\" einstellen"
@@ -88,6 +92,7 @@ pub(super) fn hint(protocol: Protocol, hint: Hint) -> String {
         Hint::LoggedIn => "Diese Sitzung ist bereits angemeldet".into(),
         Hint::Malformed => "Dieser Befehl ist falsch aufgebaut".into(),
         Hint::NeedTransaction => "Bitte zuerst MAIL und RCPT senden".into(),
+        Hint::NeedSender => "Bitte zuerst MAIL senden".into(),
         Hint::NeedName => "Hier fehlt ein Name".into(),
         Hint::NeedArgument => "Hier fehlt ein Argument".into(),
         Hint::NoArgument => "Dieser Befehl hat kein Argument".into(),

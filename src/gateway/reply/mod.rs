@@ -174,11 +174,12 @@ mod tests {
     }
 
     /// Every hint with its SMTP code and its English text.
-    const HINTS: [(Hint, &str, &str); 28] = [
+    const HINTS: [(Hint, &str, &str); 29] = [
         (Hint::NotCarried, "502 5.5.1", "this command is not supported"),
         (Hint::LoggedIn, "503 5.5.1", "this session is logged in already"),
         (Hint::Malformed, "501 5.5.4", "this command is not well formed"),
         (Hint::NeedTransaction, "503 5.5.1", "need MAIL and RCPT first"),
+        (Hint::NeedSender, "503 5.5.1", "need MAIL first"),
         (Hint::NeedName, "501 5.5.4", "this needs a name"),
         (Hint::NeedArgument, "501 5.5.4", "this needs an argument"),
         (Hint::NoArgument, "501 5.5.4", "this takes no argument"),

@@ -31,7 +31,6 @@ pub(crate) struct Wire {
     stream: Stream,
     unread: Buffer,
     end: Option<PeerEof>,
-    received: u64,
     sent: u64,
 }
 
@@ -58,7 +57,7 @@ impl Wire {
     /// A connection without TLS.
     pub(crate) fn new(tcp: TcpStream) -> Self {
         let stream = Stream::Plain(tcp);
-        Self { stream, unread: Buffer::default(), end: None, received: 0, sent: 0 }
+        Self { stream, unread: Buffer::default(), end: None, sent: 0 }
     }
 
     /// Does the TLS handshake with a workstation on a plain connection without unread bytes. `first`
@@ -143,9 +142,9 @@ impl Wire {
         self.end
     }
 
-    /// Bytes received and bytes sent so far, without TLS's own.
-    pub(crate) fn traffic(&self) -> (u64, u64) {
-        (self.received, self.sent)
+    /// Bytes sent so far, without TLS's own.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Reads until the stream would block or the buffer is full.
@@ -161,7 +160,6 @@ impl Wire {
             match read {
                 Poll::Ready(Ok(())) if n > 0 => {
                     self.unread.filled(n);
-                    self.received += n as u64;
                     more = true;
                     continue;
                 }

@@ -138,7 +138,7 @@ fn compare_lists(account: &Account, entries: &[Entries<'_>; 2]) -> Vec<AccountCh
         return Vec::new();
     };
     let lists = |rules: &AccountRules| {
-        (rules.services.clone(), rules.recipients.clone(), rules.senders.clone())
+        (rules.services.clone(), rules.recipients.clone(), rules.senders.clone(), rules.from)
     };
     let lists_differ = (lists(old) != lists(new)).then_some(AccountAspect::Lists);
     let module_differs =

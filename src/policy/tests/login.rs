@@ -225,6 +225,26 @@ fn a_certificate_beats_the_address_where_it_names_a_workstation() {
     }
 }
 
+/// The Kelvin sign is a K in lower case by Unicode's rules, and another letter in a certificate.
+#[test]
+fn a_certificate_of_another_letter_is_another_name() {
+    let mut rules = practice();
+    pc1(&mut rules).certificates = texts(&["Kim-PC1"]);
+    rules.users.insert("kai".into(), User { certificates: texts(&["kai"]), ..User::default() });
+    let policy = Policy::compile(rules).unwrap();
+    let peer = "10.9.9.9".parse().unwrap();
+    let name = |certificate| policy.station(peer, &texts(&[certificate])).name().map(str::to_owned);
+    assert_eq!(name("kIM-pc1").as_deref(), Some("PC1"));
+    assert_eq!(name("\u{212a}im-PC1"), None);
+    let users = |certificate| {
+        let station = policy.station("192.168.0.31".parse().unwrap(), &texts(&[certificate]));
+        let login = Login::parse(LOGIN.as_bytes());
+        let request = Request { station: &station, login: &login, protocol: Protocol::Pop3 };
+        policy.decide(&request).unwrap().users().iter().any(|user| **user == *"kai")
+    };
+    assert!(users("KAI") && !users("\u{212a}AI"));
+}
+
 #[test]
 fn a_station_from_older_rules_is_unknown_once_its_workstation_is_gone() {
     let old = Policy::compile(practice()).unwrap();

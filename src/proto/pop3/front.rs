@@ -3,17 +3,15 @@
 use zeroize::Zeroizing;
 
 use crate::proto::capabilities::Pop3Capabilities;
-use crate::proto::front::{self, FrontLines, Incoming, is_http, split_verb};
-pub use crate::proto::front::{FrontStep, Stage};
+use crate::proto::front::{Dialogue, FrontLines, is_http, split_verb};
+pub use crate::proto::front::{FrontStep, Setup, Stage};
 use crate::proto::refusal::Hint;
-use crate::proto::sasl::{Credentials, Invalid};
-
-/// What this front needs to know.
-pub type Setup = front::Setup<Pop3Capabilities>;
+use crate::proto::sasl::Credentials;
 
 /// Greets, answers what needs no client module, and collects a login.
 pub struct Front {
     setup: Setup,
+    capabilities: Pop3Capabilities,
     lines: FrontLines,
     exchange: Exchange,
 }
@@ -34,63 +32,12 @@ impl Front {
     ///
     /// The greeting has no timestamp in angle brackets: a timestamp offers APOP, and its digest is
     /// of no use to a client module, which needs the password itself.
-    pub fn new(setup: Setup, greet: bool) -> Self {
+    pub fn new(setup: Setup, capabilities: Pop3Capabilities, greet: bool) -> Self {
         let mut lines = FrontLines::new(&setup);
         if greet {
             lines.say(format!("+OK {} KIM-Gateway\r\n", setup.name));
         }
-        Self { setup, lines, exchange: Exchange::None }
-    }
-
-    /// Takes in what came; call it after [`FrontStep::NeedInput`].
-    pub fn feed(&mut self, bytes: &[u8]) {
-        self.lines.feed(bytes);
-    }
-
-    /// What to do next.
-    ///
-    /// After [`FrontStep::Login`] call `refuse` or `accept`. After [`FrontStep::StartTls`],
-    /// [`FrontStep::Quit`] and [`FrontStep::Close`] this front is no longer of use.
-    pub fn step(&mut self) -> FrontStep {
-        loop {
-            if let Some(step) = self.lines.due() {
-                return step;
-            }
-            match self.lines.next(matches!(self.exchange, Exchange::Plain)) {
-                None => return FrontStep::NeedInput,
-                Some(incoming) => self.take(incoming),
-            }
-        }
-    }
-
-    /// The login was refused. Sends this reply, and the workstation may try again.
-    pub fn refuse(&mut self, reply: &[u8]) {
-        self.lines.say(reply);
-        self.lines.resume();
-    }
-
-    /// The login was accepted; the owner sends the reply. Gives the bytes that the workstation sent
-    /// after its login: the session begins with them.
-    pub fn accept(self) -> Vec<u8> {
-        self.lines.into_rest()
-    }
-
-    fn take(&mut self, incoming: Incoming) {
-        let exchange = std::mem::take(&mut self.exchange);
-        match incoming {
-            Incoming::Line(line) => match exchange {
-                Exchange::Plain if *line == b"*" => self.lines.refuse(Hint::Cancelled),
-                Exchange::Plain => self.log_in(Credentials::plain(&line, false)),
-                Exchange::None => self.command(None, &line),
-                Exchange::Named(user) => self.command(Some(user), &line),
-            },
-            Incoming::Faulty(fault) => self.lines.refuse_bad_command(fault.into()),
-            Incoming::TooLong => self.lines.close(Hint::LineTooLong),
-            Incoming::ClientHello => self.lines.close(match self.setup.stage {
-                Stage::BeforeTls => Hint::TlsTooEarly,
-                Stage::Open => Hint::PortWithoutTls,
-            }),
-        }
+        Self { setup, capabilities, lines, exchange: Exchange::None }
     }
 
     fn command(&mut self, named: Option<Zeroizing<Vec<u8>>>, line: &[u8]) {
@@ -106,13 +53,15 @@ impl Front {
                 self.lines.say("+OK\r\n");
             }
             (b"PASS", Some(password)) => match named {
-                Some(user) => self.log_in(Credentials::user_pass(&user, password)),
+                Some(user) => self.lines.log_in(Credentials::user_pass(&user, password)),
                 None => self.lines.refuse_bad_command(Hint::NeedUser),
             },
             (b"USER" | b"PASS", _) => self.lines.refuse_bad_command(Hint::NeedArgument),
             (b"AUTH", argument) => self.auth(argument.unwrap_or_default()),
             (b"CAPA", None | Some(b"")) => self.capa(),
-            (b"STLS", None | Some(b"")) => self.start_tls(),
+            (b"STLS", None | Some(b"")) => {
+                self.lines.start_tls("+OK KIM-Gateway: ready for TLS\r\n")
+            }
             (b"QUIT", None | Some(b"")) => {
                 self.lines.say(format!("+OK {} KIM-Gateway\r\n", self.setup.name));
                 self.lines.halt(FrontStep::Quit);
@@ -128,7 +77,7 @@ impl Front {
         let response = response.filter(|response| !response.is_empty());
         match (mechanism.as_slice(), response) {
             (b"", _) => self.lines.say("+OK\r\nPLAIN\r\n.\r\n"),
-            (b"PLAIN", Some(line)) => self.log_in(Credentials::plain(line, true)),
+            (b"PLAIN", Some(line)) => self.lines.log_in(Credentials::plain(line, true)),
             (b"PLAIN", None) => {
                 self.exchange = Exchange::Plain;
                 self.lines.say("+ \r\n");
@@ -142,13 +91,13 @@ impl Front {
         let is_open = self.setup.stage == Stage::Open;
         let mut reply = String::from("+OK\r\n");
         let is_login = |line: &str| line.eq_ignore_ascii_case("USER") || line.starts_with("SASL ");
-        for line in self.setup.capabilities.lines() {
+        for line in self.capabilities.lines() {
             if is_open || !is_login(line) {
                 reply.push_str(line);
                 reply.push_str("\r\n");
             }
         }
-        if !self.setup.capabilities.offers("RESP-CODES") {
+        if !self.capabilities.offers("RESP-CODES") {
             reply.push_str("RESP-CODES\r\n");
         }
         if !is_open {
@@ -157,27 +106,28 @@ impl Front {
         reply.push_str(".\r\n");
         self.lines.say(reply);
     }
+}
 
-    /// RFC 2595 section 4. Bytes that came with the command came in plain text. After the handshake
-    /// they would be executed as if the workstation had sent them through TLS (CVE-2011-0411).
-    fn start_tls(&mut self) {
-        match self.setup.stage {
-            Stage::Open => self.lines.refuse_bad_command(Hint::TlsNotOffered),
-            Stage::BeforeTls if self.lines.has_more() => {
-                self.lines.close(Hint::BytesAfterStartTls);
-            }
-            Stage::BeforeTls => {
-                self.lines.say("+OK KIM-Gateway: ready for TLS\r\n");
-                self.lines.halt(FrontStep::StartTls);
-            }
+impl Dialogue for Front {
+    fn lines(&mut self) -> &mut FrontLines {
+        &mut self.lines
+    }
+
+    fn expects_credentials(&self) -> bool {
+        matches!(self.exchange, Exchange::Plain)
+    }
+
+    fn take(&mut self, line: &[u8]) {
+        match std::mem::take(&mut self.exchange) {
+            Exchange::Plain if line == b"*" => self.lines.refuse(Hint::Cancelled),
+            Exchange::Plain => self.lines.log_in(Credentials::plain(line, false)),
+            Exchange::None => self.command(None, line),
+            Exchange::Named(user) => self.command(Some(user), line),
         }
     }
 
-    fn log_in(&mut self, credentials: Result<Credentials, Invalid>) {
-        match credentials {
-            Ok(credentials) => self.lines.halt(FrontStep::Login(credentials)),
-            Err(invalid) => self.lines.refuse_bad_command(Hint::Credentials(invalid)),
-        }
+    fn forget_login(&mut self) {
+        self.exchange = Exchange::None;
     }
 }
 
@@ -186,26 +136,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::proto::front::testing::{Machine, play, play_however_cut};
-
-    impl Machine for Front {
-        fn feed(&mut self, bytes: &[u8]) {
-            self.feed(bytes);
-        }
-
-        fn step(&mut self) -> FrontStep {
-            self.step()
-        }
-
-        fn refuse(&mut self, reply: &[u8]) {
-            self.refuse(reply);
-        }
-    }
+    use crate::proto::front::Front as _;
+    use crate::proto::front::testing::{play, play_however_cut};
 
     fn front(stage: Stage) -> Front {
         let capabilities = Pop3Capabilities::conservative();
         let name = String::from("gw");
-        Front::new(Setup { name, stage, capabilities, login_line: 200, command_line: 60 }, false)
+        let setup = Setup { name, stage, login_line: 200, command_line: 60 };
+        Front::new(setup, capabilities, false)
     }
 
     fn open(input: &[u8]) -> String {
@@ -332,7 +270,7 @@ mod tests {
 
     #[test]
     fn what_follows_the_login_belongs_to_the_session() {
-        let mut front = front(Stage::Open);
+        let mut front = Box::new(front(Stage::Open));
         front.feed(b"USER u\r\nPASS p\r\nSTAT\r\n");
         assert!(matches!(front.step(), FrontStep::Send(_)));
         assert!(matches!(front.step(), FrontStep::Login(_)));
@@ -342,7 +280,8 @@ mod tests {
 
     #[test]
     fn the_greeting_has_no_timestamp() {
-        let mut front = Front::new(front(Stage::Open).setup, true);
+        let Front { setup, capabilities, .. } = front(Stage::Open);
+        let mut front = Front::new(setup, capabilities, true);
         assert_eq!(play(&mut front, [&b""[..]]), "+OK gw KIM-Gateway\r\n");
     }
 

@@ -184,8 +184,11 @@ pub enum Question<'a> {
     Sender(&'a str),
     /// May it send to this recipient?
     Recipient(&'a str),
-    /// May it send this service? Asked for each service that the header block names.
+    /// May it send this service? Asked for each service that the header block names, and first of all
+    /// where the header block may name others that kimgate does not find.
     Service(Service<'a>),
+    /// May the header block name this author? Asked for From, and for Sender where there is one.
+    Author(Author<'a>),
     /// May it delete the message of this number?
     Delete(u32),
 }
@@ -197,8 +200,19 @@ pub enum Service<'a> {
     Named(&'a str),
     /// The header block names none.
     Missing,
-    /// The header block is too long to be read as a whole, so it may name any.
+    /// A limit kept the header block from being read as a whole, so it may name any.
     Unread,
+    /// The header block has a line that is no header field. Another reader may take it for any.
+    Malformed,
+}
+
+/// Who a message that is sent says it is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Author<'a> {
+    /// `From` or `Sender`.
+    pub field: &'static str,
+    /// Its address; `None`: it does not name exactly one.
+    pub address: Option<&'a str>,
 }
 
 /// The answer to a [`Question`].

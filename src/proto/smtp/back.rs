@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::reply::{ReplyScan, code};
+use super::reply::{code, scan_reply};
 use crate::proto::ProtocolError;
 pub use crate::proto::back::{Answer, BackStep};
 use crate::proto::back::{BackLines, auth_lines, line};
@@ -113,7 +113,7 @@ impl Back {
         if let State::Handshake | State::Ready | State::LoggedIn | State::Over = self.state {
             return self.lines.expect_silence();
         }
-        let Some(reply) = ReplyScan::new().scan(self.lines.bytes())? else {
+        let Some(reply) = scan_reply(self.lines.bytes())? else {
             return Ok(());
         };
         let answer = self.lines.take_answer(reply.len)?;

@@ -3,17 +3,15 @@
 use zeroize::Zeroizing;
 
 use crate::proto::capabilities::SmtpCapabilities;
-use crate::proto::front::{self, FrontLines, Incoming, is_http, split_verb};
-pub use crate::proto::front::{FrontStep, Stage};
+use crate::proto::front::{Dialogue, FrontLines, is_http, split_verb};
+pub use crate::proto::front::{FrontStep, Setup, Stage};
 use crate::proto::refusal::Hint;
-use crate::proto::sasl::{self, Credentials, Invalid};
-
-/// What this front needs to know.
-pub type Setup = front::Setup<SmtpCapabilities>;
+use crate::proto::sasl::{self, Credentials};
 
 /// Greets, answers what needs no client module, and collects a login.
 pub struct Front {
     setup: Setup,
+    capabilities: SmtpCapabilities,
     lines: FrontLines,
     /// EHLO came, and no HELO after it.
     is_extended: bool,
@@ -35,64 +33,12 @@ enum Exchange {
 
 impl Front {
     /// `greet` is false after STARTTLS, where the server sends no second greeting.
-    pub fn new(setup: Setup, greet: bool) -> Self {
+    pub fn new(setup: Setup, capabilities: SmtpCapabilities, greet: bool) -> Self {
         let mut lines = FrontLines::new(&setup);
         if greet {
             lines.say(format!("220 {} ESMTP KIM-Gateway\r\n", setup.name));
         }
-        Self { setup, lines, is_extended: false, exchange: Exchange::None }
-    }
-
-    /// Takes in what came; call it after [`FrontStep::NeedInput`].
-    pub fn feed(&mut self, bytes: &[u8]) {
-        self.lines.feed(bytes);
-    }
-
-    /// What to do next.
-    ///
-    /// After [`FrontStep::Login`] call `refuse` or `accept`. After [`FrontStep::StartTls`],
-    /// [`FrontStep::Quit`] and [`FrontStep::Close`] this front is no longer of use.
-    pub fn step(&mut self) -> FrontStep {
-        loop {
-            if let Some(step) = self.lines.due() {
-                return step;
-            }
-            let expects_credentials = !matches!(self.exchange, Exchange::None);
-            match self.lines.next(expects_credentials) {
-                None => return FrontStep::NeedInput,
-                Some(incoming) => self.take(incoming),
-            }
-        }
-    }
-
-    /// The login was refused. Sends this reply, and the workstation may try again.
-    pub fn refuse(&mut self, reply: &[u8]) {
-        self.lines.say(reply);
-        self.lines.resume();
-    }
-
-    /// The login was accepted; the owner sends the reply. Gives the bytes that the workstation sent
-    /// after its login: the session begins with them.
-    pub fn accept(self) -> Vec<u8> {
-        self.lines.into_rest()
-    }
-
-    fn take(&mut self, incoming: Incoming) {
-        let exchange = std::mem::take(&mut self.exchange);
-        match incoming {
-            Incoming::Line(line) => match exchange {
-                Exchange::None => self.command(&line),
-                Exchange::Plain | Exchange::LoginName | Exchange::LoginPassword { .. } => {
-                    self.response(exchange, &line);
-                }
-            },
-            Incoming::Faulty(fault) => self.lines.refuse_bad_command(fault.into()),
-            Incoming::TooLong => self.lines.close(Hint::LineTooLong),
-            Incoming::ClientHello => self.lines.close(match self.setup.stage {
-                Stage::BeforeTls => Hint::TlsTooEarly,
-                Stage::Open => Hint::PortWithoutTls,
-            }),
-        }
+        Self { setup, capabilities, lines, is_extended: false, exchange: Exchange::None }
     }
 
     fn command(&mut self, line: &[u8]) {
@@ -106,7 +52,7 @@ impl Front {
             b"RSET" | b"QUIT" | b"DATA" | b"STARTTLS" if !is_alone => {
                 self.lines.refuse_bad_command(Hint::NoArgument);
             }
-            b"STARTTLS" => self.start_tls(),
+            b"STARTTLS" => self.lines.start_tls("220 2.0.0 KIM-Gateway: ready for TLS\r\n"),
             b"AUTH" => self.auth(argument),
             b"NOOP" | b"RSET" => self.lines.say("250 2.0.0 OK\r\n"),
             b"HELP" => self.lines.say("214 2.0.0 KIM-Gateway: log in with your KIM login name\r\n"),
@@ -125,7 +71,7 @@ impl Front {
         let mut offer = vec![self.setup.name.as_str()];
         if is_extended {
             let is_open = self.setup.stage == Stage::Open;
-            let capabilities = self.setup.capabilities.lines().iter().map(String::as_str);
+            let capabilities = self.capabilities.lines().iter().map(String::as_str);
             offer.extend(capabilities.filter(|line| is_open || !line.starts_with("AUTH ")));
             if !is_open {
                 offer.push("STARTTLS");
@@ -141,21 +87,6 @@ impl Front {
         self.lines.say(reply);
     }
 
-    /// RFC 3207. Bytes that came with the command came in plain text. After the handshake they would
-    /// be executed as if the workstation had sent them through TLS (CVE-2011-0411).
-    fn start_tls(&mut self) {
-        match self.setup.stage {
-            Stage::Open => self.lines.refuse_bad_command(Hint::TlsNotOffered),
-            Stage::BeforeTls if self.lines.has_more() => {
-                self.lines.close(Hint::BytesAfterStartTls);
-            }
-            Stage::BeforeTls => {
-                self.lines.say("220 2.0.0 KIM-Gateway: ready for TLS\r\n");
-                self.lines.halt(FrontStep::StartTls);
-            }
-        }
-    }
-
     /// RFC 4954 section 4.
     fn auth(&mut self, argument: &[u8]) {
         if self.setup.stage == Stage::BeforeTls {
@@ -167,7 +98,7 @@ impl Front {
         let (mechanism, response) = split_verb(argument);
         let response = response.filter(|response| !response.is_empty());
         match (mechanism.as_slice(), response) {
-            (b"PLAIN", Some(line)) => self.log_in(Credentials::plain(line, true)),
+            (b"PLAIN", Some(line)) => self.lines.log_in(Credentials::plain(line, true)),
             (b"PLAIN", None) => self.challenge(Exchange::Plain, "334 \r\n"),
             (b"LOGIN", Some(line)) => self.login_name(line, true),
             (b"LOGIN", None) => self.challenge(Exchange::LoginName, "334 VXNlcm5hbWU6\r\n"),
@@ -182,17 +113,17 @@ impl Front {
         }
         match exchange {
             Exchange::None => {}
-            Exchange::Plain => self.log_in(Credentials::plain(line, false)),
+            Exchange::Plain => self.lines.log_in(Credentials::plain(line, false)),
             Exchange::LoginName => self.login_name(line, false),
             Exchange::LoginPassword { user, initial } => {
-                self.log_in(Credentials::two_lines(&user, line, initial));
+                self.lines.log_in(Credentials::two_lines(&user, line, initial));
             }
         }
     }
 
     fn login_name(&mut self, line: &[u8], initial: bool) {
         if let Err(invalid) = sasl::login_name(line, initial) {
-            return self.log_in(Err(invalid));
+            return self.lines.log_in(Err(invalid));
         }
         let user = Zeroizing::new(line.to_vec());
         self.challenge(Exchange::LoginPassword { user, initial }, "334 UGFzc3dvcmQ6\r\n");
@@ -202,12 +133,28 @@ impl Front {
         self.exchange = exchange;
         self.lines.say(reply);
     }
+}
 
-    fn log_in(&mut self, credentials: Result<Credentials, Invalid>) {
-        match credentials {
-            Ok(credentials) => self.lines.halt(FrontStep::Login(credentials)),
-            Err(invalid) => self.lines.refuse_bad_command(Hint::Credentials(invalid)),
+impl Dialogue for Front {
+    fn lines(&mut self) -> &mut FrontLines {
+        &mut self.lines
+    }
+
+    fn expects_credentials(&self) -> bool {
+        !matches!(self.exchange, Exchange::None)
+    }
+
+    fn take(&mut self, line: &[u8]) {
+        match std::mem::take(&mut self.exchange) {
+            Exchange::None => self.command(line),
+            exchange @ (Exchange::Plain | Exchange::LoginName | Exchange::LoginPassword { .. }) => {
+                self.response(exchange, line);
+            }
         }
+    }
+
+    fn forget_login(&mut self) {
+        self.exchange = Exchange::None;
     }
 }
 
@@ -216,26 +163,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::proto::front::testing::{Machine, play, play_however_cut};
-
-    impl Machine for Front {
-        fn feed(&mut self, bytes: &[u8]) {
-            self.feed(bytes);
-        }
-
-        fn step(&mut self) -> FrontStep {
-            self.step()
-        }
-
-        fn refuse(&mut self, reply: &[u8]) {
-            self.refuse(reply);
-        }
-    }
+    use crate::proto::front::Front as _;
+    use crate::proto::front::testing::{play, play_however_cut};
 
     fn front(stage: Stage) -> Front {
         let capabilities = SmtpCapabilities::from_lines(["SIZE 100", "AUTH PLAIN LOGIN", "DSN"]);
         let name = String::from("gw");
-        Front::new(Setup { name, stage, capabilities, login_line: 200, command_line: 60 }, false)
+        let setup = Setup { name, stage, login_line: 200, command_line: 60 };
+        Front::new(setup, capabilities, false)
     }
 
     fn open(input: &str) -> String {
@@ -387,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_follows_the_login_belongs_to_the_session() {
-        let mut front = front(Stage::Open);
+        let mut front = Box::new(front(Stage::Open));
         front.feed(b"EHLO  pc.local \r\nAUTH PLAIN AHUAcA==\r\nMAIL FROM:<a@b>\r\n");
         assert!(matches!(front.step(), FrontStep::Send(_)));
         assert!(matches!(front.step(), FrontStep::Login(_)));
@@ -397,7 +332,8 @@ mod tests {
 
     #[test]
     fn the_greeting_names_gateway_and_protocol() {
-        let mut front = Front::new(front(Stage::Open).setup, true);
+        let Front { setup, capabilities, .. } = front(Stage::Open);
+        let mut front = Front::new(setup, capabilities, true);
         assert_eq!(play(&mut front, [&b""[..]]), "220 gw ESMTP KIM-Gateway\r\n");
     }
 

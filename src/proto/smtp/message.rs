@@ -5,9 +5,10 @@ use super::relay::{GOODBYE, Transaction, is_no_answer, reply};
 use super::reply::Reply;
 use crate::proto::dot::{DotScan, END};
 use crate::proto::header::HeaderReader;
+use crate::proto::mailbox::only_address;
 use crate::proto::relay::{
-    Attention, Fact, Limit, PeerEof, Question, Refusal, Seen, Service, Side, Step, StepReport,
-    Teardown, Verdict, Why, broken_silence,
+    Attention, Author, Fact, Limit, PeerEof, Question, Refusal, Seen, Service, Side, Step,
+    StepReport, Teardown, Verdict, Why, broken_silence,
 };
 use crate::words::Reason;
 
@@ -16,10 +17,12 @@ const GO_AHEAD: &[u8] = b"354 KIM-Gateway: end data with <CR><LF>.<CR><LF>\r\n";
 const SERVICE: &str = "X-KIM-Dienstkennung";
 const READ_RECEIPT: &str = "Disposition-Notification-To";
 const MESSAGE_ID: &str = "Message-ID";
+const FROM: &str = "From";
+const SENDER: &str = "Sender";
 const MIDDLEWARE: &str = "X-KIM-Middleware";
 
 /// What is read of a message that is sent.
-const HEADER_FIELDS: &[&str] = &[SERVICE, READ_RECEIPT, MESSAGE_ID];
+const HEADER_FIELDS: &[&str] = &[SERVICE, READ_RECEIPT, MESSAGE_ID, FROM, SENDER];
 
 /// From DATA to the answer.
 pub(super) struct Message {
@@ -41,9 +44,9 @@ enum State {
     GoAhead,
     /// More of the header block is needed.
     Header,
-    /// The owner was asked about the service of this number.
+    /// The owner was asked the question of this number.
     Judge(usize),
-    /// All services may be sent. The client module was polled.
+    /// The header block may be sent. The client module was polled.
     BeforeData,
     /// The client module has DATA.
     AwaitDataReply,
@@ -76,8 +79,8 @@ enum Over {
 /// What follows a message that was read and not passed on.
 #[derive(Clone, Copy)]
 enum AfterDiscard {
-    /// The service of this number may not be sent.
-    Service(usize, Reason),
+    /// The answer to the question of this number is no.
+    Judged(usize, Reason),
     /// The message is refused, and the session ends: a mail program that sends such a message has
     /// no other that is wanted.
     Refuse(Reason),
@@ -94,8 +97,9 @@ pub(super) enum Outcome {
     Done,
     /// With a RSET of kimgate's own.
     Reset,
-    /// With a RSET of kimgate's own, and then with the refusal of this service.
-    Refused { service: String, reason: Reason },
+    /// With a RSET of kimgate's own, and then with the refusal of what the message names: a service or
+    /// an author.
+    Refused { about: String, reason: Reason },
     /// Not at all.
     End(Teardown),
 }
@@ -122,7 +126,7 @@ impl Message {
                 Over::Done => Outcome::Done,
                 Over::Reset => Outcome::Reset,
                 Over::Refused(number, reason) => {
-                    Outcome::Refused { service: self.service_text(number).into(), reason }
+                    Outcome::Refused { about: self.about(number), reason }
                 }
                 Over::End(teardown) => Outcome::End(teardown),
             })
@@ -131,13 +135,16 @@ impl Message {
         }
     }
 
-    /// The service of this number, as a text for the workstation's user.
-    fn service_text(&self, number: usize) -> &str {
+    /// What the question of this number is about, as a text for the workstation's user.
+    fn about(&self, number: usize) -> String {
+        if let Some(Question::Author(Author { field, address })) = self.question(number) {
+            return format!("{field}: {}", address.unwrap_or("?"));
+        }
         match self.service(number) {
-            Some(Service::Named(name)) => name,
+            Some(Service::Named(name)) => name.into(),
             // What a client module writes in (gemSpec_CM_KOMLE A_19488).
-            Some(Service::Missing) | None => "KIM-Mail;Default;V1.0",
-            Some(Service::Unread) => "\u{2026}",
+            Some(Service::Missing) | None => "KIM-Mail;Default;V1.0".into(),
+            Some(Service::Unread | Service::Malformed) => "\u{2026}".into(),
         }
     }
 
@@ -159,7 +166,7 @@ impl Message {
                 None => self.judge(number),
                 Some(Verdict::Pass) => self.judge(number + 1),
                 Some(Verdict::Refuse(reason)) => {
-                    self.discard(AfterDiscard::Service(number, reason), seen)
+                    self.discard(AfterDiscard::Judged(number, reason), seen)
                 }
             },
             State::BeforeData => match broken_silence(GOODBYE, seen.client_module) {
@@ -234,26 +241,55 @@ impl Message {
         self.judge(0)
     }
 
-    /// Asks about every service that the message names: it is unknown which one the next server
-    /// goes by.
+    /// Asks one question after the other.
     fn judge(&mut self, number: usize) -> Step<'_> {
         // The header block may have taken its time. What the client module said meanwhile is no
         // answer to DATA.
         let next =
-            if self.service(number).is_some() { State::Judge(number) } else { State::BeforeData };
+            if self.question(number).is_some() { State::Judge(number) } else { State::BeforeData };
         self.state = next;
-        self.service(number).map_or(Step::Poll, |service| Step::Ask(Question::Service(service)))
+        self.question(number).map_or(Step::Poll, Step::Ask)
+    }
+
+    /// The question of this number: about every service that the message names, as it is unknown which
+    /// one the next server goes by, and then about its authors.
+    fn question(&self, number: usize) -> Option<Question<'_>> {
+        if let Some(service) = self.service(number) {
+            return Some(Question::Service(service));
+        }
+        let services = (0..).take_while(|number| self.service(*number).is_some()).count();
+        match number - services {
+            0 => Some(Question::Author(self.author(FROM))),
+            1 if self.intake.header.has(SENDER) => Some(Question::Author(self.author(SENDER))),
+            _ => None,
+        }
     }
 
     fn service(&self, number: usize) -> Option<Service<'_>> {
         let header = &self.intake.header;
+        let number = match (header.is_malformed(), number) {
+            (true, 0) => return Some(Service::Malformed),
+            (is_malformed, number) => number - usize::from(is_malformed),
+        };
         let named = header.values(SERVICE).count();
         match header.values(SERVICE).nth(number) {
             Some(name) => Some(Service::Named(name)),
             None if number > named => None,
             None if header.is_over_limit() => Some(Service::Unread),
-            None => (named == 0).then_some(Service::Missing),
+            None => (number == 0).then_some(Service::Missing),
         }
+    }
+
+    /// Of several fields, the next server may go by any. Of a header block that was not read as a whole,
+    /// it may go by one that kimgate has not seen.
+    fn author(&self, field: &'static str) -> Author<'_> {
+        let header = &self.intake.header;
+        let mut values = header.values(field);
+        let address = match (values.next(), values.next()) {
+            (Some(value), None) if !header.is_over_limit() => only_address(value),
+            (_, _) => None,
+        };
+        Author { field, address }
     }
 
     fn await_data_reply(&mut self, seen: Seen<'_>) -> Step<'_> {
@@ -384,7 +420,7 @@ impl Message {
             return self.wait_for_workstation(Attention::Ignore, seen);
         }
         match after {
-            AfterDiscard::Service(number, reason) => {
+            AfterDiscard::Judged(number, reason) => {
                 self.state = State::Over(Over::Refused(number, reason));
                 Step::Poll
             }
@@ -460,7 +496,7 @@ impl Intake {
     }
 
     fn is_header_known(&self) -> bool {
-        self.header.is_done() || self.header.is_over_limit() || self.has_ended || self.is_ambiguous
+        self.header.has_ended() || self.has_ended || self.is_ambiguous
     }
 
     /// Scans what was not scanned yet, and reads the header block.

@@ -11,4 +11,4 @@ pub use back::Back;
 pub use command::Command;
 pub use front::Front;
 pub use relay::Relay;
-pub use reply::{Reply, ReplyScan};
+pub use reply::{Reply, scan_reply};

@@ -3,7 +3,7 @@
 
 use super::command::{Command, parse};
 use super::message::{Message, Outcome};
-use super::reply::{Reply, ReplyScan};
+use super::reply::{Reply, scan_reply};
 use crate::proto::refusal::Hint;
 use crate::proto::relay::{
     self, Attention, Fact, Limit, Next, NextCommand, PeerEof, Question, Refusal, Seen, Side, Step,
@@ -28,7 +28,7 @@ pub struct Relay {
     transaction: Transaction,
     /// The message that is sent.
     message: Option<Box<Message>>,
-    /// The address or service that is judged.
+    /// What is judged: an address, a service, an author.
     about: String,
     /// Lines that the machine says itself.
     words: Vec<u8>,
@@ -210,6 +210,9 @@ impl Relay {
                 self.state = State::AskSender;
                 Step::Ask(Question::Sender(&self.about))
             }
+            Command::Rcpt { .. } if !self.transaction.is_open => {
+                self.drop_line(State::OwnReply(OwnReply::Command(Hint::NeedSender)))
+            }
             Command::Rcpt { recipient, has_notify } => {
                 self.about = recipient.into_owned();
                 self.state = State::AskRecipient { has_notify };
@@ -280,8 +283,8 @@ impl Relay {
             Some(Outcome::Done) => None,
             Some(Outcome::End(teardown)) => return self.end(teardown),
             Some(Outcome::Reset) => Some(AfterReset::Command),
-            Some(Outcome::Refused { service, reason }) => {
-                self.about = service;
+            Some(Outcome::Refused { about, reason }) => {
+                self.about = about;
                 Some(AfterReset::OwnReply(OwnReply::Rule(reason)))
             }
         };
@@ -423,7 +426,7 @@ const CRLF: &[u8] = b"\r\n";
 /// The reply that a client module has sent, if it is complete. Bytes after a reply answer nothing.
 pub(super) fn reply(client_module: Unread<'_>) -> Result<Option<Reply>, Reason> {
     let Unread { bytes, eof } = client_module;
-    match ReplyScan::new().scan(bytes) {
+    match scan_reply(bytes) {
         Ok(Some(reply)) if reply.len == bytes.len() => Ok(Some(reply)),
         Ok(None) if eof.is_some() => Err(Reason::ClientModuleUnreachable),
         Ok(None) => Ok(None),

@@ -27,49 +27,39 @@ impl Reply {
     }
 }
 
-/// Finds the end of a reply. It keeps nothing, so give it all bytes since the first one of the reply.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ReplyScan;
-
-impl ReplyScan {
-    /// A scan for one reply.
-    pub fn new() -> Self {
-        Self
-    }
-
-    /// The reply at the beginning of `bytes`; `None` while it is not complete.
-    ///
-    /// # Errors
-    ///
-    /// The bytes are not an SMTP reply, or too many.
-    pub fn scan(&self, bytes: &[u8]) -> Result<Option<Reply>, ProtocolError> {
-        let mut len = 0;
-        let mut first = None;
-        for _ in 0..LINES {
-            let line = match next_line(&bytes[len..], LINE) {
-                Framed::Line(line) => line,
-                Framed::Incomplete if bytes.len() >= BYTES => {
-                    return Err(ProtocolError::AnswerTooLong);
-                }
-                Framed::Incomplete => return Ok(None),
-                Framed::TooLong => return Err(ProtocolError::LineTooLong(LINE)),
-                Framed::Faulty { fault, .. } => return Err(ProtocolError::Faulty(fault)),
-            };
-            len += line.wire;
-            if len > BYTES {
+/// The reply at the beginning of `bytes`, which are all that came since its first byte; `None` while it
+/// is not complete.
+///
+/// # Errors
+///
+/// The bytes are not an SMTP reply, or too many.
+pub fn scan_reply(bytes: &[u8]) -> Result<Option<Reply>, ProtocolError> {
+    let mut len = 0;
+    let mut first = None;
+    for _ in 0..LINES {
+        let line = match next_line(&bytes[len..], LINE) {
+            Framed::Line(line) => line,
+            Framed::Incomplete if bytes.len() >= BYTES => {
                 return Err(ProtocolError::AnswerTooLong);
             }
-            let code = code(line.text)
-                .ok_or_else(|| ProtocolError::NotAnAnswer(Excerpt::of(line.text)))?;
-            if *first.get_or_insert(code) != code {
-                return Err(ProtocolError::CodesDiffer);
-            }
-            if line.text.get(3) != Some(&b'-') {
-                return Ok(Some(Reply { code, len }));
-            }
+            Framed::Incomplete => return Ok(None),
+            Framed::TooLong => return Err(ProtocolError::LineTooLong(LINE)),
+            Framed::Faulty { fault, .. } => return Err(ProtocolError::Faulty(fault)),
+        };
+        len += line.wire;
+        if len > BYTES {
+            return Err(ProtocolError::AnswerTooLong);
         }
-        Err(ProtocolError::AnswerTooLong)
+        let code =
+            code(line.text).ok_or_else(|| ProtocolError::NotAnAnswer(Excerpt::of(line.text)))?;
+        if *first.get_or_insert(code) != code {
+            return Err(ProtocolError::CodesDiffer);
+        }
+        if line.text.get(3) != Some(&b'-') {
+            return Ok(Some(Reply { code, len }));
+        }
     }
+    Err(ProtocolError::AnswerTooLong)
 }
 
 /// The code at the beginning of a reply line.
@@ -104,26 +94,23 @@ mod tests {
             (b"+OK\r\n", Err(ProtocolError::NotAnAnswer(Excerpt::of(b"+OK")))),
         ];
         for (bytes, expected) in table {
-            assert_eq!(ReplyScan::new().scan(bytes), expected, "{}", bytes.escape_ascii());
+            assert_eq!(scan_reply(bytes), expected, "{}", bytes.escape_ascii());
         }
         for odd in ["2500 a", "25 a", "150 a", "650 a", "25x a", "", "250_a"] {
             let line = format!("{odd}\r\n");
-            assert!(ReplyScan::new().scan(line.as_bytes()).is_err(), "{odd}");
+            assert!(scan_reply(line.as_bytes()).is_err(), "{odd}");
         }
     }
 
     #[test]
     fn a_reply_that_does_not_end_is_an_error_and_not_a_wait() {
         let line = vec![b'2'; LINE];
-        assert_eq!(ReplyScan::new().scan(&line), Err(ProtocolError::LineTooLong(LINE)));
-        assert_eq!(
-            ReplyScan::new().scan(&b"250-x\r\n".repeat(LINES)),
-            Err(ProtocolError::AnswerTooLong)
-        );
+        assert_eq!(scan_reply(&line), Err(ProtocolError::LineTooLong(LINE)));
+        assert_eq!(scan_reply(&b"250-x\r\n".repeat(LINES)), Err(ProtocolError::AnswerTooLong));
         // A full buffer reads no more, so this would wait for ever.
         let full = [b"250-".as_slice(), &[b'x'; 8000], b"\r\n"].concat().repeat(9);
-        assert_eq!(ReplyScan::new().scan(&full[..BYTES]), Err(ProtocolError::AnswerTooLong));
+        assert_eq!(scan_reply(&full[..BYTES]), Err(ProtocolError::AnswerTooLong));
         let wide = [b"250-".as_slice(), &[b'x'; 2000], b"\r\n"].concat().repeat(100);
-        assert_eq!(ReplyScan::new().scan(&wide), Err(ProtocolError::AnswerTooLong));
+        assert_eq!(scan_reply(&wide), Err(ProtocolError::AnswerTooLong));
     }
 }

@@ -1,7 +1,7 @@
 //! Small random configurations and questions, drawn so that every rule decides something.
 
 use kimgate::policy::{
-    AccessRules, AccountRules, Mode, Otherwise, Rules, Subject, User, Workstation,
+    AccessRules, AccountRules, Authors, Mode, Otherwise, Rules, Subject, User, Workstation,
 };
 use kimgate::words::Protocol;
 use proptest::collection::{btree_map, vec};
@@ -99,6 +99,7 @@ prop_compose! {
         let client_module = client_module.map(str::to_owned);
         AccountRules {
             client_module, retired, access, receive, delete, send, services, recipients, senders,
+            from: Authors::Any,
         }
     }
 }

@@ -16,13 +16,13 @@ use kimgate::printable::printable;
 use kimgate::proto::back::BackStep;
 use kimgate::proto::capabilities::{Pop3Capabilities, SmtpCapabilities};
 use kimgate::proto::dot::DotScan;
-use kimgate::proto::front::{FrontStep, Setup, Stage};
+use kimgate::proto::front::{Front, FrontStep, Setup, Stage};
 use kimgate::proto::header::HeaderReader;
 use kimgate::proto::line::{Fault, Framed, Line, next_line};
 use kimgate::proto::pop3::{self, AnswerScan};
 use kimgate::proto::relay::PeerEof;
 use kimgate::proto::sasl::Credentials;
-use kimgate::proto::smtp::{self, ReplyScan};
+use kimgate::proto::smtp::{self, scan_reply};
 use kimgate::trust::{CertificateFacts, ClientModuleTrust, UpstreamTls};
 use kimgate::words::{Language, Protocol};
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -174,7 +174,7 @@ pub(crate) fn answer_by_hand(bytes: &[u8], is_multi_line: bool) -> Option<(usize
 
 /// A reply is whole lines of one code, and what follows changes nothing.
 fn reply(case: &[u8]) {
-    let Ok(Some(reply)) = ReplyScan::new().scan(case) else { return };
+    let Ok(Some(reply)) = scan_reply(case) else { return };
     let whole = &case[..reply.len];
     let text = String::from_utf8_lossy(whole).into_owned();
     let lines: Vec<&str> = text.strip_suffix("\r\n").unwrap().split("\r\n").collect();
@@ -184,9 +184,9 @@ fn reply(case: &[u8]) {
     assert!(before.iter().all(|line| line.as_bytes().get(3) == Some(&b'-')));
     assert!(last.as_bytes().get(3) != Some(&b'-'));
     for end in 0..reply.len {
-        assert_eq!(ReplyScan::new().scan(&case[..end]), Ok(None), "{end}");
+        assert_eq!(scan_reply(&case[..end]), Ok(None), "{end}");
     }
-    assert_eq!(ReplyScan::new().scan(whole), Ok(Some(reply)));
+    assert_eq!(scan_reply(whole), Ok(Some(reply)));
 }
 
 /// Answers a workstation as a gateway would that refuses every login; gives all that it is told, and fails
@@ -241,19 +241,19 @@ macro_rules! front {
 
 fn front_smtp(case: &[u8]) {
     let front =
-        |before_tls| smtp::Front::new(setup(SmtpCapabilities::conservative(), before_tls), true);
+        |before_tls| smtp::Front::new(setup(before_tls), SmtpCapabilities::conservative(), true);
     front!(case, front, b"550 no\r\n");
 }
 
 fn front_pop3(case: &[u8]) {
     let front =
-        |before_tls| pop3::Front::new(setup(Pop3Capabilities::conservative(), before_tls), true);
+        |before_tls| pop3::Front::new(setup(before_tls), Pop3Capabilities::conservative(), true);
     front!(case, front, b"-ERR no\r\n");
 }
 
-fn setup<C>(capabilities: C, before_tls: bool) -> Setup<C> {
+fn setup(before_tls: bool) -> Setup {
     let stage = if before_tls { Stage::BeforeTls } else { Stage::Open };
-    Setup { name: "gw".into(), stage, capabilities, login_line: 64, command_line: 40 }
+    Setup { name: "gw".into(), stage, login_line: 64, command_line: 40 }
 }
 
 /// No client module confuses the login at it: whatever it answers, only whole lines go there, and
@@ -452,6 +452,7 @@ fn header(case: &[u8]) {
         let values = WANTED.map(|name| reader.values(name).map(String::from).collect::<Vec<_>>());
         (end, values, reader.is_over_limit())
     };
+    no_service_is_hidden(case.bytes);
     let (end, values, is_over) = read(&case.pieces());
     assert_eq!((end, values.clone(), is_over), read(&[case.bytes]));
     assert!(values.iter().flatten().all(|value| value.len() <= 1 << 10));
@@ -459,6 +460,83 @@ fn header(case: &[u8]) {
         values.each_ref().map(|field| field.iter().map(String::as_str).collect::<Vec<_>>());
     let evidence = Evidence { decryption: &decryption, errors: &errors, subjects: &subjects };
     assert!(evidence.is_undecrypted() || decryption.iter().all(|code| matches!(*code, "" | "00")));
+}
+
+/// Each service that the loosest known reader finds is found, or the header block counts as malformed.
+fn no_service_is_hidden(message: &[u8]) {
+    const WANTED: [&str; 1] = ["X-KIM-Dienstkennung"];
+    let mut reader = HeaderReader::new(&WANTED, usize::MAX);
+    reader.feed(message);
+    // Ends what is open.
+    reader.feed(b"\r\nX: \r\n");
+    // The rules trim values like this.
+    let trimmed = |value| str::trim_matches(value, |c| c <= ' ');
+    let found: Vec<&str> = reader.values(WANTED[0]).map(trimmed).collect();
+    let is_judged = |value: &String| found.contains(&value.as_str());
+    let by_loosest = services_by_the_loosest_reader(message);
+    let may_hide = reader.is_malformed() || reader.is_over_limit();
+    assert!(
+        may_hide || by_loosest.iter().all(is_judged),
+        "{:?} instead of {by_loosest:?} in {}",
+        found,
+        message.escape_ascii()
+    );
+}
+
+/// Reads as a mail library in wide use does, and looser where it can: CR, LF and CRLF end a line, folded
+/// lines are joined before the colon is looked for, everything up to the blank is trimmed from both ends
+/// of a name, and names are compared by Unicode's rules for upper and lower case.
+fn services_by_the_loosest_reader(message: &[u8]) -> Vec<String> {
+    let framed = [b"\r\n", message].concat();
+    let is_end = |at: &usize| {
+        let rest = &framed[*at..];
+        rest.starts_with(b"\r\n\r\n") || rest.starts_with(b"\r\n.\r\n")
+    };
+    let end = (0..framed.len()).find(is_end).unwrap_or(framed.len());
+    let mut fields: Vec<Vec<u8>> = Vec::new();
+    for line in framed[..end].split(|byte| matches!(byte, b'\r' | b'\n')) {
+        let line = line.strip_prefix(b".").unwrap_or(line);
+        match (line.first(), fields.last_mut()) {
+            (None, _) => {}
+            (Some(b' ' | b'\t'), Some(field)) => field.extend(line),
+            // Blanks before the first field are dropped.
+            (Some(b' ' | b'\t'), None) => match line.trim_ascii_start() {
+                [] => {}
+                line => fields.push(line.to_vec()),
+            },
+            (Some(_), _) => fields.push(line.to_vec()),
+        }
+    }
+    let trimmed = |text: &str| text.trim_matches(|c| c <= ' ').to_owned();
+    let folded = |text: &str| {
+        text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect::<String>()
+    };
+    let fields = fields.iter().map(|field| String::from_utf8_lossy(field).into_owned());
+    let services = fields.filter_map(|field| {
+        let (name, value) = field.split_once(':')?;
+        (folded(&trimmed(name)) == "x-kim-dienstkennung").then(|| trimmed(value))
+    });
+    services.filter(|value| value.bytes().all(|byte| byte.is_ascii_graphic())).collect()
+}
+
+#[test]
+fn the_loosest_reader_finds_what_hides_from_others() {
+    for name in [
+        "X-KIM-Dienstkennung",
+        "x-kim-dienstkennung \t ",
+        "\u{1}X-KIM-Dienstkennung\u{1f}\0",
+        "X-KIM-D\u{131}enstkennung",
+        "X-\u{212a}IM-Dienstkennung",
+        "X-KIM-Dien\u{17f}tkennung",
+        "\u{1}\r\n X-KIM-Dienstkennung",
+        "X-KIM-Dienstkennung\r\n ",
+    ] {
+        for blanks in [0, 58, 3000] {
+            let message = format!("A: b\r\n{name}{}: eAU\r\n\r\n", " ".repeat(blanks));
+            assert_eq!(services_by_the_loosest_reader(message.as_bytes()), ["eAU"], "{name:?}");
+            no_service_is_hidden(message.as_bytes());
+        }
+    }
 }
 
 /// A PROXY header gives an address, none, or an error.

@@ -452,7 +452,7 @@ fn judged(question: Question<'_>) -> &'static [u8] {
     match question {
         Question::Sender(_) => b"MAIL",
         Question::Recipient(_) => b"RCPT",
-        Question::Service(_) => b"DATA",
+        Question::Service(_) | Question::Author(_) => b"DATA",
         Question::Delete(_) => b"DELE",
         Question::Command => b"",
     }
@@ -466,6 +466,7 @@ fn shown(question: Question<'_>) -> String {
         Question::Recipient(address) => format!("recipient {address}"),
         Question::Service(Service::Named(name)) => format!("service {name}"),
         Question::Service(service) => format!("service {service:?}"),
+        Question::Author(author) => format!("{} {:?}", author.field, author.address),
         Question::Delete(number) => format!("delete {number}"),
         Question::Command => String::new(),
     }
