@@ -206,6 +206,8 @@ fn walk(group: Group, found: &Mutex<BTreeMap<usize, String>>) {
             &lines,
             |_| {},
             |config| {
+                // Every cell looks for its own refusals.
+                config.observe.audit.repeats = true;
                 if impatient {
                     let limits = &mut config.gateway.limits;
                     limits.login_timeout = Duration::from_secs(3);

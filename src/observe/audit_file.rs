@@ -424,7 +424,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let now = datetime!(2027-01-01 12:00 UTC);
         let path = dir.path().join("audit.jsonl");
-        let config = AuditFileConfig { max_size: 64 << 10, ..KEEP };
+        let config = AuditFileConfig { max_size: 64 << 10, chain: true, ..KEEP };
         let mut file = AuditFile::open(path.clone(), config, now).unwrap();
         let size = || -> u64 {
             let files = fs::read_dir(dir.path()).unwrap();
@@ -435,9 +435,12 @@ mod tests {
             let lines = (0..1000)
                 .map(|n| format!("{{\"n\":{},\"text\":\"{}\"}}", batch * 1000 + n, "x".repeat(80)));
             let lines: Vec<_> = lines.map(String::into_bytes).collect();
-            file.write_all(&lines, now + Duration::from_secs(batch.into())).unwrap();
+            file.write_all(&lines, now).unwrap();
             assert!((32 << 10..=66 << 10).contains(&size()), "{} bytes", size());
         }
+        let parts = audit_parts::rotated(&path).unwrap();
+        let files = parts.iter().map(|part| (String::new(), File::open(&part.path).unwrap()));
+        audit_chain::verify_audit(files).unwrap().expect("the names tell the order");
         let last = fs::read_to_string(&path).unwrap();
         assert!(last.lines().next_back().unwrap().contains("\"n\":4999"), "{last}");
         let less = AuditFileConfig { max_size: 16 << 10, ..KEEP };

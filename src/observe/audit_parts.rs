@@ -44,7 +44,12 @@ pub fn rotated(audit: &Path) -> io::Result<Vec<AuditPart>> {
 pub(super) fn free_name(audit: &Path, now: OffsetDateTime) -> io::Result<PathBuf> {
     let (stem, end) = around(audit);
     let stamp = now.to_offset(UtcOffset::UTC).format(STAMP).map_err(io::Error::other)?;
-    let count = (0..1000).map(|n| if n == 0 { String::new() } else { format!("-{n}") });
+    // Not the name of one that was deleted for its size a moment ago: names tell the order.
+    let second = now.replace_nanosecond(0).unwrap_or(now);
+    let last = rotated(audit)?.into_iter().rfind(|part| part.rotated == second);
+    let first = last.map_or(0, |part| part.count.saturating_add(1));
+    let count = (first..first.saturating_add(1000))
+        .map(|n| if n == 0 { String::new() } else { format!("-{n}") });
     let mut names = count.map(|count| audit.with_file_name(format!("{stem}{stamp}{count}{end}")));
     names
         .find(|name| !name.exists())

@@ -213,6 +213,7 @@ impl Lab {
             (PC1, other("arzt@praxis.kim.telematik")),
             (PC1, "\u{1}kanarie".into()),
             (PC1, "kanarie".into()),
+            (PC1, login(6).replace("kanarie.kim.telematik", "kanarie.example")),
             (PC2, login(6)),
             (PC3, login(6)),
             (STRANGER, login(6)),
