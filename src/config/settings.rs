@@ -354,7 +354,7 @@ pub struct Contexts {
     pub mode: ContextMode,
     /// How long a second workstation waits for a context; 0s–10m; default 10s.
     pub wait: Time,
-    /// How long a context stays taken after its last session; 0s–10m; default 5s.
+    /// How long a context stays taken after its last accepted session; 0s–10m; default 5s.
     pub linger: Time,
 }
 

@@ -91,6 +91,28 @@ async fn a_reload_changes_how_many_wrong_passwords_there_may_be() {
 }
 
 #[tokio::test]
+async fn a_wrong_password_counts_although_its_workstation_did_not_wait_for_the_answer() {
+    let world = World::start(&["protection.login_failures = 1"]).await;
+    world.faults(&["login-delay=300ms"]);
+    let mut client = world.client(Protocol::Smtp).await;
+    client.expect("220 <any>").await;
+    client.send("EHLO pc").await;
+    client.expect_until("250 <any>").await;
+    client.send(auth_plain(LOGIN, "falsch")).await;
+    world.upstream_saw("login <any>").await;
+    drop(client);
+    // One blank more is no other login. This try waits for the answer to the first one.
+    let mut client = world.client(Protocol::Smtp).await;
+    client.expect("220 <any>").await;
+    client.send("EHLO pc").await;
+    client.expect_until("250 <any>").await;
+    let again = auth_plain(&format!("{LOGIN} "), "wieder falsch");
+    client.ask(again, "454 4.7.0 <any>(login-paused)").await;
+    let logins = world.upstream().await.iter().filter(|fact| fact.starts_with("login ")).count();
+    assert_eq!(logins, 1);
+}
+
+#[tokio::test]
 async fn other_tails_of_a_login_do_not_help_to_guess_on() {
     let world = World::start(&["protection.login_failures = 1"]).await;
     let tried = |world: &World| {

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -10,7 +11,9 @@ use crate::gateway::client_module::{
 };
 use crate::gateway::config::ContextMode;
 use crate::gateway::login_warnings::Spelling;
-use crate::gateway::turns::{Attempt, ContextKey, ContextLease, LoginVerdict, MailboxLease, Whose};
+use crate::gateway::turns::{
+    Attempt, ContextKey, ContextLease, LoginVerdict, MailboxLease, Paused, Whose,
+};
 use crate::gateway::wire::Wire;
 use crate::gateway::workstation::Session;
 use crate::kim::{Login, LoginWarning};
@@ -53,8 +56,8 @@ struct Prepared {
 }
 
 impl Session {
-    /// Everything between a login and its answer. If the workstation vanishes meanwhile, the login is
-    /// given up.
+    /// Everything between a login and its answer. If the workstation vanishes before the login is sent
+    /// to the client module, the login is given up.
     pub(crate) async fn admit(
         &mut self,
         credentials: &Credentials,
@@ -64,30 +67,40 @@ impl Session {
         let spelling = self.warn_about_login(credentials.login());
         let login = decided?;
         let attempt = self.check_pause(login.permit(), credentials)?;
-        let Prepared { context, mailbox, upstream } = tokio::select! {
+        let shared = Arc::clone(&self.shared);
+        let prepared = async {
+            let prepared = self.prepare(login.permit(), client).await?;
+            // While this login waited, others may have used up the limit.
+            let begun = while_client_stays(client, shared.turns.begin(attempt)).await?;
+            let in_flight = begun.map_err(|paused| self.paused(&paused))?;
+            Ok::<_, Rejection>((prepared, in_flight))
+        };
+        let (prepared, in_flight) = tokio::select! {
             biased;
-            () = self.shared.stop.cancelled() => {
+            () = shared.stop.cancelled() => {
                 return Err(self.refused(Reason::ShuttingDown, "").into());
             }
-            prepared = self.prepare(login.permit(), client) => prepared?,
+            prepared = prepared => prepared?,
         };
-        // From here on the client module knows the login, so its answer is waited for even if the
-        // gateway stops.
+        let Prepared { mut context, mailbox, upstream } = prepared;
+        // From here on the client module knows the login, so its answer is waited for and counted,
+        // even if the gateway stops or the workstation vanishes. It comes within
+        // `limits.login_timeout`, and the session keeps its places until then.
         let dialled = upstream.client_module().clone();
-        let answered = upstream.log_in(login, &self.shared.observer);
-        let answered = while_client_stays(client, answered).await?;
+        let answered = upstream.log_in(login, &shared.observer).await;
         self.facts.client_module = Some(dialled);
         match answered.map_err(|error| self.dial_failed(&error))? {
             LoginAnswer::Accepted(upstream) => {
-                let turns = &self.shared.turns;
-                turns.verdict(&attempt, LoginVerdict::Accepted, Instant::now());
-                self.shared.login_warnings.accepted(spelling);
+                in_flight.verdict(LoginVerdict::Accepted, Instant::now());
+                shared.login_warnings.accepted(spelling);
+                if let Some(context) = &mut context {
+                    context.accepted();
+                }
                 Ok(Admitted { upstream, context, mailbox })
             }
             LoginAnswer::Refused(answer) => {
                 if is_the_logins_fault(&answer) {
-                    let verdict = LoginVerdict::Refused(answer.first_line());
-                    self.shared.turns.verdict(&attempt, verdict, Instant::now());
+                    in_flight.verdict(LoginVerdict::Refused(answer.first_line()), Instant::now());
                 }
                 Err(rejected(answer).into())
             }
@@ -140,7 +153,11 @@ impl Session {
         let whose = Whose { workstation, account: permit.account().clone() };
         let (login, password) = (credentials.login(), credentials.password().expose());
         let attempt = self.shared.turns.attempt(whose, login, password, Instant::now());
-        attempt.map_err(|paused| self.refused(Reason::LoginPaused, &paused.last_reply))
+        attempt.map_err(|paused| self.paused(&paused))
+    }
+
+    fn paused(&self, paused: &Paused) -> Refused {
+        self.refused(Reason::LoginPaused, &paused.last_reply)
     }
 
     /// Waits for everything that a login needs. Other sessions may keep it waiting for minutes.
@@ -241,7 +258,8 @@ fn is_the_logins_fault(answer: &Answer) -> bool {
             let not_its_fault = ["[IN-USE]", "[SYS/TEMP]", "[SYS/PERM]", "[LOGIN-DELAY]"];
             !not_its_fault.iter().any(|code| text.trim_start().starts_with(code))
         }
-        None => answer.code() / 100 == 5,
+        // 504 is about the mechanism, and the client module has not looked at a password.
+        None => answer.code() / 100 == 5 && answer.code() != 504,
     }
 }
 
@@ -280,6 +298,7 @@ mod tests {
             ("535 5.7.8 no\r\n", true),
             ("535-5.7.8 no\r\n535 5.7.8 really\r\n", true),
             ("501 5.5.4 no\r\n", true),
+            ("504 5.5.4 unknown mechanism\r\n", false),
             ("454 4.7.0 later\r\n", false),
             ("421 4.3.2 later\r\n", false),
             ("-ERR Der Nutzer konnte nicht authentifiziert werden\r\n", true),

@@ -29,16 +29,33 @@ pub(super) struct ContextTable {
 struct Holding {
     workstation: Arc<str>,
     sessions: usize,
-    /// Until when the context stays taken after its last session. `None` while a session uses it.
+    /// Until when the context stays taken after the last session whose login was accepted. `None`
+    /// before one has ended.
     lingers_until: Option<Instant>,
 }
 
+impl Holding {
+    fn is_taken(&self, now: Instant) -> bool {
+        self.sessions > 0 || self.lingers_until.is_some_and(|until| now < until)
+    }
+}
+
 /// A session's share in a context. The context belongs to the session's workstation until every lease
-/// is dropped, and for the linger time after that.
+/// is dropped. If the client module accepted the session's login, the context also stays with the
+/// workstation for the linger time after that; until then no card was asked for this workstation.
 pub(crate) struct ContextLease {
     contexts: ContextTable,
     key: ContextKey,
+    /// Zero until the login is accepted.
     linger: Duration,
+    linger_if_accepted: Duration,
+}
+
+impl ContextLease {
+    /// The client module has accepted the session's login.
+    pub(crate) fn accepted(&mut self) {
+        self.linger = self.linger_if_accepted;
+    }
 }
 
 /// Another workstation has the context.
@@ -59,7 +76,7 @@ impl ContextTable {
         let mut taken = self.lock();
         let now = Instant::now();
         // There are about as many contexts as workstations, so this walk is short.
-        taken.retain(|_, holding| holding.lingers_until.is_none_or(|until| now < until));
+        taken.retain(|_, holding| holding.is_taken(now));
         let holding = taken.entry(key.clone()).or_insert_with(|| Holding {
             workstation: workstation.clone(),
             sessions: 0,
@@ -69,8 +86,12 @@ impl ContextTable {
             return Err(Conflict { holder: holding.workstation.clone() });
         }
         holding.sessions += 1;
-        holding.lingers_until = None;
-        Ok(ContextLease { contexts: self.clone(), key: key.clone(), linger: rules.linger })
+        Ok(ContextLease {
+            contexts: self.clone(),
+            key: key.clone(),
+            linger: Duration::ZERO,
+            linger_if_accepted: rules.linger,
+        })
     }
 
     /// Takes the context. Where the rules enforce contexts, waits for it for up to `rules.wait`.
@@ -111,12 +132,14 @@ impl ContextTable {
     pub(super) fn taken(&self) -> Vec<(ContextKey, Arc<str>, usize)> {
         let now = Instant::now();
         let taken = self.lock();
-        let there = taken.iter().filter(|(_, h)| h.lingers_until.is_none_or(|until| now < until));
+        let there = taken.iter().filter(|(_, h)| h.is_taken(now));
         there.map(|(key, h)| (key.clone(), h.workstation.clone(), h.sessions)).collect()
     }
 
     fn lingers_until(&self, key: &ContextKey) -> Option<Instant> {
-        self.lock().get(key).and_then(|holding| holding.lingers_until)
+        let taken = self.lock();
+        let holding = taken.get(key).filter(|holding| holding.sessions == 0);
+        holding.and_then(|holding| holding.lingers_until)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ContextKey, Holding>> {
@@ -130,8 +153,9 @@ impl Drop for ContextLease {
         let mut taken = self.contexts.lock();
         if let Some(holding) = taken.get_mut(&self.key) {
             holding.sessions -= 1;
-            if holding.sessions == 0 {
-                holding.lingers_until = Some(Instant::now() + self.linger);
+            if !self.linger.is_zero() {
+                let until = Instant::now() + self.linger;
+                holding.lingers_until = holding.lingers_until.max(Some(until));
             }
         }
         drop(taken);
@@ -159,7 +183,8 @@ mod tests {
     async fn sessions_of_one_workstation_share_a_context() {
         let contexts = ContextTable::default();
         let pc1: Arc<str> = "PC1".into();
-        let first = contexts.try_take(&key(), &pc1, &config(10, 5)).unwrap();
+        let mut first = contexts.try_take(&key(), &pc1, &config(10, 5)).unwrap();
+        first.accepted();
         let second = contexts.try_take(&key(), &pc1, &config(10, 5)).unwrap();
         drop(first);
         let conflict = contexts.try_take(&key(), &"PC2".into(), &config(10, 5)).err();
@@ -176,7 +201,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_second_workstation_gets_it_when_the_linger_is_over() {
         let contexts = ContextTable::default();
-        let hold = contexts.try_take(&key(), &"PC1".into(), &config(10, 5)).unwrap();
+        let mut hold = contexts.try_take(&key(), &"PC1".into(), &config(10, 5)).unwrap();
+        hold.accepted();
         let start = Instant::now();
         let second = tokio::spawn({
             let contexts = contexts.clone();
@@ -201,11 +227,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_same_workstation_may_come_back_while_it_lingers() {
         let contexts = ContextTable::default();
-        drop(contexts.try_take(&key(), &"PC1".into(), &config(10, 5)).unwrap());
+        let mut first = contexts.try_take(&key(), &"PC1".into(), &config(10, 5)).unwrap();
+        first.accepted();
+        drop(first);
         let back = contexts.try_take(&key(), &"PC1".into(), &config(10, 5));
         assert!(back.is_ok());
         tokio::time::advance(Duration::from_secs(6)).await;
         assert!(contexts.try_take(&key(), &"PC2".into(), &config(10, 5)).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_was_not_accepted_leaves_no_linger_and_ends_none() {
+        let contexts = ContextTable::default();
+        let (pc1, pc2): (Arc<str>, Arc<str>) = ("PC1".into(), "PC2".into());
+        drop(contexts.try_take(&key(), &pc1, &config(10, 5)).unwrap());
+        let mut accepted = contexts.try_take(&key(), &pc2, &config(10, 5)).unwrap();
+        accepted.accepted();
+        drop(accepted);
+        drop(contexts.try_take(&key(), &pc2, &config(10, 5)).unwrap());
+        assert!(contexts.try_take(&key(), &pc1, &config(10, 5)).is_err(), "PC2 lingers still");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(contexts.try_take(&key(), &pc1, &config(10, 5)).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

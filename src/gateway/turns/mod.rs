@@ -11,12 +11,15 @@ pub(crate) use contexts::{Conflict, ContextKey, ContextLease};
 pub(crate) use mailboxes::MailboxLease;
 pub(crate) use throttle::{Attempt, LoginVerdict, Paused, Whose};
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use contexts::ContextTable;
 use mailboxes::Mailboxes;
-use throttle::LoginThrottle;
+use throttle::{LoginThrottle, NotYet};
 
 use super::config::{ContextRules, Protection};
 use super::fingerprint::Fingerprints;
@@ -33,6 +36,30 @@ pub(crate) struct Turns {
     mailboxes: Mailboxes,
     fingerprints: Fingerprints,
     throttle: Mutex<LoginThrottle>,
+    /// Wakes the logins that wait for the answers of others, when one was answered.
+    answered: Notify,
+}
+
+/// A login that was sent to the client module and waits for its answer. While this lives, it counts
+/// towards the limit of refusals.
+pub(crate) struct InFlight<'a> {
+    turns: &'a Turns,
+    attempt: Attempt,
+}
+
+impl InFlight<'_> {
+    /// Records what the client module said. An attempt that got no answer about its login or password
+    /// is just dropped.
+    pub(crate) fn verdict(self, verdict: LoginVerdict<'_>, now: Instant) {
+        self.turns.throttle().verdict(&self.attempt, verdict, now);
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.turns.throttle().end(&self.attempt);
+        self.turns.answered.notify_waiters();
+    }
 }
 
 impl Turns {
@@ -44,6 +71,7 @@ impl Turns {
             mailboxes: Mailboxes::default(),
             fingerprints: Fingerprints::new(),
             throttle: Mutex::new(throttle),
+            answered: Notify::new(),
         }
     }
 
@@ -79,8 +107,7 @@ impl Turns {
         self.mailboxes.take(client_module.into(), account.as_str(), wait).await
     }
 
-    /// Asks whether a login may go to the client module now. If it may, its outcome is to be told to
-    /// [`Turns::verdict`] with the attempt.
+    /// Asks whether a login may go to the client module, before it waits for anything else.
     pub(crate) fn attempt(
         &self,
         whose: Whose,
@@ -92,10 +119,20 @@ impl Turns {
         self.throttle().check(&attempt, now).map(|()| attempt)
     }
 
-    /// Records what the client module said to an attempt. An attempt that got no answer about its
-    /// login or password is just dropped.
-    pub(crate) fn verdict(&self, attempt: &Attempt, verdict: LoginVerdict<'_>, now: Instant) {
-        self.throttle().verdict(attempt, verdict, now);
+    /// Asks again, just before the login is sent. While other attempts may use up the limit, waits for
+    /// their answers, which come within `limits.login_timeout`.
+    pub(crate) async fn begin(&self, attempt: Attempt) -> Result<InFlight<'_>, Paused> {
+        loop {
+            let mut answered = pin!(self.answered.notified());
+            // Armed before the attempt, so that an answer between the two is not missed.
+            answered.as_mut().enable();
+            let begun = self.throttle().begin(&attempt, Instant::now());
+            match begun {
+                Ok(()) => return Ok(InFlight { turns: self, attempt }),
+                Err(NotYet::Paused(paused)) => return Err(paused),
+                Err(NotYet::InFlight) => answered.await,
+            }
+        }
     }
 
     /// What sessions hold and wait for, as `/status` shows it. `shown` gives an account the form that

@@ -31,7 +31,8 @@ const OF_ACCOUNT: u32 = 3;
 /// A login that goes to the client module.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
-    /// Of workstation and login.
+    /// Of workstation and login, without the login's blanks and its upper and lower case: spellings
+    /// that a client module may take for the same login share one count.
     login: Fingerprint,
     /// Of workstation and account.
     account: Fingerprint,
@@ -43,14 +44,31 @@ pub(crate) struct Attempt {
 impl Attempt {
     pub(super) fn new(prints: &Fingerprints, whose: Whose, login: &[u8], password: &[u8]) -> Self {
         let workstation = whose.workstation.as_bytes();
+        let account = same_for_the_throttle(whose.account.as_str().as_bytes());
         Self {
-            login: prints.of(&[workstation, login]),
+            login: prints.of(&[workstation, &same_for_the_throttle(login)]),
             // The third part keeps it apart from the fingerprint of any login.
-            account: prints.of(&[workstation, whose.account.as_str().as_bytes(), b""]),
+            account: prints.of(&[workstation, &account, b""]),
             password: prints.of(&[password]),
             whose,
         }
     }
+}
+
+/// The login without blanks and in lower case. Only the throttle's count uses it; the client module
+/// gets the bytes that the workstation sent.
+fn same_for_the_throttle(login: &[u8]) -> Vec<u8> {
+    let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    login.iter().filter(|byte| !blank(byte)).map(u8::to_ascii_lowercase).collect()
+}
+
+/// Why an attempt may not be sent to the client module now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NotYet {
+    /// The login is paused.
+    Paused(Paused),
+    /// So many attempts wait for their answers that the limit is reached if all are refused.
+    InFlight,
 }
 
 /// What the client module says to an attempt.
@@ -69,13 +87,17 @@ pub(crate) enum LoginVerdict<'a> {
 pub(super) struct LoginThrottle {
     logins: RefusalTable,
     accounts: RefusalTable,
+    /// The password that the client module accepted last for each login. It needs no waiting for the
+    /// answers of others: a program that sends ten letters at once logs in ten times with it.
+    accepted: HashMap<Fingerprint, Fingerprint>,
 }
 
 impl LoginThrottle {
     /// Pauses a login for `pause` after `failures` refusals. If either is zero, it never does.
     pub(super) fn new(failures: u32, pause: Duration) -> Self {
         let accounts = RefusalTable::new(failures.saturating_mul(OF_ACCOUNT), pause);
-        Self { logins: RefusalTable::new(failures, pause), accounts }
+        let logins = RefusalTable::new(failures, pause);
+        Self { logins, accounts, accepted: HashMap::new() }
     }
 
     /// Applies other bounds. Refusals so far stay counted.
@@ -90,6 +112,27 @@ impl LoginThrottle {
         self.accounts.check(attempt.account, attempt.password, now)
     }
 
+    /// Counts the attempt as one that waits for its answer, until [`LoginThrottle::end`]. Such
+    /// attempts count towards the limit, because each of them may be refused.
+    pub(super) fn begin(&mut self, attempt: &Attempt, now: Instant) -> Result<(), NotYet> {
+        self.check(attempt, now).map_err(NotYet::Paused)?;
+        let is_known = self.accepted.get(&attempt.login) == Some(&attempt.password);
+        let is_full =
+            self.logins.is_full(attempt.login, now) || self.accounts.is_full(attempt.account, now);
+        if is_full && !is_known {
+            return Err(NotYet::InFlight);
+        }
+        self.logins.begin(attempt.login);
+        self.accounts.begin(attempt.account);
+        Ok(())
+    }
+
+    /// The attempt does not wait for an answer any more.
+    pub(super) fn end(&mut self, attempt: &Attempt) {
+        self.logins.end(attempt.login);
+        self.accounts.end(attempt.account);
+    }
+
     /// Counts a refusal. An accepted login clears the refusals of the login and of its account.
     pub(super) fn verdict(&mut self, attempt: &Attempt, verdict: LoginVerdict<'_>, now: Instant) {
         let Attempt { login, account, password, .. } = *attempt;
@@ -97,8 +140,15 @@ impl LoginThrottle {
             LoginVerdict::Accepted => {
                 self.logins.accepted(login);
                 self.accounts.accepted(account);
+                if self.accepted.len() >= LOGINS {
+                    self.accepted.clear();
+                }
+                self.accepted.insert(login, password);
             }
             LoginVerdict::Refused(reply) => {
+                if self.accepted.get(&login) == Some(&password) {
+                    self.accepted.remove(&login);
+                }
                 self.logins.refused(login, password, reply, now);
                 self.logins.belongs_to(login, attempt.whose.clone());
                 self.accounts.refused(account, password, reply, now);
@@ -120,6 +170,9 @@ struct RefusalTable {
     pause: Duration,
     memory: Duration,
     logins: HashMap<Fingerprint, Refusals>,
+    /// How many attempts wait for the client module's answer. An entry belongs to a connection, so
+    /// the limit on connections bounds this.
+    in_flight: HashMap<Fingerprint, u32>,
 }
 
 /// The refusals of one login or account at one workstation.
@@ -156,12 +209,13 @@ impl RefusalTable {
     /// As [`LoginThrottle::new`].
     fn new(failures: u32, pause: Duration) -> Self {
         let memory = pause.saturating_mul(REMEMBERED_PAUSES);
-        Self { failures, pause, memory, logins: HashMap::new() }
+        Self { failures, pause, memory, logins: HashMap::new(), in_flight: HashMap::new() }
     }
 
     /// As [`LoginThrottle::adjust`].
     fn adjust(&mut self, failures: u32, pause: Duration) {
-        *self = Self { logins: std::mem::take(&mut self.logins), ..Self::new(failures, pause) };
+        let memory = pause.saturating_mul(REMEMBERED_PAUSES);
+        (self.failures, self.pause, self.memory) = (failures, pause, memory);
     }
 
     /// Whether this login may go to the client module with this password. After too many refusals a
@@ -178,6 +232,32 @@ impl RefusalTable {
             return Ok(());
         }
         Err(Paused { remaining, last_reply: Arc::clone(&refusals.reply) })
+    }
+
+    /// Whether the attempts that wait for their answers may use up what is left of the limit. One
+    /// attempt at a time may always be sent, because the pause decides about it.
+    fn is_full(&self, login: Fingerprint, now: Instant) -> bool {
+        if self.failures == 0 || self.pause.is_zero() {
+            return false;
+        }
+        let remembered =
+            |refusals: &&Refusals| now.saturating_duration_since(refusals.last) < self.memory;
+        let refused = self.logins.get(&login).filter(remembered).map_or(0, |known| known.count);
+        let left = self.failures.saturating_sub(refused).max(1);
+        self.in_flight.get(&login).copied().unwrap_or(0) >= left
+    }
+
+    fn begin(&mut self, login: Fingerprint) {
+        *self.in_flight.entry(login).or_insert(0) += 1;
+    }
+
+    fn end(&mut self, login: Fingerprint) {
+        if let Entry::Occupied(mut waiting) = self.in_flight.entry(login) {
+            match waiting.get().saturating_sub(1) {
+                0 => drop(waiting.remove()),
+                left => *waiting.get_mut() = left,
+            }
+        }
     }
 
     /// Counts a refusal with this first line of the reply.
@@ -388,6 +468,81 @@ mod tests {
         }
         let refusals = &pauses.logins[&LOGIN];
         assert_eq!((refusals.passwords.len(), refusals.reply.len()), (PASSWORDS, REPLY));
+    }
+
+    fn attempt(prints: &Fingerprints, login: &[u8], password: &[u8]) -> Attempt {
+        let account = Account::new("a@b.de");
+        Attempt::new(prints, Whose { workstation: "PC1".into(), account }, login, password)
+    }
+
+    #[test]
+    fn attempts_that_wait_for_their_answers_count_towards_the_limit() {
+        let (mut throttle, now) = (LoginThrottle::new(3, PAUSE), Instant::now());
+        let prints = Fingerprints::new();
+        let sent: Vec<_> = (0..3u8).map(|n| attempt(&prints, b"login", &[n])).collect();
+        for attempt in &sent {
+            assert_eq!(throttle.begin(attempt, now), Ok(()));
+        }
+        let fourth = attempt(&prints, b"login", b"fourth");
+        assert_eq!(throttle.begin(&fourth, now), Err(NotYet::InFlight));
+        assert_eq!(throttle.begin(&attempt(&prints, b"other", b"fourth"), now), Ok(()));
+        throttle.verdict(&sent[0], LoginVerdict::Refused("535"), now);
+        throttle.end(&sent[0]);
+        assert_eq!(throttle.begin(&fourth, now), Err(NotYet::InFlight), "one refused, two wait");
+        throttle.end(&sent[1]);
+        assert_eq!(throttle.begin(&fourth, now), Ok(()), "one ended without a verdict");
+        for attempt in [&sent[2], &fourth] {
+            throttle.verdict(attempt, LoginVerdict::Refused("535"), now);
+            throttle.end(attempt);
+        }
+        let paused = throttle.begin(&attempt(&prints, b"login", b"fifth"), now);
+        assert!(matches!(paused, Err(NotYet::Paused(_))), "{paused:?}");
+        assert!(throttle.logins.in_flight.len() == 1, "only that of the other login is left");
+    }
+
+    #[test]
+    fn a_password_that_was_accepted_before_waits_for_no_other() {
+        let (mut throttle, now) = (LoginThrottle::new(3, PAUSE), Instant::now());
+        let prints = Fingerprints::new();
+        let right = attempt(&prints, b"login", b"right");
+        throttle.verdict(&right, LoginVerdict::Accepted, now);
+        for _ in 0..50 {
+            assert_eq!(throttle.begin(&right, now), Ok(()));
+        }
+        let wrong = attempt(&prints, b"login", b"wrong");
+        assert_eq!(throttle.begin(&wrong, now), Err(NotYet::InFlight));
+        throttle.verdict(&right, LoginVerdict::Refused("535"), now);
+        assert_eq!(throttle.begin(&right, now), Err(NotYet::InFlight), "it was changed");
+    }
+
+    #[test]
+    fn after_a_pause_one_attempt_at_a_time_is_sent() {
+        let (mut throttle, now) = (LoginThrottle::new(3, PAUSE), Instant::now());
+        let prints = Fingerprints::new();
+        for n in 0..3u8 {
+            throttle.verdict(&attempt(&prints, b"login", &[n]), LoginVerdict::Refused("535"), now);
+        }
+        let (fourth, fifth) = (attempt(&prints, b"login", b"4"), attempt(&prints, b"login", b"5"));
+        assert_eq!(throttle.begin(&fourth, now + PAUSE), Ok(()));
+        assert_eq!(throttle.begin(&fifth, now + PAUSE), Err(NotYet::InFlight));
+    }
+
+    #[test]
+    fn one_blank_more_in_a_login_is_the_same_login() {
+        let prints = Fingerprints::new();
+        let login = attempt(&prints, b"a@b.de#mail:995#M#C#W", b"");
+        for spelled in
+            ["a@b.de #mail:995#M#C#W", "a@b.de#mail:995#M#C#W  ", "A@b.de#mail:995#m#\tC#W"]
+        {
+            let same = attempt(&prints, spelled.as_bytes(), b"");
+            assert_eq!(same.login, login.login, "{spelled:?}");
+        }
+        assert_ne!(attempt(&prints, b"a@b.de#mail:995#M#C#W2", b"").login, login.login);
+        for account in [" a@b.de", "a@b.de ", "a @b.de"] {
+            let account = Account::new(account);
+            let whose = Whose { workstation: "PC1".into(), account };
+            assert_eq!(Attempt::new(&prints, whose, b"x", b"").account, login.account);
+        }
     }
 
     #[test]
