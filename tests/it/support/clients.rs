@@ -294,6 +294,8 @@ async fn fetchmail(from: &Endpoint, user: User<'_>) -> Fetched {
     let mut command = tools::command("fetchmail");
     command.env("HOME", scratch.path()).env("FETCHMAILHOME", scratch.path());
     command.arg("--fetchmailrc").arg(rc).args(["--nodetach", "--nosyslog", "-v"]);
+    // Root's has one place for the whole machine, and a second fetchmail does not start.
+    command.arg("--pidfile").arg(scratch.path().join("pid"));
     let done = tools::run(&mut command, b"").await;
     let mut files: Vec<_> = fs::read_dir(&out).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
