@@ -39,7 +39,7 @@ use support::world::{PC1, World, count};
 const TABLE: &str = include_str!("fault_matrix.txt");
 
 /// What a client module may do wrong, as the table's headings name it.
-const FAULTS: [&str; 25] = [
+const FAULTS: [&str; 26] = [
     "refused",
     "reset",
     "half-close",
@@ -53,6 +53,7 @@ const FAULTS: [&str; 25] = [
     "NUL and 8-bit",
     "greeting wrong or doubled",
     "unasked lines",
+    "an extra line in its own packet",
     "replies packed together",
     "several lines where one is due",
     "+OK, then reset",

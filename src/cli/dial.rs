@@ -3,21 +3,24 @@
 //! The gateway's own dialling needs a permit and reports to metrics; these commands show a person
 //! every step of it instead. The words on the wire are the same machines'.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustls::ClientConnection;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::proto::back::{Answer, BackStep};
+use crate::proto::back::{Answer, Back, BackStep, unasked};
 use crate::proto::sasl::Credentials;
 use crate::proto::{ProtocolError, pop3, smtp};
-use crate::trust::{UpstreamTls, looks_like_tls};
+use crate::trust::{Class, UpstreamTls, Verdict, looks_like_tls, verdict_of};
 use crate::words::Protocol;
 
 /// How long a connection, a handshake or a greeting may take.
@@ -26,7 +29,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// A dialogue with one server.
 pub(super) struct Dialogue {
     stream: Stream,
-    back: Back,
+    back: Box<dyn Back>,
     /// The greeting and what came after each of our lines.
     answers: Vec<Vec<u8>>,
 }
@@ -38,7 +41,7 @@ pub(super) enum Pause {
     /// The server waits for a login.
     Ready,
     /// It accepted the login.
-    LoggedIn,
+    LoggedIn(Answer),
     /// It refused us, or the login.
     Refused(Answer),
     /// It answered QUIT.
@@ -54,6 +57,9 @@ pub(super) enum Trouble {
     Silent,
     /// TLS where a greeting in clear was expected.
     Tls,
+    /// It refuses the certificate that we showed, or wants one. With TLS 1.3 that comes after the
+    /// handshake.
+    Certificate(Box<Verdict>),
     /// It said something that the protocol does not allow.
     Protocol(ProtocolError),
 }
@@ -63,11 +69,6 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
     /// Its connection went into a handshake that failed.
     Lost,
-}
-
-enum Back {
-    Pop3(pop3::back::Back),
-    Smtp(smtp::back::Back),
 }
 
 /// Connects to the first of these addresses that answers.
@@ -116,9 +117,9 @@ impl Dialogue {
     }
 
     fn new(stream: Stream, protocol: Protocol, own_name: &str, start_tls: bool) -> Self {
-        let back = match protocol {
-            Protocol::Pop3 => Back::Pop3(pop3::back::Back::new(start_tls)),
-            Protocol::Smtp => Back::Smtp(smtp::back::Back::new(own_name, start_tls)),
+        let back: Box<dyn Back> = match protocol {
+            Protocol::Pop3 => Box::new(pop3::Back::new(start_tls)),
+            Protocol::Smtp => Box::new(smtp::Back::new(own_name, start_tls)),
         };
         Self { stream, back, answers: vec![Vec::new()] }
     }
@@ -137,34 +138,18 @@ impl Dialogue {
             return Err(io::ErrorKind::NotConnected.into());
         };
         self.stream = Stream::Tls(Box::new(handshake(tcp, tls).await?));
-        match &mut self.back {
-            Back::Pop3(back) => back.secured(),
-            Back::Smtp(back) => back.secured(),
-        }
+        self.back.secured();
         Ok(())
     }
 
     /// Sends a login after [`Pause::Ready`].
     pub(super) fn log_in(&mut self, credentials: &Credentials) {
-        match &mut self.back {
-            Back::Pop3(back) => back.log_in(credentials),
-            Back::Smtp(back) => back.log_in(credentials),
-        }
-    }
-
-    /// Asks a POP3 server what it offers; an SMTP server has said so after EHLO.
-    pub(super) fn ask_capabilities(&mut self) {
-        if let Back::Pop3(back) = &mut self.back {
-            back.ask_capabilities();
-        }
+        self.back.log_in(credentials);
     }
 
     /// Says goodbye.
     pub(super) fn quit(&mut self) {
-        match &mut self.back {
-            Back::Pop3(back) => back.quit(),
-            Back::Smtp(back) => back.quit(),
-        }
+        self.back.quit();
     }
 
     /// Everything that came since the last line of ours.
@@ -195,19 +180,19 @@ impl Dialogue {
 
     async fn drive(&mut self) -> Result<Pause, Trouble> {
         loop {
-            let step = match &mut self.back {
-                Back::Pop3(back) => back.step(),
-                Back::Smtp(back) => back.step(),
-            };
-            match step.map_err(Trouble::Protocol)? {
+            match self.back.step().map_err(Trouble::Protocol)? {
                 BackStep::Send(bytes) => {
+                    let early = self.stream.read_now().await;
+                    if !early.is_empty() {
+                        return Err(Trouble::Protocol(unasked(&early)));
+                    }
                     self.answers.push(Vec::new());
                     self.stream.send(bytes.expose()).await.map_err(|_| Trouble::Gone)?;
                 }
                 BackStep::NeedInput => self.read().await?,
                 BackStep::StartTls => return Ok(Pause::StartTls),
                 BackStep::Ready => return Ok(Pause::Ready),
-                BackStep::LoggedIn(_) => return Ok(Pause::LoggedIn),
+                BackStep::LoggedIn(answer) => return Ok(Pause::LoggedIn(answer)),
                 BackStep::Refused(answer) => return Ok(Pause::Refused(answer)),
                 BackStep::Done => return Ok(Pause::Done),
             }
@@ -216,7 +201,7 @@ impl Dialogue {
 
     async fn read(&mut self) -> Result<(), Trouble> {
         let mut bytes = [0; 4096];
-        let read = self.stream.read(&mut bytes).await.map_err(|_| Trouble::Gone)?;
+        let read = self.stream.read(&mut bytes).await.map_err(|error| read_failed(&error))?;
         let bytes = &bytes[..read];
         if bytes.is_empty() {
             return Err(Trouble::Gone);
@@ -227,11 +212,17 @@ impl Dialogue {
         if let Some(answer) = self.answers.last_mut() {
             answer.extend_from_slice(bytes);
         }
-        match &mut self.back {
-            Back::Pop3(back) => back.feed(bytes),
-            Back::Smtp(back) => back.feed(bytes),
-        }
+        self.back.feed(bytes);
         Ok(())
+    }
+}
+
+fn read_failed(error: &io::Error) -> Trouble {
+    match verdict_of(error) {
+        Some(verdict) if verdict.class == Class::OwnCertificateRefused => {
+            Trouble::Certificate(Box::new(verdict))
+        }
+        _ => Trouble::Gone,
     }
 }
 
@@ -242,6 +233,22 @@ impl Stream {
             Self::Tls(stream) => stream.read(bytes).await,
             Self::Lost => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    /// The beginning of what has come up to now, without waiting. An end is found by the next read.
+    async fn read_now(&mut self) -> Vec<u8> {
+        let mut bytes = [0; 256];
+        let mut space = ReadBuf::new(&mut bytes);
+        poll_fn(|cx| {
+            let _ = match self {
+                Self::Plain(stream) => Pin::new(stream).poll_read(cx, &mut space),
+                Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, &mut space),
+                Self::Lost => Poll::Pending,
+            };
+            Poll::Ready(())
+        })
+        .await;
+        space.filled().to_vec()
     }
 
     async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -173,7 +173,9 @@ impl Trust {
                 return Err(before(&format!("it refused us: {words}")));
             }
             Ok(_) => return Err(before(&"it went on without TLS")),
-            Err(Trouble::Gone) => return Err(before(&"it closed the connection")),
+            Err(Trouble::Gone | Trouble::Certificate(_)) => {
+                return Err(before(&"it closed the connection"));
+            }
             Err(Trouble::Silent) => {
                 return Err(before(&"no greeting in time; try it without --starttls"));
             }

@@ -32,7 +32,16 @@ const POP3: [&str; 9] = [
     "IMPLEMENTATION",
     "PIPELINING",
 ];
-const POP3_MECHANISMS: [&str; 1] = ["PLAIN"];
+const POP3_MECHANISMS: [&str; 2] = ["PLAIN", "LOGIN"];
+
+/// What a client module offers in one protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// In its answer to CAPA.
+    Pop3(Pop3Capabilities),
+    /// In its answer to EHLO.
+    Smtp(SmtpCapabilities),
+}
 
 /// What an SMTP server offers, without the line of its name. Clones share one list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +127,12 @@ impl Pop3Capabilities {
         find(&self.lines, word).is_some()
     }
 
+    /// Whether this SASL mechanism is among them.
+    pub fn offers_mechanism(&self, name: &str) -> bool {
+        let mechanisms = find(&self.lines, "SASL").unwrap_or_default();
+        mechanisms.split_ascii_whitespace().skip(1).any(|known| known.eq_ignore_ascii_case(name))
+    }
+
     /// The lines for a CAPA answer, in the order of the client module.
     pub fn lines(&self) -> &[String] {
         &self.lines
@@ -137,8 +152,9 @@ impl Pop3Capabilities {
     }
 }
 
-/// The lines whose keyword is on the list, each keyword once. Of `auth` only the mechanisms stay that
-/// kimgate can read.
+/// The lines whose keyword is on the list, each keyword once. All lines of `auth` become one, at the
+/// place of the first, with the mechanisms that kimgate can read. Servers for very old mail programs
+/// repeat that line as `AUTH=LOGIN`.
 fn known<'a>(
     lines: impl IntoIterator<Item = &'a str>,
     words: &[&str],
@@ -150,13 +166,22 @@ fn known<'a>(
         let line = line.trim_ascii();
         let word = keyword(line);
         let is_plain = line.bytes().all(|b| (b' '..=b'~').contains(&b));
-        if !is_plain || line.len() > 256 || find(&kept, word).is_some() {
+        if !is_plain || line.len() > 256 {
             continue;
         }
-        if word.eq_ignore_ascii_case(auth) {
-            kept.extend(with_mechanisms(auth, line, |name| {
+        if let Some(offered) = after_keyword(line, auth) {
+            let before = kept.iter().position(|line| keyword(line) == auth);
+            let so_far = before.map(|at| kept[at].clone()).unwrap_or_else(|| String::from(auth));
+            let merged = with_mechanisms(&so_far, offered, |name| {
                 mechanisms.iter().any(|known| known.eq_ignore_ascii_case(name))
-            }));
+            });
+            match (merged, before) {
+                (Some(merged), Some(at)) => kept[at] = merged,
+                (Some(merged), None) => kept.push(merged),
+                (None, _) => {}
+            }
+        } else if find(&kept, word).is_some() {
+            continue;
         } else if words.iter().any(|known| known.eq_ignore_ascii_case(word)) {
             kept.push(String::from(line));
         }
@@ -165,17 +190,30 @@ fn known<'a>(
 }
 
 fn common(line: &str, theirs: &str) -> Option<String> {
-    with_mechanisms(keyword(line), line, |name| {
+    let word = keyword(line);
+    with_mechanisms(word, line.get(word.len()..).unwrap_or_default(), |name| {
         theirs.split_ascii_whitespace().skip(1).any(|other| other.eq_ignore_ascii_case(name))
     })
 }
 
-fn with_mechanisms(word: &str, line: &str, keep: impl Fn(&str) -> bool) -> Option<String> {
-    let mut shorter = String::from(word);
-    for name in line.split_ascii_whitespace().skip(1).filter(|name| keep(name)) {
-        let _ = write!(shorter, " {name}");
+/// The line with these mechanisms added that are to be kept and are not there yet; `None` where there
+/// are none.
+fn with_mechanisms(line: &str, offered: &str, keep: impl Fn(&str) -> bool) -> Option<String> {
+    let mut longer = String::from(line);
+    for name in offered.split_ascii_whitespace().filter(|name| keep(name)) {
+        if !longer.split(' ').skip(1).any(|known| known.eq_ignore_ascii_case(name)) {
+            let _ = write!(longer, " {name}");
+        }
     }
-    (shorter.len() > word.len()).then_some(shorter)
+    (longer.len() > line.len()).then_some(longer)
+}
+
+/// What follows this keyword and a blank or an equals sign; `None` for another keyword.
+fn after_keyword<'a>(line: &'a str, word: &str) -> Option<&'a str> {
+    let (start, rest) = line.split_at_checked(word.len())?;
+    let is_it =
+        start.eq_ignore_ascii_case(word) && (rest.is_empty() || rest.starts_with([' ', '=']));
+    is_it.then(|| rest.get(1..).unwrap_or_default())
 }
 
 fn find<'a>(lines: &'a [String], word: &str) -> Option<&'a str> {
@@ -220,6 +258,27 @@ mod tests {
     fn auth_without_a_mechanism_of_ours_is_not_announced() {
         assert!(SmtpCapabilities::from_lines(["AUTH CRAM-MD5", "AUTH"]).lines().is_empty());
         assert!(Pop3Capabilities::from_lines(["SASL", "SASL NTLM"]).lines().is_empty());
+    }
+
+    #[test]
+    fn two_lines_with_mechanisms_become_one() {
+        for (lines, merged) in [
+            (&["AUTH PLAIN", "SIZE 5", "AUTH LOGIN"][..], &["AUTH PLAIN LOGIN", "SIZE 5"][..]),
+            (
+                &["AUTH CRAM-MD5", "SIZE 5", "auth login", "AUTH PLAIN"],
+                &["SIZE 5", "AUTH login PLAIN"],
+            ),
+            (&["AUTH LOGIN", "AUTH=LOGIN PLAIN"], &["AUTH LOGIN PLAIN"]),
+            (&["AUTH=LOGIN"], &["AUTH LOGIN"]),
+            (&["AUTH PLAIN", "AUTH"], &["AUTH PLAIN"]),
+            (&["AUTHX PLAIN", "XAUTH LOGIN"], &[]),
+        ] {
+            assert_eq!(SmtpCapabilities::from_lines(lines.iter().copied()).lines(), merged);
+        }
+        let offer = Pop3Capabilities::from_lines(["SASL PLAIN", "TOP", "SASL LOGIN CRAM-MD5"]);
+        assert_eq!(offer.lines(), ["SASL PLAIN LOGIN", "TOP"]);
+        assert!(offer.offers_mechanism("login") && !offer.offers_mechanism("CRAM-MD5"));
+        assert!(!Pop3Capabilities::conservative().offers_mechanism("LOGIN"));
     }
 
     #[test]

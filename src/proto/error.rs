@@ -39,6 +39,10 @@ pub enum ProtocolError {
         /// Its answer.
         answer: Excerpt,
     },
+    /// An answer does not fit its question, and would fit another one. After a login nobody knows then
+    /// whether it was accepted.
+    #[error("one of its answers was too many: its answers do not fit the questions")]
+    OutOfStep,
     /// It accepted the login too early to know all of it.
     #[error("it accepted the login before it had all credentials")]
     AcceptedTooEarly,
@@ -66,6 +70,7 @@ impl ProtocolError {
             | Self::Faulty(_)
             | Self::CodesDiffer
             | Self::NotOffered(_)
+            | Self::OutOfStep
             | Self::AcceptedTooEarly
             | Self::AskedForMore
             | Self::OutOfOrder(_)) => other,

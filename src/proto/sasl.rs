@@ -143,6 +143,11 @@ pub(super) fn login_name(line: &[u8], initial: bool) -> Result<Secret<Vec<u8>>, 
     checked(decode(line, initial)?.expose().clone())
 }
 
+/// What a server asks with; `None` where that is not base64.
+pub(super) fn challenge(text: &[u8]) -> Option<Vec<u8>> {
+    BASE64.decode(text).ok()
+}
+
 /// Base64. In an initial response, and only there, `=` is the empty string (RFC 4954 section 4).
 fn decode(line: &[u8], initial: bool) -> Result<Secret<Vec<u8>>, Invalid> {
     if initial && line == b"=" {

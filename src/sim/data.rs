@@ -19,7 +19,7 @@ pub(crate) async fn receive(session: &mut SimSession, envelope: Envelope) -> Sim
     read?;
     if let Some(reply) = session.prepare(Point::EndOfData, "250 2.0.0 OK").await? {
         if deliver(&session.world, &envelope, body) {
-            session.wire.reply(&reply).await?;
+            session.reply(&reply).await?;
         } else {
             session.wire.reply(b"452 4.2.2 Der Speicher des Simulators ist voll").await?;
         }

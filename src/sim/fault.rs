@@ -39,6 +39,8 @@ pub enum Point {
     Hello,
     /// The answer to STARTTLS or STLS; an unasked line travels in the same packet.
     StartTls,
+    /// The answer to USER, and each challenge of AUTH.
+    Prompt,
     /// The answer to complete credentials, right or wrong.
     Login,
     /// Between two commands after the login: after the answer to the login, and at once on every
@@ -101,6 +103,8 @@ pub enum Effect {
     Double,
     /// The answer is followed by an unasked line.
     Unasked,
+    /// The same in a packet of its own, so long after the answer, and with this line if there is one.
+    Extra(Duration, Option<String>),
 }
 
 /// How everything is done.
@@ -126,6 +130,8 @@ pub enum Manner {
     OpenKim,
     /// RSET loses the login, as openKIM and mailin do.
     ForgetfulRset,
+    /// The response that comes with AUTH is ignored, and asked for.
+    IgnoreInitial,
 }
 
 impl Fault {

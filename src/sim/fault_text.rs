@@ -8,11 +8,12 @@ use crate::words::Protocol;
 
 use super::fault::{Effect, Fault, FaultError, Manner, Point, What};
 
-const POINTS: [(&str, Point); 18] = [
+const POINTS: [(&str, Point); 19] = [
     ("handshake", Point::Handshake),
     ("greeting", Point::Greeting),
     ("hello", Point::Hello),
     ("starttls", Point::StartTls),
+    ("prompt", Point::Prompt),
     ("login", Point::Login),
     ("idle", Point::Idle),
     ("mail", Point::Mail),
@@ -29,7 +30,7 @@ const POINTS: [(&str, Point); 18] = [
     ("quit", Point::Quit),
 ];
 
-const MANNERS: [(&str, Manner); 10] = [
+const MANNERS: [(&str, Manner); 11] = [
     ("one-byte", Manner::OneByte),
     ("dribble", Manner::Dribble(PACE)),
     ("split-crlf", Manner::SplitCrlf),
@@ -40,22 +41,26 @@ const MANNERS: [(&str, Manner); 10] = [
     ("undecryptable", Manner::Undecryptable),
     ("openkim", Manner::OpenKim),
     ("forgetful-rset", Manner::ForgetfulRset),
+    ("ignore-initial", Manner::IgnoreInitial),
 ];
 
 const LONG_LINE: usize = 1 << 20;
+const GAP: Duration = Duration::ZERO;
 const PACE: Duration = Duration::from_secs(1);
 
 impl Fault {
     /// Every point, effect and manner in at least one fault that can be written as it stands here,
     /// with its meaning. Points and effects combine freely.
-    pub const ALL: [(&str, &str); 38] = [
+    pub const ALL: [(&str, &str); 41] = [
         ("handshake-drop", "the connection ends before the TLS handshake"),
         ("handshake-refuse", "a greeting in clear where TLS belongs"),
         ("greeting-delay=5s", "the greeting comes late"),
         ("greeting-double", "the greeting comes twice"),
+        ("greeting-extra=50ms", "an unasked line so long after the greeting, in its own packet"),
         ("greeting-refuse=421 4.3.2 Wartung", "the greeting is this line, then the end"),
         ("hello-endless", "the answer to EHLO or CAPA has no end"),
         ("starttls-unasked", "bytes in clear right after the answer to STARTTLS"),
+        ("prompt-extra=2ms +OK", "this line after the answer to USER, or after a challenge"),
         ("login-delay=10s", "the card is slow"),
         ("login-refuse=454 4.7.0 Konnektor nicht erreichbar", "the login is refused like this"),
         ("login-long-line=1048576", "the answer to the login is a line of so many bytes"),
@@ -87,6 +92,7 @@ impl Fault {
         ("line-by-line", "every line of a reply is sent by itself"),
         ("lenient-dot", "LF alone counts around the final dot, as in servers open to smuggling"),
         ("forgetful-rset", "RSET loses the login"),
+        ("ignore-initial", "the response that comes with AUTH is ignored, and asked for"),
     ];
 }
 
@@ -157,6 +163,7 @@ fn effect_kind(name: &str) -> Option<Effect> {
         "multi-line" => Effect::MultiLine,
         "double" => Effect::Double,
         "unasked" => Effect::Unasked,
+        "extra" => Effect::Extra(GAP, None),
         _ => return None,
     })
 }
@@ -182,6 +189,15 @@ fn with_value(effect: Effect, value: Option<&str>) -> Option<Effect> {
             clean.then(|| Effect::Refuse(Some(value.to_owned())))
         }
         (Effect::LongLine(_), Some(value)) => value.parse().ok().map(Effect::LongLine),
+        (Effect::Extra(..), Some(value)) => {
+            let (gap, line) = match value.split_once(' ') {
+                Some((gap, line)) => (gap, Some(line.to_owned())),
+                None => (value, None),
+            };
+            let is_line = line.iter().all(|line| !line.contains(char::is_control));
+            let gap = duration(gap).filter(|_| is_line)?;
+            Some(Effect::Extra(gap, line))
+        }
         _ => None,
     }
 }
@@ -243,6 +259,8 @@ fn write_at(f: &mut fmt::Formatter<'_>, point: Point, effect: &Effect) -> fmt::R
         Effect::MultiLine => ("multi-line", None),
         Effect::Double => ("double", None),
         Effect::Unasked => ("unasked", None),
+        Effect::Extra(gap, None) => ("extra", Some(written(*gap))),
+        Effect::Extra(gap, Some(line)) => ("extra", Some(format!("{} {line}", written(*gap)))),
     };
     write!(f, "{point}-{effect}")?;
     if let Some(offset) = offset {

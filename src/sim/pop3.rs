@@ -66,8 +66,9 @@ impl Pop3 {
                 self.say("-ERR Bitte zuerst STLS").await?;
             }
             ("USER", false) => {
-                self.user = Some((Secret::new(line), argument));
-                self.say("+OK").await?;
+                if self.session.answer(Point::Prompt, "+OK").await? {
+                    self.user = Some((Secret::new(line), argument));
+                }
             }
             ("PASS", false) => self.pass(line, argument).await?,
             ("AUTH", false) => self.auth(&line, &text).await?,
@@ -127,24 +128,50 @@ impl Pop3 {
             None => (argument, None),
         };
         let mut lines = vec![Secret::new(line.to_vec())];
-        let (mechanism, response) = match (mechanism.to_ascii_uppercase().as_str(), initial) {
-            ("", _) => return self.say("+OK\r\nPLAIN\r\n.").await,
-            ("PLAIN", Some(response)) => (Mechanism::PlainInitial, response),
+        let initial = initial.filter(|_| !self.has(Manner::IgnoreInitial));
+        let read = match (mechanism.to_ascii_uppercase().as_str(), initial) {
+            ("", _) => {
+                let login = if self.offers_login() { "LOGIN\r\n" } else { "" };
+                return self.say(&format!("+OK\r\nPLAIN\r\n{login}.")).await;
+            }
+            ("PLAIN", Some(response)) => plain(Mechanism::PlainInitial, &response),
             ("PLAIN", None) => {
                 let openkim = self.has(Manner::OpenKim);
-                self.say(if openkim { "+OK Continue authentication" } else { "+ " }).await?;
-                let response = self.session.wire.read_line().await?;
-                lines.push(Secret::new(response.clone()));
-                (Mechanism::PlainPrompted, response)
+                let prompt = if openkim { "+OK Continue authentication" } else { "+ " };
+                let response = self.prompt(prompt, &mut lines).await?;
+                plain(Mechanism::PlainPrompted, &response)
+            }
+            ("LOGIN", initial) if self.offers_login() => {
+                let (mechanism, user) = match initial {
+                    Some(user) => (Mechanism::LoginInitial, user),
+                    None => {
+                        let user = self.prompt("+ VXNlcm5hbWU6", &mut lines).await?;
+                        (Mechanism::LoginPrompted, user)
+                    }
+                };
+                let password = self.prompt("+ UGFzc3dvcmQ6", &mut lines).await?;
+                let both = sasl::decode(&user).zip(sasl::decode(&password));
+                both.map(|(login, password)| (mechanism, login, Secret::new(password)))
             }
             _ => return self.say("-ERR Unbekannter Mechanismus").await,
         };
-        match sasl::decode(&response).and_then(|decoded| sasl::plain(&decoded)) {
-            Some((login, password)) => {
+        match read {
+            Some((mechanism, login, password)) => {
                 self.log_in(Credentials { mechanism, login, password, lines }).await
             }
             None => self.say("-ERR Nicht lesbar oder abgebrochen").await,
         }
+    }
+
+    async fn prompt(&mut self, text: &str, lines: &mut Vec<Secret<Vec<u8>>>) -> SimResult<Vec<u8>> {
+        let line = self.session.prompt(text).await?;
+        lines.push(Secret::new(line.clone()));
+        Ok(line)
+    }
+
+    fn offers_login(&self) -> bool {
+        let offered = self.session.world.capabilities().pop3;
+        offered.iter().any(|line| line.starts_with("SASL ") && line.contains(" LOGIN"))
     }
 
     async fn log_in(&mut self, credentials: Credentials) -> SimResult<()> {
@@ -160,7 +187,7 @@ impl Pop3 {
         };
         let Some(reply) = self.session.prepare(Point::Login, reply).await? else { return Ok(()) };
         if !right {
-            return self.session.wire.reply(&reply).await;
+            return self.session.reply(&reply).await;
         }
         let world = &self.session.world;
         let lock = match world.mailbox_in_use.clone() {
@@ -172,7 +199,7 @@ impl Pop3 {
         };
         let messages = world.store.maildrop(&address);
         self.mailbox = Some(Mailbox { address, messages, deleted: BTreeSet::new(), _lock: lock });
-        self.session.wire.reply(&reply).await?;
+        self.session.reply(&reply).await?;
         self.session.strike().await
     }
 
@@ -287,6 +314,12 @@ impl Pop3 {
     async fn say(&mut self, reply: &str) -> SimResult<()> {
         self.session.wire.reply(reply.as_bytes()).await
     }
+}
+
+/// What the line of AUTH PLAIN holds.
+fn plain(mechanism: Mechanism, response: &[u8]) -> Option<(Mechanism, Vec<u8>, Secret<Vec<u8>>)> {
+    let (login, password) = sasl::plain(&sasl::decode(response)?)?;
+    Some((mechanism, login, password))
 }
 
 const NO_SUCH_MESSAGE: &str = "-ERR Keine solche Nachricht";

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -104,8 +105,15 @@ pub(crate) async fn serve(
     let wire = SimWire::new(stream, Arc::clone(&world.script), protocol);
     let changes = world.script.changes();
     let world_of_session = Arc::clone(&world);
-    let session =
-        SimSession { world: world_of_session, protocol, connection, secured: false, wire, changes };
+    let session = SimSession {
+        world: world_of_session,
+        protocol,
+        connection,
+        secured: false,
+        wire,
+        changes,
+        extras: Vec::new(),
+    };
     let ended = tokio::select! {
         ended = session.run() => ended,
         () = stop.cancelled() => Err(Ending::Simulator),
@@ -123,6 +131,8 @@ pub(crate) struct SimSession {
     pub(crate) secured: bool,
     pub(crate) wire: SimWire,
     changes: Changes,
+    /// Lines that follow the next reply, each so long after what came before it.
+    extras: Vec<(Duration, String)>,
 }
 
 impl SimSession {
@@ -196,8 +206,26 @@ impl SimSession {
     /// Answers, unless a fault does. False: what was asked must not be done.
     pub(crate) async fn answer(&mut self, point: Point, reply: &str) -> SimResult<bool> {
         let Some(reply) = self.prepare(point, reply).await? else { return Ok(false) };
-        self.wire.reply(&reply).await?;
+        self.reply(&reply).await?;
         Ok(true)
+    }
+
+    /// Asks for a response to AUTH, and reads it. Where a fault refuses it, the connection ends.
+    pub(crate) async fn prompt(&mut self, text: &str) -> SimResult<Vec<u8>> {
+        match self.answer(Point::Prompt, text).await? {
+            true => self.wire.read_line().await,
+            false => Err(self.hang_up().await),
+        }
+    }
+
+    /// Sends an answer that was prepared, and what faults let follow it.
+    pub(crate) async fn reply(&mut self, reply: &[u8]) -> SimResult<()> {
+        self.wire.reply(reply).await?;
+        for (gap, line) in std::mem::take(&mut self.extras) {
+            self.wire.pause(gap).await?;
+            self.wire.reply(line.as_bytes()).await?;
+        }
+        Ok(())
     }
 
     /// Lets the faults at this point strike and gives the answer that is left to send. `None`: a
@@ -214,7 +242,7 @@ impl SimSession {
             match effect {
                 Effect::Refuse(text) => {
                     let text = text.unwrap_or_else(|| self.refusal().to_owned());
-                    self.wire.reply(text.as_bytes()).await?;
+                    self.reply(text.as_bytes()).await?;
                     if text.starts_with("421") {
                         return Err(self.hang_up().await);
                     }
@@ -229,6 +257,10 @@ impl SimSession {
                 Effect::Double => reply = [&reply[..], b"\r\n", &reply].concat(),
                 Effect::Unasked => {
                     reply = [&reply[..], b"\r\n", self.unasked().as_bytes()].concat();
+                }
+                Effect::Extra(gap, line) => {
+                    let line = line.unwrap_or_else(|| self.unasked().to_owned());
+                    self.extras.push((gap, line));
                 }
                 Effect::Delay(_)
                 | Effect::Close
@@ -269,6 +301,11 @@ impl SimSession {
             Effect::Garbage => self.wire.reply(b"\0\x07\x1b[31m\xff\xfe\xc3").await,
             Effect::MultiLine | Effect::Double | Effect::Unasked => {
                 self.wire.reply(self.unasked().as_bytes()).await
+            }
+            Effect::Extra(gap, line) => {
+                self.wire.pause(*gap).await?;
+                let line = line.clone().unwrap_or_else(|| self.unasked().to_owned());
+                self.wire.reply(line.as_bytes()).await
             }
         }
     }

@@ -117,6 +117,8 @@ impl Smtp {
             Some((mechanism, initial)) => (mechanism, Some(initial.as_bytes().to_vec())),
             None => (arguments, None),
         };
+        let ignores = self.session.world.script.has(self.session.protocol, Manner::IgnoreInitial);
+        let initial = initial.filter(|_| !ignores);
         let mut lines = vec![Secret::new(line.to_vec())];
         let credentials = match mechanism.to_ascii_uppercase().as_str() {
             "PLAIN" => self.plain(initial, &mut lines).await?,
@@ -176,8 +178,7 @@ impl Smtp {
     }
 
     async fn prompt(&mut self, text: &str, lines: &mut Vec<Secret<Vec<u8>>>) -> SimResult<Vec<u8>> {
-        self.say(text).await?;
-        let line = self.session.wire.read_line().await?;
+        let line = self.session.prompt(text).await?;
         lines.push(Secret::new(line.clone()));
         Ok(line)
     }

@@ -969,20 +969,23 @@ async fn up_to_the_login(
     module.send(if protocol == Protocol::Pop3 { "+OK\r\n" } else { "220 m\r\n" }).await;
     loop {
         let line = module.line().await;
-        let (answer, is_login) = match line.split(' ').next().unwrap() {
+        // The question after a login, whose answer shows that the login's was its own, is the last.
+        let (answer, is_over) = match line.split(' ').next().unwrap() {
             "EHLO" => ("250-m\r\n250 AUTH PLAIN LOGIN\r\n", false),
-            "AUTH" => ("235 ok\r\n", true),
+            "AUTH" => ("235 ok\r\n", false),
+            "NOOP" => ("250 ok\r\n", true),
             "CAPA" => ("-ERR\r\n", false),
             "USER" => ("+OK\r\n", false),
             "PASS" if line.ends_with("falsch") => {
                 drop(refusals.acquire().await);
                 ("-ERR no\r\n", false)
             }
-            "PASS" => ("+OK\r\n", true),
+            "PASS" => ("+OK\r\n", false),
+            "STAT" => ("+OK 0 0\r\n", true),
             _ => return,
         };
         module.send(answer).await;
-        if is_login {
+        if is_over {
             let _ = ready.send(module);
             return;
         }

@@ -26,6 +26,7 @@ mod cli_explain;
 mod cli_profile;
 mod cli_status;
 mod cli_trust;
+mod client_module;
 mod config;
 mod fail2ban;
 mod foreign;

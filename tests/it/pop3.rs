@@ -107,10 +107,10 @@ async fn half_a_message_never_looks_whole() {
 async fn a_client_module_that_goes_between_two_commands_is_reported_in_words() {
     for fault in ["idle-close", "idle-drop", "idle-reset"] {
         let world = World::start(&[]).await;
-        world.faults(&[fault]);
         let mut client = world.client(Protocol::Pop3).await;
         client.expect("+OK <any>").await;
         client.pop3_login(LOGIN).await;
+        world.faults(&[fault]);
         client.expect("-ERR [SYS/TEMP] KIM-Gateway: <any>(client-module-unreachable)").await;
         assert_eq!(client.end().await, End::Clean, "{fault}");
     }

@@ -4,12 +4,12 @@
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
+use crate::client_module::standby;
 use crate::support::dialogue::{Client, End, PASSWORD, auth_plain};
 use crate::support::tools;
 use crate::support::transcript::Listener;
 use crate::support::world::{LOGIN, PC1, World, count, only};
 use kimgate::secret::Secret;
-use kimgate::sim::{Sim, SimConfig};
 use kimgate::trust::{Authority, Issued};
 use kimgate::words::{Protocol, Security};
 use rustls::pki_types::pem::PemObject;
@@ -366,19 +366,6 @@ async fn a_client_module_without_tls_gets_no_login_where_tls_is_wanted() {
         };
         assert_refused(&world, reason).await;
     }
-}
-
-/// A second client module, and the lines that make it the standby of the first.
-async fn standby() -> (Sim, [String; 5]) {
-    let standby = Sim::start(SimConfig { record: true, ..SimConfig::default() }).await.unwrap();
-    let lines = [
-        r#"client_modules.second.host = "127.0.0.1""#.to_owned(),
-        format!("client_modules.second.pop3_port = {}", standby.pop3_addr().port()),
-        format!("client_modules.second.smtp_port = {}", standby.smtp_addr().port()),
-        format!("client_modules.second.trust.pins = [\"{}\"]", standby.fingerprint()),
-        r#"client_modules.main.standby = "second""#.to_owned(),
-    ];
-    (standby, lines)
 }
 
 #[tokio::test]

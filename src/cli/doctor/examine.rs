@@ -67,7 +67,7 @@ impl Examination<'_> {
         let addresses = self.resolve().await?;
         let tcp = self.connect(&addresses).await?;
         let mut dialogue = self.reach(tcp, tls.as_ref()).await?;
-        self.capabilities(&mut dialogue).await?;
+        self.capabilities(&dialogue);
         let outcome = match (credential, password) {
             (Credential::Login(login), Some(password)) => {
                 self.log_in(&mut dialogue, login, password).await
@@ -249,22 +249,16 @@ impl Examination<'_> {
                 let advice = self.texts.advice_busy();
                 self.fail("greeting", started, text, Some(advice))
             }
-            Ok(Pause::LoggedIn | Pause::Done) => {
+            Ok(Pause::LoggedIn(_) | Pause::Done) => {
                 self.fail("greeting", started, self.texts.out_of_order(), None)
             }
             Err(trouble) => self.trouble("greeting", started, &trouble),
         }
     }
 
-    async fn capabilities(&mut self, dialogue: &mut Dialogue) -> Result<(), Stopped> {
+    /// What it answered to EHLO or CAPA.
+    fn capabilities(&mut self, dialogue: &Dialogue) {
         let started = Instant::now();
-        if self.protocol == Protocol::Pop3 {
-            dialogue.ask_capabilities();
-            match dialogue.talk(PATIENCE).await {
-                Ok(_) => {}
-                Err(trouble) => return self.trouble("capabilities", started, &trouble),
-            }
-        }
         let offered = capabilities::offered(self.protocol, dialogue.last_answer());
         let missing = capabilities::missing(self.protocol, &offered);
         let shown: Vec<String> = offered.iter().map(|line| printable(line).into_owned()).collect();
@@ -279,7 +273,6 @@ impl Examination<'_> {
             let advice: Vec<String> = advice.collect();
             self.note("capabilities", started, text, Some(advice.join(" ")));
         }
-        Ok(())
     }
 
     /// One login, and never a second one: the KIM mail service locks accounts.
@@ -302,9 +295,9 @@ impl Examination<'_> {
         };
         dialogue.log_in(&credentials);
         match dialogue.talk(self.login_timeout).await {
-            Ok(Pause::LoggedIn) => {
-                let words = first_line(dialogue.last_answer());
-                self.pass("login", started, hidden(&words, login, password));
+            Ok(Pause::LoggedIn(answer)) => {
+                let words = hidden(&printable(answer.first_line()), login, password);
+                self.pass("login", started, words);
                 Ok(())
             }
             Ok(Pause::Refused(answer)) => {
@@ -353,6 +346,7 @@ impl Examination<'_> {
                 let verdict = Verdict::of_handshake(Class::TlsOnPlaintextPort);
                 return self.refuse(step, started, &verdict);
             }
+            Trouble::Certificate(verdict) => return self.refuse(step, started, verdict),
             Trouble::Protocol(error) => {
                 // After a password its words may hold that password.
                 let error = match step {
@@ -369,6 +363,7 @@ impl Examination<'_> {
                     | ProtocolError::NotAnAnswer(_)
                     | ProtocolError::CodesDiffer
                     | ProtocolError::Unasked(_)
+                    | ProtocolError::OutOfStep
                     | ProtocolError::AcceptedTooEarly
                     | ProtocolError::AskedForMore
                     | ProtocolError::OutOfOrder(_) => self.texts.advice_protocol(self.protocol),

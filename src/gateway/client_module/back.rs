@@ -1,19 +1,16 @@
-//! The back machines of both protocols as one type, and the loop that drives them.
+//! The back of a client module's protocol, and the loop that drives it.
 
+use std::future::poll_fn;
 use std::io;
+use std::task::Poll;
+
+use tokio::task::unconstrained;
 
 use crate::gateway::wire::{Filled, Wire};
-use crate::proto::back::BackStep;
-use crate::proto::sasl::Credentials;
+use crate::proto::back::{self, Back, BackStep};
 use crate::proto::{ProtocolError, pop3, smtp};
-use crate::trust::UpstreamTls;
+use crate::trust::{Class, UpstreamTls, verdict_of};
 use crate::words::Protocol;
-
-/// The client's side of a dialogue with a client module.
-pub(crate) enum Back {
-    Pop3(pop3::Back),
-    Smtp(smtp::Back),
-}
 
 /// Why a client module did not get to the next step.
 #[derive(Debug)]
@@ -32,97 +29,63 @@ impl From<ProtocolError> for BackError {
     }
 }
 
-impl Back {
-    pub(crate) fn new(protocol: Protocol, name: &str, start_tls: bool) -> Self {
-        match protocol {
-            Protocol::Pop3 => Self::Pop3(pop3::Back::new(start_tls)),
-            Protocol::Smtp => Self::Smtp(smtp::Back::new(name, start_tls)),
-        }
+/// The back of this protocol. `name` is the argument of EHLO; `start_tls`: TLS comes before the login.
+pub(super) fn new(protocol: Protocol, name: &str, start_tls: bool) -> Box<dyn Back> {
+    match protocol {
+        Protocol::Pop3 => Box::new(pop3::Back::new(start_tls)),
+        Protocol::Smtp => Box::new(smtp::Back::new(name, start_tls)),
     }
+}
 
-    pub(crate) fn protocol(&self) -> Protocol {
-        match self {
-            Self::Pop3(_) => Protocol::Pop3,
-            Self::Smtp(_) => Protocol::Smtp,
-        }
-    }
-
-    /// Exchanges lines until the client module waits for a login or has answered one, or has
-    /// answered QUIT. `tls` is for STARTTLS and STLS.
-    pub(crate) async fn drive(
-        &mut self,
-        module: &mut Wire,
-        tls: Option<&UpstreamTls>,
-    ) -> Result<BackStep, BackError> {
-        loop {
-            match self.step()? {
-                BackStep::Send(bytes) => {
-                    module.send(bytes.expose()).await.map_err(|_| BackError::Gone)?;
-                }
-                BackStep::NeedInput => match module.fill().await {
-                    Filled::More => {
-                        self.feed(module.bytes());
-                        module.consume_and_wipe();
-                    }
-                    Filled::Ended(_) => return Err(BackError::Gone),
-                },
-                BackStep::StartTls => {
-                    let tls = tls.ok_or(ProtocolError::OutOfOrder("STARTTLS"))?;
-                    module.connect_tls(tls).await.map_err(BackError::Tls)?;
-                    self.secured();
-                }
-                step @ (BackStep::Ready
-                | BackStep::LoggedIn(_)
-                | BackStep::Refused(_)
-                | BackStep::Done) => return Ok(step),
+/// Exchanges lines until the client module waits for a login or has answered one, or has answered
+/// QUIT. `tls` is for STARTTLS and STLS.
+pub(super) async fn drive(
+    back: &mut dyn Back,
+    module: &mut Wire,
+    tls: Option<&UpstreamTls>,
+) -> Result<BackStep, BackError> {
+    loop {
+        match back.step()? {
+            BackStep::Send(bytes) => {
+                expect_silence(module).await?;
+                module.send(bytes.expose()).await.map_err(|_| BackError::Gone)?;
             }
-        }
-    }
-
-    fn feed(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Pop3(back) => back.feed(bytes),
-            Self::Smtp(back) => back.feed(bytes),
-        }
-    }
-
-    fn step(&mut self) -> Result<BackStep, ProtocolError> {
-        match self {
-            Self::Pop3(back) => back.step(),
-            Self::Smtp(back) => back.step(),
-        }
-    }
-
-    fn secured(&mut self) {
-        match self {
-            Self::Pop3(back) => back.secured(),
-            Self::Smtp(back) => back.secured(),
-        }
-    }
-
-    pub(crate) fn log_in(&mut self, credentials: &Credentials) {
-        match self {
-            Self::Pop3(back) => back.log_in(credentials),
-            Self::Smtp(back) => back.log_in(credentials),
-        }
-    }
-
-    pub(crate) fn quit(&mut self) {
-        match self {
-            Self::Pop3(back) => back.quit(),
-            Self::Smtp(back) => back.quit(),
-        }
-    }
-
-    /// Asks a POP3 server what it offers. An SMTP server has already sent that in its answer to EHLO.
-    /// Returns whether there is an answer to wait for.
-    pub(crate) fn ask_capabilities(&mut self) -> bool {
-        match self {
-            Self::Pop3(back) => {
-                back.ask_capabilities();
-                true
+            BackStep::NeedInput => match module.fill().await {
+                Filled::More => {
+                    back.feed(module.bytes());
+                    module.consume_and_wipe();
+                }
+                Filled::Ended(_) => return Err(ended(module)),
+            },
+            BackStep::StartTls => {
+                let tls = tls.ok_or(ProtocolError::OutOfOrder("STARTTLS"))?;
+                module.connect_tls(tls).await.map_err(BackError::Tls)?;
+                back.secured();
             }
-            Self::Smtp(_) => false,
+            step @ (BackStep::Ready
+            | BackStep::LoggedIn(_)
+            | BackStep::Refused(_)
+            | BackStep::Done) => return Ok(step),
         }
     }
+}
+
+/// An error if the client module has said something although nothing was asked: it would be taken for
+/// the answer to what is asked next.
+async fn expect_silence(module: &mut Wire) -> Result<(), BackError> {
+    // Outside of tokio's budget: a task that has used up its turn would be told that there is nothing.
+    unconstrained(poll_fn(|cx| Poll::Ready(module.poll_fill(cx).is_ready()))).await;
+    match module.bytes() {
+        [] => Ok(()),
+        bytes => Err(back::unasked(bytes).into()),
+    }
+}
+
+/// What it means that nothing more will come. With TLS 1.3 a server refuses the client's certificate
+/// after the handshake.
+fn ended(module: &mut Wire) -> BackError {
+    let refuses_ours = |error: &io::Error| {
+        verdict_of(error).is_some_and(|verdict| verdict.class == Class::OwnCertificateRefused)
+    };
+    module.take_read_error().filter(refuses_ours).map_or(BackError::Gone, BackError::Tls)
 }

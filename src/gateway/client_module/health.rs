@@ -9,15 +9,15 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::back::Back;
+use super::back;
 use super::capabilities::Capabilities;
-use super::dial::{CONNECT, Dialled, Upstream};
+use super::dial::{CONNECT, Upstream};
 use super::error::DialError;
 use super::module::{ClientModule, ClientModules};
 use crate::observe::Observer;
-use crate::words::{Protocol, Reason};
+use crate::words::Protocol;
 
-/// Between two probes of a client module that answers.
+/// Between two probes of a client module that serves.
 const STEADY: Duration = Duration::from_secs(60);
 /// After the first failure. It doubles with each further failure, up to [`STEADY`].
 const FIRST_RETRY: Duration = Duration::from_secs(2);
@@ -61,7 +61,7 @@ async fn keep_probing(
             let pause = sleep(pause(failures, rand::random()));
             tokio::select! {
                 () = pause => {}
-                () = module.port(protocol).fell_silent() => {}
+                () = module.port(protocol).went_down() => {}
             }
         }
     };
@@ -88,45 +88,26 @@ async fn probe(
     let started = Instant::now();
     let connected = module.connect(protocol, observer).await;
     let took = started.elapsed();
-    let probed = match connected {
-        Ok(Dialled::Ready(upstream)) => upstream.ask_capabilities(observer).await,
-        // It answers, even if only to say that it is busy. What it offers stays unknown.
-        Ok(Dialled::Refused(_)) => Ok(()),
-        Err(error) => Err(error),
-    };
-    module.record(protocol, &probed, took, observer);
-    probed
+    if let Ok(upstream) = &connected {
+        upstream.learn_offer();
+    }
+    module.record(protocol, &connected, took, observer);
+    connected?.leave().await;
+    Ok(())
 }
 
 impl Upstream {
-    /// Learns what the client module offers, and ends the connection with QUIT.
-    async fn ask_capabilities(mut self: Box<Self>, observer: &Observer) -> Result<(), DialError> {
-        let module = &self.module;
-        // An SMTP server has sent its capabilities already, so there is no answer to wait for.
-        if self.back.ask_capabilities() {
-            let asked = self.back.drive(&mut self.wire, None);
-            match timeout(module.patience, asked).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => {
-                    return Err(module.failed(error, self.back.protocol(), observer));
-                }
-                Err(_) => {
-                    let detail = format!("{}: no answer in time", module.name);
-                    return Err(DialError::new(Reason::ClientModuleUnreachable, detail));
-                }
-            }
-        }
-        let mut known = module.capabilities().unwrap_or_else(Capabilities::conservative);
-        match &self.back {
-            Back::Pop3(back) => known.pop3 = back.capabilities().clone(),
-            Back::Smtp(back) => known.smtp = back.capabilities().clone(),
-        }
-        module.learn(known);
+    /// Remembers what the client module offers.
+    fn learn_offer(&self) {
+        let known = self.module.capabilities().unwrap_or_else(Capabilities::conservative);
+        self.module.learn(known.with(self.back.offer()));
+    }
+
+    /// Ends the connection with QUIT. It does not matter whether that is answered.
+    async fn leave(mut self: Box<Self>) {
         self.back.quit();
-        // Its capabilities are known, so it does not matter whether it answers QUIT.
-        let _ = timeout(CONNECT, self.back.drive(&mut self.wire, None)).await;
+        let _ = timeout(CONNECT, back::drive(&mut *self.back, &mut self.wire, None)).await;
         self.wire.close(b"").await;
-        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@
 
 use tokio::time::timeout;
 
-use super::back::BackError;
+use super::back::{self, BackError};
 use super::dial::Upstream;
 use super::error::DialError;
 use crate::gateway::wire::Wire;
@@ -84,8 +84,8 @@ impl PermittedLogin<'_> {
 }
 
 impl Upstream {
-    /// Sends the login and waits for the answer. A client module that has to ask a card may take
-    /// long, so this waits as long as `limits.login_timeout`.
+    /// Sends the login, waits for the answer, and sees that the answer belongs to the login. A client
+    /// module that has to ask a card may take long, so this waits as long as `limits.login_timeout`.
     pub(crate) async fn log_in(
         mut self: Box<Self>,
         login: PermittedLogin<'_>,
@@ -95,7 +95,8 @@ impl Upstream {
         match credentials {
             UpstreamCredentials::PassThrough(credentials) => self.back.log_in(credentials),
         }
-        let answered = self.back.drive(&mut self.wire, None);
+        let protocol = self.protocol();
+        let answered = back::drive(&mut *self.back, &mut self.wire, None);
         match timeout(self.module.patience, answered).await {
             Ok(Ok(BackStep::LoggedIn(answer))) => {
                 Ok(LoginAnswer::Accepted(LoggedIn { wire: self.wire, permit, answer }))
@@ -105,9 +106,9 @@ impl Upstream {
             // The answer may repeat the password, so the error must not quote it.
             Ok(Err(BackError::Protocol(error))) => {
                 let error = BackError::Protocol(error.without_excerpt());
-                Err(self.module.failed(error, self.back.protocol(), observer))
+                Err(self.module.failed(error, protocol, observer))
             }
-            Ok(Err(error)) => Err(self.module.failed(error, self.back.protocol(), observer)),
+            Ok(Err(error)) => Err(self.module.failed(error, protocol, observer)),
             Err(_) => Err(DialError::new(
                 Reason::ClientModuleUnreachable,
                 format!("{}: the login was not answered in time", self.module.name),

@@ -15,7 +15,7 @@ mod resolve;
 mod tls;
 
 pub(crate) use capabilities::Capabilities;
-pub(crate) use dial::{Dialled, Upstream, dial};
+pub(crate) use dial::{Upstream, dial};
 pub(crate) use error::DialError;
 pub(crate) use log_in::{LoggedIn, LoginAnswer, PermittedLogin, SentLogin};
 pub(crate) use module::{ClientModule, ClientModules};

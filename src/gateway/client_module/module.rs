@@ -27,7 +27,7 @@ pub(crate) struct ClientModule {
     pub(super) gateway: String,
     /// Of the sentences about its certificate.
     pub(super) language: Language,
-    /// How long TLS and the greeting may take together, and how long a login may take.
+    /// How long a login may take, and at most what comes before it.
     pub(super) patience: Duration,
     pub(super) known: Arc<KnownCertificates>,
     learned: Mutex<Option<Capabilities>>,

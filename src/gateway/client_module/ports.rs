@@ -30,10 +30,10 @@ pub(crate) struct Port {
     tls: Option<UpstreamTls>,
     /// The verdict that was reported last. The two ports may show two certificates.
     reported: Mutex<Option<Arc<Verdict>>>,
-    /// Whether it did not answer when it was last dialled.
-    silent: AtomicBool,
-    /// Wakes the probe when a login finds that it does not answer any more.
-    fell_silent: Notify,
+    /// Whether it did not serve when it was last dialled.
+    down: AtomicBool,
+    /// Wakes the probe when a login finds that it does not serve any more.
+    went_down: Notify,
 }
 
 impl Port {
@@ -41,8 +41,8 @@ impl Port {
         Self {
             tls,
             reported: Mutex::default(),
-            silent: AtomicBool::new(false),
-            fell_silent: Notify::new(),
+            down: AtomicBool::new(false),
+            went_down: Notify::new(),
         }
     }
 
@@ -50,23 +50,23 @@ impl Port {
         self.tls.as_ref()
     }
 
-    /// Whether it did not answer when it was last dialled.
-    pub(crate) fn is_silent(&self) -> bool {
-        self.silent.load(Ordering::Relaxed)
+    /// Whether it did not serve when it was last dialled.
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_silent(&self, silent: bool) {
-        self.silent.store(silent, Ordering::Relaxed);
+    pub(crate) fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::Relaxed);
     }
 
-    /// A login has found that it does not answer any more.
-    pub(crate) fn report_silence(&self) {
-        self.fell_silent.notify_one();
+    /// A login has found that it does not serve any more.
+    pub(crate) fn report_down(&self) {
+        self.went_down.notify_one();
     }
 
-    /// Resolves when a login finds that it does not answer any more.
-    pub(crate) async fn fell_silent(&self) {
-        self.fell_silent.notified().await;
+    /// Resolves when a login finds that it does not serve any more.
+    pub(crate) async fn went_down(&self) {
+        self.went_down.notified().await;
     }
 
     /// Keeps the verdict of a handshake; true if it is the very verdict that was kept before, as it

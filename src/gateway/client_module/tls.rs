@@ -28,7 +28,7 @@ impl ClientModule {
         let sentence = self.report(Verdict::clone(&verdict), protocol, observer);
         match verdict.accepted {
             true => Ok(()),
-            false => Err(DialError::new(Reason::ClientModuleUntrusted, sentence)),
+            false => Err(DialError::untrusted_certificate(sentence)),
         }
     }
 
@@ -43,13 +43,16 @@ impl ClientModule {
             let detail = format!("{}: {error}", self.name);
             return DialError::new(Reason::ClientModuleUnreachable, detail);
         };
-        // A connection that breaks says nothing about the certificate, and the standby may answer.
-        let reason = if verdict.class == Class::Reset {
-            Reason::ClientModuleUnreachable
+        let (class, is_shown) = (verdict.class, verdict.certificate.is_some());
+        let sentence = self.report(verdict, protocol, observer);
+        if class == Class::Reset {
+            // A connection that breaks says nothing about the certificate.
+            DialError::new(Reason::ClientModuleUnreachable, sentence)
+        } else if is_shown {
+            DialError::untrusted_certificate(sentence)
         } else {
-            Reason::ClientModuleUntrusted
-        };
-        DialError::new(reason, self.report(verdict, protocol, observer))
+            DialError::new(Reason::ClientModuleUntrusted, sentence)
+        }
     }
 
     /// Reports a verdict and gives its sentence.

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use crate::gateway::client_module::{
-    DialError, Dialled, LoggedIn, LoginAnswer, PermittedLogin, SentLogin, Upstream, dial,
+    DialError, LoggedIn, LoginAnswer, PermittedLogin, SentLogin, Upstream, dial,
 };
 use crate::gateway::config::ContextMode;
 use crate::gateway::login_warnings::Spelling;
@@ -214,11 +214,8 @@ impl Session {
 
     async fn dial(&self, permit: &Permit) -> Result<Box<Upstream>, Refused> {
         let Self { loaded, shared, facts, .. } = self;
-        match dial(permit, &loaded.modules, facts.protocol, &shared.observer).await {
-            Ok(Dialled::Ready(upstream)) => Ok(upstream),
-            Ok(Dialled::Refused(answer)) => Err(rejected(answer)),
-            Err(error) => Err(self.dial_failed(&error)),
-        }
+        let dialled = dial(permit, &loaded.modules, facts.protocol, &shared.observer).await;
+        dialled.map_err(|error| self.dial_failed(&error))
     }
 
     fn dial_failed(&self, error: &DialError) -> Refused {

@@ -31,6 +31,8 @@ pub(crate) struct Wire {
     stream: Stream,
     unread: Buffer,
     end: Option<PeerEof>,
+    /// Why reading failed, where `end` is a cut.
+    read_error: Option<io::Error>,
     sent: u64,
 }
 
@@ -57,7 +59,7 @@ impl Wire {
     /// A connection without TLS.
     pub(crate) fn new(tcp: TcpStream) -> Self {
         let stream = Stream::Plain(tcp);
-        Self { stream, unread: Buffer::default(), end: None, sent: 0 }
+        Self { stream, unread: Buffer::default(), end: None, read_error: None, sent: 0 }
     }
 
     /// Does the TLS handshake with a workstation on a plain connection without unread bytes. `first`
@@ -142,6 +144,11 @@ impl Wire {
         self.end
     }
 
+    /// Why reading failed, if it did: TLS says in an alert what the peer does not like.
+    pub(crate) fn take_read_error(&mut self) -> Option<io::Error> {
+        self.read_error.take()
+    }
+
     /// Bytes sent so far, without TLS's own.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
@@ -164,7 +171,10 @@ impl Wire {
                     continue;
                 }
                 Poll::Ready(Ok(())) => self.end = Some(PeerEof::Clean),
-                Poll::Ready(Err(_)) => self.end = Some(PeerEof::Cut),
+                Poll::Ready(Err(error)) => {
+                    self.end = Some(PeerEof::Cut);
+                    self.read_error = Some(error);
+                }
                 Poll::Pending if !more => {
                     self.unread.release_if_empty();
                     return Poll::Pending;

@@ -1,12 +1,10 @@
 //! The client side of POP3 towards the client module, up to the login.
 
-use std::collections::VecDeque;
-
 use super::answer::is_ok;
 use crate::proto::ProtocolError;
 pub use crate::proto::back::{Answer, BackStep};
-use crate::proto::back::{BackLines, auth_lines, line};
-use crate::proto::capabilities::Pop3Capabilities;
+use crate::proto::back::{BackLines, Exchange, line};
+use crate::proto::capabilities::{Offer, Pop3Capabilities};
 use crate::proto::error::Excerpt;
 use crate::proto::line::{Framed, Line, next_line};
 use crate::proto::sasl::{Credentials, Mechanism};
@@ -19,13 +17,15 @@ const LINES: usize = 128;
 /// How many bytes an answer may have. It is read from its beginning each time more of it comes.
 const BYTES: usize = 64 << 10;
 
-/// Reads the greeting, asks for TLS where it is configured, and logs in with the workstation's
-/// bytes.
+/// Reads the greeting, asks for TLS where it is configured, asks what is offered, and logs in with
+/// the workstation's bytes.
 pub struct Back {
     start_tls: bool,
     lines: BackLines,
     state: State,
     capabilities: Pop3Capabilities,
+    /// It has answered CAPA with a list.
+    knows_capa: bool,
 }
 
 /// Which answer is expected, or what the owner has to do.
@@ -34,18 +34,27 @@ enum State {
     StartTls,
     /// The owner does the TLS handshake.
     Handshake,
+    Capa,
     /// No command is open.
     Ready,
-    Capa,
-    LogIn {
-        /// The lines that are not sent yet, one for each answer.
-        unsent: VecDeque<Secret<Vec<u8>>>,
-        /// It is AUTH, whose challenges begin with `+`.
-        is_sasl: bool,
-    },
+    /// PASS's line is not sent yet.
+    User(Secret<Vec<u8>>),
+    Pass,
+    Auth(Exchange),
+    /// The login was answered with this `+OK`, and this was asked.
+    Confirm(Answer, Question),
     LoggedIn,
     Quit,
     Over,
+}
+
+/// A command after the login whose answer no other command has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// A list.
+    Capa,
+    /// `+OK` and two numbers, and never a refusal (RFC 1939 section 5).
+    Stat,
 }
 
 /// How an answer begins.
@@ -57,6 +66,63 @@ enum Status {
     Challenge,
 }
 
+impl crate::proto::back::Back for Back {
+    fn feed(&mut self, bytes: &[u8]) {
+        self.lines.feed(bytes);
+    }
+
+    fn step(&mut self) -> Result<BackStep, ProtocolError> {
+        if let Some(step) = self.lines.due()? {
+            return Ok(step);
+        }
+        self.read().map_err(|error| self.lines.without_secrets(error))?;
+        Ok(self.lines.due()?.unwrap_or(BackStep::NeedInput))
+    }
+
+    fn secured(&mut self) {
+        if !matches!(self.state, State::Handshake) {
+            return self.lines.fail(ProtocolError::OutOfOrder("secured"));
+        }
+        match self.lines.expect_silence() {
+            Ok(()) => self.say(State::Capa, line(&[b"CAPA"])),
+            Err(error) => self.lines.fail(error),
+        }
+    }
+
+    fn log_in(&mut self, credentials: &Credentials) {
+        let first = match (&self.state, credentials.mechanism, credentials.wire()) {
+            (State::Ready, Mechanism::UserPass, [user, password]) => {
+                let password = line(&[b"PASS ", password.expose()]);
+                Some((State::User(password), line(&[b"USER ", user.expose()])))
+            }
+            (State::Ready, Mechanism::Plain { .. } | Mechanism::Login { .. }, _) => {
+                Exchange::new(credentials).and_then(|mut exchange| {
+                    let command = exchange.next(None)?;
+                    Some((State::Auth(exchange), command))
+                })
+            }
+            _ => None,
+        };
+        let Some((state, command)) = first else {
+            return self.lines.fail(ProtocolError::OutOfOrder("log_in"));
+        };
+        self.lines.begin_secret();
+        self.say(state, command);
+    }
+
+    /// If it does not know CAPA, what every client module has.
+    fn offer(&self) -> Offer {
+        Offer::Pop3(self.capabilities.clone())
+    }
+
+    fn quit(&mut self) {
+        if !matches!(self.state, State::Ready | State::LoggedIn) {
+            return self.lines.fail(ProtocolError::OutOfOrder("quit"));
+        }
+        self.say(State::Quit, line(&[b"QUIT"]));
+    }
+}
+
 impl Back {
     /// Waits for the greeting. `start_tls`: TLS comes before the login.
     pub fn new(start_tls: bool) -> Self {
@@ -65,87 +131,16 @@ impl Back {
             lines: BackLines::default(),
             state: State::Greeting,
             capabilities: Pop3Capabilities::conservative(),
+            knows_capa: false,
         }
-    }
-
-    /// Takes in what came. Call it after [`BackStep::NeedInput`].
-    pub fn feed(&mut self, bytes: &[u8]) {
-        self.lines.feed(bytes);
-    }
-
-    /// What to do next.
-    ///
-    /// # Errors
-    ///
-    /// The client module broke the protocol, or a method was called in the wrong state. The
-    /// connection must be closed.
-    pub fn step(&mut self) -> Result<BackStep, ProtocolError> {
-        if let Some(step) = self.lines.due()? {
-            return Ok(step);
-        }
-        self.read().map_err(|error| self.lines.without_secrets(error))?;
-        Ok(self.lines.due()?.unwrap_or(BackStep::NeedInput))
-    }
-
-    /// The handshake that [`BackStep::StartTls`] asked for is done. [`BackStep::Ready`] follows.
-    pub fn secured(&mut self) {
-        if !matches!(self.state, State::Handshake) {
-            return self.lines.fail(ProtocolError::OutOfOrder("secured"));
-        }
-        match self.lines.expect_silence() {
-            Ok(()) => self.enter(State::Ready, BackStep::Ready),
-            Err(error) => self.lines.fail(error),
-        }
-    }
-
-    /// Sends the login. Call it after [`BackStep::Ready`], or after a login was refused.
-    pub fn log_in(&mut self, credentials: &Credentials) {
-        let unsent = match (&self.state, credentials.mechanism, credentials.wire()) {
-            (State::Ready, Mechanism::Plain { initial }, wire) => {
-                auth_lines(b"PLAIN", initial, wire)
-            }
-            (State::Ready, Mechanism::UserPass, [user, password]) => VecDeque::from([
-                line(&[b"USER ", user.expose()]),
-                line(&[b"PASS ", password.expose()]),
-            ]),
-            _ => return self.lines.fail(ProtocolError::OutOfOrder("log_in")),
-        };
-        self.lines.begin_secret();
-        let is_sasl = credentials.mechanism != Mechanism::UserPass;
-        self.state = State::LogIn { unsent, is_sasl };
-        self.send_login_line();
-    }
-
-    /// Sends CAPA. Call it after [`BackStep::Ready`], which comes again after the answer.
-    pub fn ask_capabilities(&mut self) {
-        if !matches!(self.state, State::Ready) {
-            return self.lines.fail(ProtocolError::OutOfOrder("ask_capabilities"));
-        }
-        self.lines.say(line(&[b"CAPA"]));
-        self.state = State::Capa;
-    }
-
-    /// What the client module offers, after [`Back::ask_capabilities`]. Before that, and if it does not
-    /// know CAPA, what every client module has.
-    pub fn capabilities(&self) -> &Pop3Capabilities {
-        &self.capabilities
-    }
-
-    /// Sends QUIT. [`BackStep::Done`] comes after its answer.
-    pub fn quit(&mut self) {
-        if !matches!(self.state, State::Ready | State::LoggedIn) {
-            return self.lines.fail(ProtocolError::OutOfOrder("quit"));
-        }
-        self.lines.say(line(&[b"QUIT"]));
-        self.state = State::Quit;
     }
 
     fn read(&mut self) -> Result<(), ProtocolError> {
         if let State::Handshake | State::Ready | State::LoggedIn | State::Over = self.state {
             return self.lines.expect_silence();
         }
-        let is_capa = matches!(self.state, State::Capa);
-        let Some((status, len)) = scan(self.lines.bytes(), is_capa)? else {
+        let is_list = matches!(self.state, State::Capa | State::Confirm(_, Question::Capa));
+        let Some((status, len)) = scan(self.lines.bytes(), is_list)? else {
             return Ok(());
         };
         let answer = self.lines.take_answer(len)?;
@@ -153,61 +148,95 @@ impl Back {
     }
 
     fn answered(&mut self, status: Status, answer: Answer) -> Result<(), ProtocolError> {
-        match (&mut self.state, status) {
+        let wrong = |answer: &Answer| Err(ProtocolError::NotAnAnswer(Excerpt::of(&answer.bytes)));
+        match (std::mem::replace(&mut self.state, State::Over), status) {
             (State::Quit, _) => self.enter(State::Over, BackStep::Done),
             (State::Greeting, Status::Err) => self.enter(State::Over, BackStep::Refused(answer)),
-            (State::LogIn { .. }, Status::Err) => {
-                self.enter(State::Ready, BackStep::Refused(answer))
-            }
             (State::Greeting, Status::Ok) if self.start_tls => {
-                self.lines.say(line(&[b"STLS"]));
-                self.state = State::StartTls;
+                self.say(State::StartTls, line(&[b"STLS"]));
             }
-            (State::Greeting, Status::Ok) => self.enter(State::Ready, BackStep::Ready),
+            (State::Greeting, Status::Ok) => self.say(State::Capa, line(&[b"CAPA"])),
             (State::StartTls, Status::Ok) => self.enter(State::Handshake, BackStep::StartTls),
             (State::StartTls, _) => {
                 let answer = Excerpt::of(&answer.bytes);
                 return Err(ProtocolError::TlsRefused { command: "STLS", answer });
             }
-            (State::Capa, Status::Ok | Status::Err) => {
-                if status == Status::Ok {
-                    let text = String::from_utf8_lossy(&answer.bytes);
-                    let lines = text.lines().skip(1);
-                    self.capabilities = Pop3Capabilities::from_lines(lines);
-                }
-                self.enter(State::Ready, BackStep::Ready)
+            (State::Capa, Status::Ok) => {
+                let text = String::from_utf8_lossy(&answer.bytes);
+                self.capabilities = Pop3Capabilities::from_lines(text.lines().skip(1));
+                self.knows_capa = true;
+                self.enter(State::Ready, BackStep::Ready);
             }
-            (State::LogIn { is_sasl: true, unsent }, Status::Challenge) if unsent.is_empty() => {
-                return Err(ProtocolError::AskedForMore);
+            (State::Capa, Status::Err) => self.enter(State::Ready, BackStep::Ready),
+            (State::User(_) | State::Pass | State::Auth(_), Status::Err) => {
+                self.enter(State::Ready, BackStep::Refused(answer));
             }
-            (State::LogIn { is_sasl: true, .. }, Status::Challenge) => {
-                self.send_login_line();
+            (State::User(password), Status::Ok) => self.say(State::Pass, password),
+            (State::Auth(mut exchange), Status::Challenge) => {
+                let challenge = answer.bytes.get(2..);
+                let line = exchange.next(challenge).ok_or(ProtocolError::AskedForMore)?;
+                self.say(State::Auth(exchange), line);
             }
-            // To USER, as in RFC 1939. To AUTH PLAIN as well: openKIM answers "+OK Continue
-            // authentication" instead of a lone plus.
-            (State::LogIn { unsent, .. }, Status::Ok) if !unsent.is_empty() => {
-                self.send_login_line();
+            // openKIM answers AUTH PLAIN with "+OK Continue authentication" instead of a lone plus.
+            (State::Auth(mut exchange), Status::Ok) => match exchange.next(None) {
+                Some(line) => self.say(State::Auth(exchange), line),
+                None => self.confirm(answer),
+            },
+            (State::Pass, Status::Ok) => self.confirm(answer),
+            (State::Confirm(accepted, Question::Capa), Status::Ok) => {
+                self.enter(State::LoggedIn, BackStep::LoggedIn(accepted));
             }
-            (State::LogIn { .. }, Status::Ok) => {
-                self.enter(State::LoggedIn, BackStep::LoggedIn(answer))
+            // Some servers know CAPA before the login only. If this refuses the login, the next
+            // answer shows it.
+            (State::Confirm(accepted, Question::Capa), Status::Err) => {
+                self.say(State::Confirm(accepted, Question::Stat), line(&[b"STAT"]));
             }
-            _ => return Err(ProtocolError::NotAnAnswer(Excerpt::of(&answer.bytes))),
+            (State::Confirm(accepted, Question::Stat), Status::Ok) if is_stat(&answer) => {
+                self.enter(State::LoggedIn, BackStep::LoggedIn(accepted));
+            }
+            (State::Confirm(..), _) => return Err(ProtocolError::OutOfStep),
+            (
+                State::Greeting
+                | State::Capa
+                | State::User(_)
+                | State::Pass
+                | State::Handshake
+                | State::Ready
+                | State::LoggedIn
+                | State::Over,
+                _,
+            ) => return wrong(&answer),
         }
         Ok(())
     }
 
-    fn send_login_line(&mut self) {
-        if let State::LogIn { unsent, .. } = &mut self.state
-            && let Some(line) = unsent.pop_front()
-        {
-            self.lines.say(line);
-        }
+    /// The login was answered with yes. It counts if the next answer fits its question.
+    fn confirm(&mut self, accepted: Answer) {
+        let (question, command) = match self.knows_capa {
+            true => (Question::Capa, b"CAPA"),
+            false => (Question::Stat, b"STAT"),
+        };
+        self.say(State::Confirm(accepted, question), line(&[command]));
+    }
+
+    fn say(&mut self, state: State, command: Secret<Vec<u8>>) {
+        self.state = state;
+        self.lines.say(command);
     }
 
     fn enter(&mut self, state: State, step: BackStep) {
         self.state = state;
         self.lines.then(step);
     }
+}
+
+/// Whether this is an answer to STAT: `+OK`, the number of messages and their size.
+fn is_stat(answer: &Answer) -> bool {
+    let is_number = |word: Option<&str>| {
+        word.is_some_and(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let mut words = answer.first_line().split(' ').skip(1);
+    is_number(words.next()) && is_number(words.next())
 }
 
 /// Status and length in bytes of the answer at the beginning of `bytes`; `None` while it is not
@@ -229,6 +258,10 @@ fn scan(bytes: &[u8], is_multi_line: bool) -> Result<Option<(Status, usize)>, Pr
             break;
         }
         let Some(line) = whole_line(&bytes[len..])? else { return Ok(None) };
+        // Two answers in one: a line too many came before this one.
+        if is_ok(line.text).is_some() {
+            return Err(ProtocolError::OutOfStep);
+        }
         len += line.wire;
         if line.text == b"." {
             return Ok(Some((status, len)));
@@ -249,30 +282,16 @@ fn whole_line(bytes: &[u8]) -> Result<Option<Line<'_>>, ProtocolError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::back::testing::{Machine, play_however_cut, play_once};
+    use proptest::prelude::*;
 
-    impl Machine for Back {
-        fn feed(&mut self, bytes: &[u8]) {
-            self.feed(bytes);
-        }
+    use crate::proto::back::Back as _;
+    use crate::proto::back::testing::{
+        Server, log_in_among_extra_lines, play_however_cut, play_once,
+    };
 
-        fn step(&mut self) -> Result<BackStep, ProtocolError> {
-            self.step()
-        }
-
-        fn secured(&mut self) {
-            self.secured();
-        }
-
-        fn log_in(&mut self, credentials: &Credentials) {
-            self.log_in(credentials);
-        }
-
-        fn quit(&mut self) {
-            self.quit();
-        }
-    }
-
+    const LIST: &str = "+OK Capability list follows\r\nTOP\r\nSASL PLAIN LOGIN\r\n.\r\n";
+    const OUT_OF_STEP: &str =
+        "one of its answers was too many: its answers do not fit the questions";
     const GREETING: &str = "+OK KOM-LE Clientmodul POP3\r\n";
 
     fn user_pass() -> Credentials {
@@ -283,27 +302,126 @@ mod tests {
         Credentials::plain(b"AHUAcA", initial).unwrap()
     }
 
+    fn login(initial: bool) -> Credentials {
+        Credentials::two_lines(b"dQ==", b"cA", initial).unwrap()
+    }
+
+    /// After greeting and CAPA.
     fn after_greeting(credentials: &Credentials, answers: &[&str]) -> String {
-        let answers = [&[GREETING], answers].concat();
+        let answers = [&[GREETING, LIST], answers].concat();
         let seen = play_however_cut(|| Back::new(false), Some(credentials), &answers);
-        String::from(seen.strip_prefix("<ready>").unwrap())
+        String::from(seen.strip_prefix("CAPA\r\n<ready>").unwrap())
     }
 
     #[test]
     fn the_login_goes_on_in_its_own_mechanism_and_bytes() {
-        let table: [(Credentials, &[&str], &str); 5] = [
-            (user_pass(), &["+OK\r\n", "+OK hi\r\n"], "USER a b \r\nPASS  p\r\n<in +OK hi>"),
-            (plain(true), &["+OK hi\r\n"], "AUTH PLAIN AHUAcA\r\n<in +OK hi>"),
-            (plain(false), &["+ \r\n", "+OK\r\n"], "AUTH PLAIN\r\nAHUAcA\r\n<in +OK>"),
-            (plain(false), &["+\r\n", "+OK\r\n"], "AUTH PLAIN\r\nAHUAcA\r\n<in +OK>"),
+        let table: [(Credentials, &[&str], &str); 8] = [
+            (user_pass(), &["+OK\r\n", "+OK hi\r\n"], "USER a b \r\nPASS  p\r\n"),
+            (plain(true), &["+OK hi\r\n"], "AUTH PLAIN AHUAcA\r\n"),
+            (plain(false), &["+ \r\n", "+OK hi\r\n"], "AUTH PLAIN\r\nAHUAcA\r\n"),
+            (plain(false), &["+\r\n", "+OK hi\r\n"], "AUTH PLAIN\r\nAHUAcA\r\n"),
             (
                 plain(false),
-                &["+OK Continue authentication\r\n", "+OK\r\n"],
-                "AUTH PLAIN\r\nAHUAcA\r\n<in +OK>",
+                &["+OK Continue authentication\r\n", "+OK hi\r\n"],
+                "AUTH PLAIN\r\nAHUAcA\r\n",
             ),
+            (
+                login(false),
+                &["+ VXNlcm5hbWU6\r\n", "+ UGFzc3dvcmQ6\r\n", "+OK hi\r\n"],
+                "AUTH LOGIN\r\ndQ==\r\ncA\r\n",
+            ),
+            (login(true), &["+ UGFzc3dvcmQ6\r\n", "+OK hi\r\n"], "AUTH LOGIN dQ==\r\ncA\r\n"),
+            // The response that went with the command was ignored.
+            (plain(true), &["+ \r\n", "+OK hi\r\n"], "AUTH PLAIN AHUAcA\r\nAHUAcA\r\n"),
         ];
-        for (credentials, answers, expected) in table {
-            assert_eq!(after_greeting(&credentials, answers), expected);
+        for (credentials, answers, sent) in table {
+            let answers = [answers, &[LIST]].concat();
+            let expected = format!("{sent}CAPA\r\n<in +OK hi>");
+            assert_eq!(after_greeting(&credentials, &answers), expected);
+        }
+    }
+
+    #[test]
+    fn a_login_counts_if_the_next_answer_fits_its_question() {
+        let capa = |answers: &[&str]| {
+            let answers = [&["+OK\r\n", "+OK hi\r\n"], answers].concat();
+            let seen = after_greeting(&user_pass(), &answers);
+            String::from(seen.strip_prefix("USER a b \r\nPASS  p\r\nCAPA\r\n").unwrap())
+        };
+        assert_eq!(capa(&[LIST]), "<in +OK hi>");
+        let failed = format!("<error: {OUT_OF_STEP}>");
+        assert_eq!(capa(&["+OK\r\n+OK list\r\nTOP\r\n.\r\n"]), failed);
+        assert_eq!(capa(&["+OK\r\n-ERR no\r\n"]), failed);
+        // CAPA is refused, or the refusal is the login's.
+        assert_eq!(capa(&["-ERR what\r\n", "+OK 2 320\r\n"]), "STAT\r\n<in +OK hi>");
+        for no in ["-ERR what\r\n", "+OK\r\n", "+OK 2\r\n", "+OK x 1\r\n", "+OK 1  2\r\n"] {
+            assert_eq!(capa(&["-ERR no\r\n", no]), format!("STAT\r\n{failed}"), "{no}");
+        }
+        // It does not know CAPA at all.
+        let without = |answers: &[&str]| {
+            let answers = [&[GREETING, "-ERR what\r\n"], answers].concat();
+            play_however_cut(|| Back::new(false), Some(&plain(true)), &answers)
+        };
+        let sent = "CAPA\r\n<ready>AUTH PLAIN AHUAcA\r\nSTAT\r\n";
+        let seen = without(&["+OK hi\r\n", "+OK 0 0 octets\r\n"]);
+        assert_eq!(seen, format!("{sent}<in +OK hi>"));
+        assert_eq!(without(&["+OK\r\n", "-ERR no\r\n"]), format!("{sent}{failed}"));
+    }
+
+    proptest! {
+        /// Whatever line a client module says too many, and wherever: no refused login is an accepted
+        /// one, and an accepted one is answered with its own answer.
+        #[test]
+        fn no_extra_line_makes_a_refused_login_an_accepted_one(
+            extra in prop::sample::select(vec![
+                "+OK", "+OK ungefragt", "-ERR ungefragt", "+ ", "+ VXNlcm5hbWU6", ".", "TOP", "",
+                "+OK 3 120",
+            ]),
+            comes in prop::collection::vec(any::<bool>(), 0..16),
+            pieces in prop::collection::vec(1_usize..4, 0..16),
+            credentials in prop::sample::select(vec![
+                user_pass(), plain(true), plain(false), login(true), login(false),
+            ]),
+            knows_capa in any::<bool>(),
+            accepts in any::<bool>(),
+        ) {
+            // Without CAPA, two lines of that form are taken for the login's answer and for STAT's.
+            prop_assume!(knows_capa || extra != "+OK 3 120");
+            let mut prompts = match credentials.mechanism {
+                Mechanism::UserPass | Mechanism::Plain { initial: true } => 0,
+                Mechanism::Plain { initial: false } | Mechanism::Login { initial: true } => 1,
+                Mechanism::Login { initial: false } => 2,
+            };
+            let (mut in_auth, mut logged_in) = (false, false);
+            let verdict = if accepts { "+OK in" } else { "-ERR nein" };
+            let mut answer = |line: &str| {
+                let lines: &[&str] = match line {
+                    _ if in_auth || line.starts_with("AUTH ") || line.starts_with("PASS ") => {
+                        in_auth = prompts > 0 && !line.starts_with("PASS ");
+                        if in_auth {
+                            prompts -= 1;
+                            &["+ "]
+                        } else {
+                            logged_in = accepts;
+                            &[verdict]
+                        }
+                    }
+                    "CAPA" if knows_capa => &["+OK list", "TOP", "USER", "SASL PLAIN", "."],
+                    "STAT" if logged_in => &["+OK 2 320"],
+                    _ if line.starts_with("USER ") => &["+OK"],
+                    _ => &["-ERR what"],
+                };
+                lines.iter().map(|line| (*line).to_owned()).collect()
+            };
+            let server = Server { greeting: "+OK kim", answer: &mut answer };
+            let extras = (extra, comes.as_slice(), pieces.as_slice());
+            let told = log_in_among_extra_lines(Back::new(false), &credentials, server, extras);
+            if let Some(Ok(answer)) = &told {
+                prop_assert!(accepts && answer.first_line() == "+OK in", "{:?}", answer.first_line());
+            }
+            if !comes.contains(&true) {
+                prop_assert_eq!(told.map(|told| told.is_ok()), Some(accepts));
+            }
         }
     }
 
@@ -327,7 +445,7 @@ mod tests {
                 &["+OK\r\n", "p\r\n"],
                 "its answer does not follow the protocol: [not shown]",
             ),
-            (plain(true), &["+ AHUAcA\r\n"], "it asked for more than the credentials"),
+            (plain(false), &["+ \r\n", "+ \r\n"], "it asked for more than the credentials"),
             (plain(true), &["+OK\0\r\n"], "a line of its answer holds a NUL"),
             (plain(true), &["+ok\r\n"], "its answer does not follow the protocol: [not shown]"),
         ];
@@ -342,10 +460,10 @@ mod tests {
 
     #[test]
     fn tls_comes_before_the_login() {
-        let answers = [GREETING, "+OK go\r\n", "+OK hi\r\n"];
+        let answers = [GREETING, "+OK go\r\n", LIST, "+OK hi\r\n", LIST];
         assert_eq!(
             play_however_cut(|| Back::new(true), Some(&plain(true)), &answers),
-            "STLS\r\n<starttls><ready>AUTH PLAIN AHUAcA\r\n<in +OK hi>"
+            "STLS\r\n<starttls>CAPA\r\n<ready>AUTH PLAIN AHUAcA\r\nCAPA\r\n<in +OK hi>"
         );
         assert_eq!(
             play_however_cut(|| Back::new(true), None, &[GREETING, "-ERR no\r\n"]),
@@ -366,18 +484,21 @@ mod tests {
             assert!(!seen.contains("<starttls>"), "{seen}");
         }
         let mut back = Back::new(false);
+        let seen = play_once(&mut back, Some(&user_pass()), &[GREETING, LIST]);
+        assert_eq!(seen, "CAPA\r\n<ready>USER a b \r\n");
+        let mut back = Back::new(false);
         back.feed(GREETING.as_bytes());
+        assert!(matches!(back.step(), Ok(BackStep::Send(_))));
+        back.feed(LIST.as_bytes());
         assert!(matches!(back.step(), Ok(BackStep::Ready)));
         back.feed(b"+OK unasked\r\n");
         assert!(matches!(back.step(), Err(ProtocolError::Unasked(_))));
     }
 
-    /// Asks for the capabilities and feeds the answer byte by byte.
-    fn capabilities(answer: &str) -> Result<Pop3Capabilities, ProtocolError> {
+    /// Feeds the answer to CAPA byte by byte.
+    fn capabilities(answer: &str) -> Result<Offer, ProtocolError> {
         let mut back = Back::new(false);
         back.feed(GREETING.as_bytes());
-        assert!(matches!(back.step(), Ok(BackStep::Ready)));
-        back.ask_capabilities();
         assert!(matches!(back.step(), Ok(BackStep::Send(line)) if line.expose() == b"CAPA\r\n"));
         for byte in answer.bytes() {
             back.feed(&[byte]);
@@ -386,23 +507,26 @@ mod tests {
         }
         back.log_in(&user_pass());
         assert!(matches!(back.step(), Ok(BackStep::Send(_))), "it is ready for a login");
-        Ok(back.capabilities().clone())
+        Ok(back.offer())
     }
 
     #[test]
-    fn capabilities_are_asked_for_by_a_probe() {
+    fn capabilities_are_asked_for_before_the_login() {
         let offer = capabilities("+OK\r\nTOP\r\nSTLS\r\nSASL PLAIN LOGIN\r\n.\r\n").unwrap();
-        assert_eq!(offer.lines(), ["TOP", "SASL PLAIN"]);
-        assert_eq!(capabilities("-ERR what\r\n").unwrap(), Pop3Capabilities::conservative());
+        let lines = ["TOP", "SASL PLAIN LOGIN"];
+        assert_eq!(offer, Offer::Pop3(Pop3Capabilities::from_lines(lines)));
+        let conservative = Offer::Pop3(Pop3Capabilities::conservative());
+        assert_eq!(capabilities("-ERR what\r\n").unwrap(), conservative);
         let endless = format!("+OK\r\n{}", "X\r\n".repeat(LINES + 1));
         assert_eq!(capabilities(&endless), Err(ProtocolError::AnswerTooLong));
+        assert_eq!(capabilities("+OK\r\nTOP\r\n+OK\r\n.\r\n"), Err(ProtocolError::OutOfStep));
     }
 
     #[test]
     fn a_probe_says_goodbye() {
         assert_eq!(
-            play_however_cut(|| Back::new(false), None, &[GREETING, "+OK bye\r\n"]),
-            "<ready>QUIT\r\n<done>"
+            play_however_cut(|| Back::new(false), None, &[GREETING, LIST, "+OK bye\r\n"]),
+            "CAPA\r\n<ready>QUIT\r\n<done>"
         );
     }
 
@@ -411,11 +535,11 @@ mod tests {
         let mut back = Back::new(false);
         back.quit();
         assert_eq!(back.step().unwrap_err(), ProtocolError::OutOfOrder("quit"));
-        back.ask_capabilities();
-        assert_eq!(back.step().unwrap_err(), ProtocolError::OutOfOrder("ask_capabilities"));
+        back.secured();
+        assert_eq!(back.step().unwrap_err(), ProtocolError::OutOfOrder("secured"));
         back.feed(GREETING.as_bytes());
-        assert!(matches!(back.step(), Ok(BackStep::Ready)));
-        back.log_in(&Credentials::two_lines(b"", b"", false).unwrap());
+        assert!(matches!(back.step(), Ok(BackStep::Send(_))));
+        back.log_in(&user_pass());
         assert_eq!(back.step().unwrap_err(), ProtocolError::OutOfOrder("log_in"));
     }
 }

@@ -6,7 +6,7 @@ use crate::proto::capabilities::Pop3Capabilities;
 use crate::proto::front::{Dialogue, FrontLines, is_http, split_verb};
 pub use crate::proto::front::{FrontStep, Setup, Stage};
 use crate::proto::refusal::Hint;
-use crate::proto::sasl::Credentials;
+use crate::proto::sasl::{self, Credentials};
 
 /// Greets, answers what needs no client module, and collects a login.
 pub struct Front {
@@ -25,6 +25,12 @@ enum Exchange {
     Named(Zeroizing<Vec<u8>>),
     /// AUTH PLAIN came, and the next line is its answer.
     Plain,
+    /// AUTH LOGIN came, and the next line is the login.
+    LoginName,
+    LoginPassword {
+        user: Zeroizing<Vec<u8>>,
+        initial: bool,
+    },
 }
 
 impl Front {
@@ -75,15 +81,45 @@ impl Front {
     fn auth(&mut self, argument: &[u8]) {
         let (mechanism, response) = split_verb(argument);
         let response = response.filter(|response| !response.is_empty());
+        // The login goes on in its own mechanism, so LOGIN is of use where the client module knows it.
+        let has_login = self.capabilities.offers_mechanism("LOGIN");
         match (mechanism.as_slice(), response) {
+            (b"", _) if has_login => self.lines.say("+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n"),
             (b"", _) => self.lines.say("+OK\r\nPLAIN\r\n.\r\n"),
             (b"PLAIN", Some(line)) => self.lines.log_in(Credentials::plain(line, true)),
-            (b"PLAIN", None) => {
-                self.exchange = Exchange::Plain;
-                self.lines.say("+ \r\n");
+            (b"PLAIN", None) => self.challenge(Exchange::Plain, "+ \r\n"),
+            (b"LOGIN", Some(line)) if has_login => self.login_name(line, true),
+            (b"LOGIN", None) if has_login => {
+                self.challenge(Exchange::LoginName, "+ VXNlcm5hbWU6\r\n");
             }
             _ => self.lines.refuse_bad_command(Hint::UnknownMechanism),
         }
+    }
+
+    fn response(&mut self, exchange: Exchange, line: &[u8]) {
+        match exchange {
+            Exchange::None => self.command(None, line),
+            Exchange::Named(user) => self.command(Some(user), line),
+            _ if line == b"*" => self.lines.refuse(Hint::Cancelled),
+            Exchange::Plain => self.lines.log_in(Credentials::plain(line, false)),
+            Exchange::LoginName => self.login_name(line, false),
+            Exchange::LoginPassword { user, initial } => {
+                self.lines.log_in(Credentials::two_lines(&user, line, initial));
+            }
+        }
+    }
+
+    fn login_name(&mut self, line: &[u8], initial: bool) {
+        if let Err(invalid) = sasl::login_name(line, initial) {
+            return self.lines.log_in(Err(invalid));
+        }
+        let user = Zeroizing::new(line.to_vec());
+        self.challenge(Exchange::LoginPassword { user, initial }, "+ UGFzc3dvcmQ6\r\n");
+    }
+
+    fn challenge(&mut self, exchange: Exchange, reply: &str) {
+        self.exchange = exchange;
+        self.lines.say(reply);
     }
 
     /// RFC 2449. RESP-CODES is always announced, because kimgate's own refusals use them.
@@ -114,16 +150,15 @@ impl Dialogue for Front {
     }
 
     fn expects_credentials(&self) -> bool {
-        matches!(self.exchange, Exchange::Plain)
+        match self.exchange {
+            Exchange::None | Exchange::Named(_) => false,
+            Exchange::Plain | Exchange::LoginName | Exchange::LoginPassword { .. } => true,
+        }
     }
 
     fn take(&mut self, line: &[u8]) {
-        match std::mem::take(&mut self.exchange) {
-            Exchange::Plain if line == b"*" => self.lines.refuse(Hint::Cancelled),
-            Exchange::Plain => self.lines.log_in(Credentials::plain(line, false)),
-            Exchange::None => self.command(None, line),
-            Exchange::Named(user) => self.command(Some(user), line),
-        }
+        let exchange = std::mem::take(&mut self.exchange);
+        self.response(exchange, line);
     }
 
     fn forget_login(&mut self) {
@@ -177,6 +212,37 @@ mod tests {
         for (input, expected) in table {
             assert_eq!(open(input), format!("{expected}<refused>"), "{}", input.escape_ascii());
         }
+    }
+
+    #[test]
+    fn auth_login_is_taken_where_the_client_module_offers_it() {
+        let front = |offer: &str| {
+            let capabilities = Pop3Capabilities::from_lines(["TOP", offer]);
+            let name = String::from("gw");
+            let setup = Setup { name, stage: Stage::Open, login_line: 200, command_line: 60 };
+            Front::new(setup, capabilities, false)
+        };
+        let (name, password) = ("+ VXNlcm5hbWU6\r\n", "+ UGFzc3dvcmQ6\r\n");
+        for (input, expected) in [
+            ("CAPA\r\n", "+OK\r\nTOP\r\nSASL LOGIN PLAIN\r\nRESP-CODES\r\n.\r\n".to_owned()),
+            ("AUTH\r\n", "+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n".to_owned()),
+            (
+                "AUTH LOGIN\r\ndQ==\r\ncA==\r\n",
+                format!("{name}{password}<Login {{ initial: false }} u|p = dQ==|cA==><refused>"),
+            ),
+            (
+                "auth login dQ\r\ncA\r\n",
+                format!("{password}<Login {{ initial: true }} u|p = dQ|cA><refused>"),
+            ),
+            ("AUTH LOGIN\r\n*\r\n", format!("{name}[Cancelled]")),
+            ("AUTH LOGIN dQ\r\n*\r\n", format!("{password}[Cancelled]")),
+            ("AUTH LOGIN !\r\n", "[Credentials(NotBase64)]".to_owned()),
+        ] {
+            let front = || front("SASL LOGIN PLAIN");
+            assert_eq!(play_however_cut(front, input.as_bytes()), expected, "{input}");
+        }
+        let seen = play_however_cut(|| front("SASL PLAIN"), b"AUTH LOGIN\r\nAUTH LOGIN dQ\r\n");
+        assert_eq!(seen, "[UnknownMechanism][UnknownMechanism]");
     }
 
     #[test]

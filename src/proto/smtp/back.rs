@@ -1,15 +1,12 @@
 //! The client side of SMTP towards the client module, up to the login.
 
-use std::collections::VecDeque;
-
 use super::reply::{code, scan_reply};
 use crate::proto::ProtocolError;
 pub use crate::proto::back::{Answer, BackStep};
-use crate::proto::back::{BackLines, auth_lines, line};
-use crate::proto::capabilities::SmtpCapabilities;
+use crate::proto::back::{BackLines, Exchange, line};
+use crate::proto::capabilities::{Offer, SmtpCapabilities};
 use crate::proto::error::Excerpt;
-use crate::proto::sasl::{Credentials, Mechanism};
-use crate::secret::Secret;
+use crate::proto::sasl::Credentials;
 
 /// Sends EHLO, starts TLS where it is configured, and logs in with the workstation's bytes.
 pub struct Back {
@@ -29,37 +26,20 @@ enum State {
     Handshake,
     /// No command is open.
     Ready,
-    /// The lines that are not sent yet, one for each challenge.
-    LogIn(VecDeque<Secret<Vec<u8>>>),
+    LogIn(Exchange),
+    /// The login was answered with this 235, and NOOP was asked.
+    Confirm(Answer),
     LoggedIn,
     Quit,
     Over,
 }
 
-impl Back {
-    /// Waits for the greeting. `name` is the argument of EHLO; `start_tls`: TLS comes before the login.
-    pub fn new(name: &str, start_tls: bool) -> Self {
-        Self {
-            name: String::from(name),
-            start_tls,
-            lines: BackLines::default(),
-            state: State::Greeting,
-            capabilities: SmtpCapabilities::conservative(),
-        }
-    }
-
-    /// Takes in what came. Call it after [`BackStep::NeedInput`].
-    pub fn feed(&mut self, bytes: &[u8]) {
+impl crate::proto::back::Back for Back {
+    fn feed(&mut self, bytes: &[u8]) {
         self.lines.feed(bytes);
     }
 
-    /// What to do next.
-    ///
-    /// # Errors
-    ///
-    /// The client module broke the protocol, or a method was called in the wrong state. The
-    /// connection must be closed.
-    pub fn step(&mut self) -> Result<BackStep, ProtocolError> {
+    fn step(&mut self) -> Result<BackStep, ProtocolError> {
         if let Some(step) = self.lines.due()? {
             return Ok(step);
         }
@@ -67,9 +47,8 @@ impl Back {
         Ok(self.lines.due()?.unwrap_or(BackStep::NeedInput))
     }
 
-    /// The handshake that [`BackStep::StartTls`] asked for is done. EHLO is sent again, because what
-    /// came before the handshake was not protected.
-    pub fn secured(&mut self) {
+    /// EHLO is sent again, because what came before the handshake was not protected.
+    fn secured(&mut self) {
         if !matches!(self.state, State::Handshake) {
             return self.lines.fail(ProtocolError::OutOfOrder("secured"));
         }
@@ -82,31 +61,40 @@ impl Back {
         }
     }
 
-    /// Sends the login. Call it after [`BackStep::Ready`], or after a login was refused.
-    pub fn log_in(&mut self, credentials: &Credentials) {
-        let wire = credentials.wire();
-        let lines = match (&self.state, credentials.mechanism) {
-            (State::Ready, Mechanism::Plain { initial }) => auth_lines(b"PLAIN", initial, wire),
-            (State::Ready, Mechanism::Login { initial }) => auth_lines(b"LOGIN", initial, wire),
-            _ => return self.lines.fail(ProtocolError::OutOfOrder("log_in")),
+    fn log_in(&mut self, credentials: &Credentials) {
+        let (State::Ready, Some(exchange)) = (&self.state, Exchange::new(credentials)) else {
+            return self.lines.fail(ProtocolError::OutOfOrder("log_in"));
         };
         self.lines.begin_secret();
-        self.state = State::LogIn(lines);
-        self.send_login_line();
+        self.state = State::LogIn(exchange);
+        if let Err(error) = self.send_login_line(None) {
+            self.lines.fail(error);
+        }
     }
 
-    /// What the client module offers. Known after [`BackStep::Ready`].
-    pub fn capabilities(&self) -> &SmtpCapabilities {
-        &self.capabilities
+    fn offer(&self) -> Offer {
+        Offer::Smtp(self.capabilities.clone())
     }
 
-    /// Sends QUIT. [`BackStep::Done`] comes after its answer.
-    pub fn quit(&mut self) {
+    fn quit(&mut self) {
         if !matches!(self.state, State::Ready | State::LoggedIn) {
             return self.lines.fail(ProtocolError::OutOfOrder("quit"));
         }
         self.lines.say(line(&[b"QUIT"]));
         self.state = State::Quit;
+    }
+}
+
+impl Back {
+    /// Waits for the greeting. `name` is the argument of EHLO; `start_tls`: TLS comes before the login.
+    pub fn new(name: &str, start_tls: bool) -> Self {
+        Self {
+            name: String::from(name),
+            start_tls,
+            lines: BackLines::default(),
+            state: State::Greeting,
+            capabilities: SmtpCapabilities::conservative(),
+        }
     }
 
     fn read(&mut self) -> Result<(), ProtocolError> {
@@ -132,20 +120,22 @@ impl Back {
                 self.enter(State::Over, BackStep::Refused(answer))
             }
             (State::LogIn(_), 400..) => self.enter(State::Ready, BackStep::Refused(answer)),
-            (State::Greeting, 220) => {
-                self.say_hello();
-            }
+            (State::Greeting, 220) => self.say_hello(),
             (State::Hello, 250) => return self.greeted(&answer),
-            (State::LogIn(unsent), 334) if unsent.is_empty() => {
-                return Err(ProtocolError::AskedForMore);
-            }
-            (State::LogIn(_), 334) => {
-                self.send_login_line();
-            }
-            (State::LogIn(unsent), 200..300) if !unsent.is_empty() => {
+            (State::LogIn(_), 334) => return self.send_login_line(answer.bytes.get(4..)),
+            (State::LogIn(exchange), 235) if !exchange.is_complete() => {
                 return Err(ProtocolError::AcceptedTooEarly);
             }
-            (State::LogIn(_), 200..300) => self.enter(State::LoggedIn, BackStep::LoggedIn(answer)),
+            // The one answer that accepts a login (RFC 4954 section 4). A 250 answers something else.
+            (State::LogIn(_), 235) => {
+                self.lines.say(line(&[b"NOOP"]));
+                self.state = State::Confirm(answer);
+            }
+            (State::Confirm(accepted), 250) => {
+                let accepted = accepted.clone();
+                self.enter(State::LoggedIn, BackStep::LoggedIn(accepted));
+            }
+            (State::Confirm(_), _) => return Err(ProtocolError::OutOfStep),
             _ => return Err(ProtocolError::NotAnAnswer(Excerpt::of(&answer.bytes))),
         }
         Ok(())
@@ -170,12 +160,12 @@ impl Back {
         self.state = State::Hello;
     }
 
-    fn send_login_line(&mut self) {
-        if let State::LogIn(unsent) = &mut self.state
-            && let Some(line) = unsent.pop_front()
-        {
+    fn send_login_line(&mut self, challenge: Option<&[u8]>) -> Result<(), ProtocolError> {
+        if let State::LogIn(exchange) = &mut self.state {
+            let line = exchange.next(challenge).ok_or(ProtocolError::AskedForMore)?;
             self.lines.say(line);
         }
+        Ok(())
     }
 
     fn enter(&mut self, state: State, step: BackStep) {
@@ -194,30 +184,16 @@ fn offers_start_tls(reply: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::back::testing::{Machine, play_however_cut, play_once};
+    use crate::proto::sasl::Mechanism;
+    use proptest::prelude::*;
 
-    impl Machine for Back {
-        fn feed(&mut self, bytes: &[u8]) {
-            self.feed(bytes);
-        }
+    use crate::proto::back::Back as _;
+    use crate::proto::back::testing::{
+        Server, log_in_among_extra_lines, play_however_cut, play_once,
+    };
 
-        fn step(&mut self) -> Result<BackStep, ProtocolError> {
-            self.step()
-        }
-
-        fn secured(&mut self) {
-            self.secured();
-        }
-
-        fn log_in(&mut self, credentials: &Credentials) {
-            self.log_in(credentials);
-        }
-
-        fn quit(&mut self) {
-            self.quit();
-        }
-    }
-
+    const OUT_OF_STEP: &str =
+        "one of its answers was too many: its answers do not fit the questions";
     const GREETING: &str = "220-KOM-LE\r\n220 KOM-LE-Clientmodul ESMTP\r\n";
     const OFFER: &str = "250-cm\r\n250-SIZE 35882577\r\n250-STARTTLS\r\n250 AUTH LOGIN PLAIN\r\n";
 
@@ -238,22 +214,131 @@ mod tests {
 
     #[test]
     fn the_login_goes_on_in_its_own_mechanism_and_bytes() {
-        let table: [(Credentials, &[&str], &str); 4] = [
-            (plain(true), &["235 2.7.0 ok\r\n"], "AUTH PLAIN AHUAcA\r\n<in 235 2.7.0 ok>"),
-            (plain(false), &["334 \r\n", "235 ok\r\n"], "AUTH PLAIN\r\nAHUAcA\r\n<in 235 ok>"),
-            (
-                login(true),
-                &["334 UGFzc3dvcmQ6\r\n", "235 ok\r\n"],
-                "AUTH LOGIN dQ==\r\ncA\r\n<in 235 ok>",
-            ),
+        let table: [(Credentials, &[&str], &str, &str); 4] = [
+            (plain(true), &[], "235 2.7.0 ok\r\n", "AUTH PLAIN AHUAcA\r\n"),
+            (plain(false), &["334 \r\n"], "235 ok\r\n", "AUTH PLAIN\r\nAHUAcA\r\n"),
+            (login(true), &["334 UGFzc3dvcmQ6\r\n"], "235 ok\r\n", "AUTH LOGIN dQ==\r\ncA\r\n"),
             (
                 login(false),
-                &["334 VXNlcm5hbWU6\r\n", "334\r\n", "235-a\r\n235 b\r\n"],
-                "AUTH LOGIN\r\ndQ==\r\ncA\r\n<in 235-a>",
+                &["334 VXNlcm5hbWU6\r\n", "334\r\n"],
+                "235-a\r\n235 b\r\n",
+                "AUTH LOGIN\r\ndQ==\r\ncA\r\n",
             ),
         ];
-        for (credentials, answers, expected) in table {
-            assert_eq!(after_hello(&credentials, answers), expected);
+        for (credentials, challenges, accepted, sent) in table {
+            let answers = [challenges, &[accepted, "250 ok\r\n"]].concat();
+            let first = accepted.lines().next().unwrap();
+            let expected = format!("{sent}NOOP\r\n<in {first}>");
+            assert_eq!(after_hello(&credentials, &answers), expected);
+        }
+    }
+
+    #[test]
+    fn a_response_that_went_with_auth_is_sent_again_if_it_was_ignored() {
+        let table: [(Credentials, &[&str], &str); 6] = [
+            (plain(true), &["334 \r\n"], "AUTH PLAIN AHUAcA\r\nAHUAcA\r\n"),
+            (
+                login(true),
+                &["334 VXNlcm5hbWU6\r\n", "334 UGFzc3dvcmQ6\r\n"],
+                "AUTH LOGIN dQ==\r\ndQ==\r\ncA\r\n",
+            ),
+            (
+                login(true),
+                &["334 VXNlciBOYW1lAA==\r\n", "334 UGFzc3dvcmQA\r\n"],
+                "AUTH LOGIN dQ==\r\ndQ==\r\ncA\r\n",
+            ),
+            // An equals sign is the empty response beside the command only.
+            (
+                Credentials::two_lines(b"=", b"cA", true).unwrap(),
+                &["334 dXNlcm5hbWU=\r\n", "334 \r\n"],
+                "AUTH LOGIN =\r\n\r\ncA\r\n",
+            ),
+            // It is asked for once more, and no password may answer that.
+            (
+                login(true),
+                &["334 VXNlcm5hbWU6\r\n", "334 \r\n", "334 VXNlcm5hbWU6\r\n"],
+                "AUTH LOGIN dQ==\r\ndQ==\r\ncA\r\n<error: it asked for more than the credentials>",
+            ),
+            (
+                plain(true),
+                &["334 \r\n", "334 \r\n"],
+                "AUTH PLAIN AHUAcA\r\nAHUAcA\r\n<error: it asked for more than the credentials>",
+            ),
+        ];
+        for (credentials, challenges, sent) in table {
+            let accepted = ["235 ok\r\n", "250 ok\r\n"];
+            let answers = [challenges, &accepted].concat();
+            let end = if sent.ends_with('>') { "" } else { "NOOP\r\n<in 235 ok>" };
+            assert_eq!(after_hello(&credentials, &answers), format!("{sent}{end}"));
+        }
+    }
+
+    #[test]
+    fn a_login_counts_if_it_is_235_and_the_next_answer_fits() {
+        for (answers, expected) in [
+            (
+                &["250 2.0.0 ungefragt\r\n"][..],
+                "its answer does not follow the protocol: [not shown]",
+            ),
+            (&["220 hello\r\n"], "its answer does not follow the protocol: [not shown]"),
+            (&["235 ok\r\n", "535 5.7.8 no\r\n"], OUT_OF_STEP),
+            (&["235 ok\r\n", "235 ok\r\n"], OUT_OF_STEP),
+            (&["235 ok\r\n", "421 bye\r\n"], OUT_OF_STEP),
+        ] {
+            let seen = after_hello(&plain(true), answers);
+            assert!(seen.ends_with(&format!("<error: {expected}>")), "{seen}");
+            assert!(!seen.contains("<in"), "{seen}");
+        }
+    }
+
+    proptest! {
+        /// Whatever line a client module says too many, and wherever: no refused login is an accepted
+        /// one, and an accepted one is answered with its own answer.
+        #[test]
+        fn no_extra_line_makes_a_refused_login_an_accepted_one(
+            extra in prop::sample::select(vec![
+                "250 2.0.0 ungefragt", "235 ungefragt", "334 ", "334 VXNlcm5hbWU6", "220 kim",
+                "535 5.7.8 no", "421 bye", "250-ungefragt", "",
+            ]),
+            comes in prop::collection::vec(any::<bool>(), 0..12),
+            pieces in prop::collection::vec(1_usize..4, 0..12),
+            credentials in prop::sample::select(vec![
+                plain(true), plain(false), login(true), login(false),
+            ]),
+            accepts in any::<bool>(),
+        ) {
+            let mut prompts = match credentials.mechanism {
+                Mechanism::Plain { initial: true } | Mechanism::UserPass => 0,
+                Mechanism::Plain { initial: false } | Mechanism::Login { initial: true } => 1,
+                Mechanism::Login { initial: false } => 2,
+            };
+            let mut in_auth = false;
+            let verdict = if accepts { "235 2.7.0 in" } else { "535 5.7.8 nein" };
+            let mut answer = |line: &str| {
+                let lines: &[&str] = match line {
+                    "EHLO gw" => &["250-cm", "250-8BITMIME", "250 AUTH LOGIN PLAIN"],
+                    "NOOP" if !in_auth => &["250 2.0.0 OK"],
+                    _ if !in_auth && !line.starts_with("AUTH ") => &["500 5.5.2 what"],
+                    _ if prompts > 0 => {
+                        (in_auth, prompts) = (true, prompts - 1);
+                        &["334 "]
+                    }
+                    _ => {
+                        in_auth = false;
+                        &[verdict]
+                    }
+                };
+                lines.iter().map(|line| (*line).to_owned()).collect()
+            };
+            let server = Server { greeting: "220 kim", answer: &mut answer };
+            let extras = (extra, comes.as_slice(), pieces.as_slice());
+            let told = log_in_among_extra_lines(Back::new("gw", false), &credentials, server, extras);
+            if let Some(Ok(answer)) = &told {
+                prop_assert!(accepts && answer.first_line() == "235 2.7.0 in", "{:?}", answer.first_line());
+            }
+            if !comes.contains(&true) {
+                prop_assert_eq!(told.map(|told| told.is_ok()), Some(accepts));
+            }
         }
     }
 
@@ -272,14 +357,13 @@ mod tests {
 
     #[test]
     fn a_wrong_answer_to_a_login_is_an_error_that_does_not_repeat_it() {
-        let table: [(Credentials, &[&str], &str); 6] = [
+        let table: [(Credentials, &[&str], &str); 5] = [
             (plain(false), &["235 ok\r\n"], "it accepted the login before it had all credentials"),
             (
                 login(false),
                 &["334 \r\n", "235 ok\r\n"],
                 "it accepted the login before it had all credentials",
             ),
-            (plain(true), &["334 \r\n"], "it asked for more than the credentials"),
             (
                 plain(true),
                 &["354 AHUAcA\r\n"],
@@ -301,14 +385,15 @@ mod tests {
     #[test]
     fn tls_comes_before_the_login_and_capabilities_are_asked_anew() {
         let inner = "250-cm\r\n250 AUTH PLAIN\r\n";
-        let answers = [GREETING, OFFER, "220 go\r\n", inner, "235 ok\r\n"];
+        let answers = [GREETING, OFFER, "220 go\r\n", inner, "235 ok\r\n", "250 ok\r\n"];
         assert_eq!(
             play_however_cut(|| Back::new("gw", true), Some(&plain(true)), &answers),
-            "EHLO gw\r\nSTARTTLS\r\n<starttls>EHLO gw\r\n<ready>AUTH PLAIN AHUAcA\r\n<in 235 ok>"
+            "EHLO gw\r\nSTARTTLS\r\n<starttls>EHLO gw\r\n<ready>AUTH PLAIN AHUAcA\r\n\
+             NOOP\r\n<in 235 ok>"
         );
         let mut back = Back::new("gw", true);
         play_once(&mut back, Some(&plain(true)), &answers);
-        assert_eq!(back.capabilities().lines(), ["AUTH PLAIN"]);
+        assert_eq!(back.offer(), Offer::Smtp(SmtpCapabilities::from_lines(["AUTH PLAIN"])));
         let failed = |answers: &[&str]| play_however_cut(|| Back::new("gw", true), None, answers);
         assert_eq!(
             failed(&[GREETING, "250-STARTTLS\r\n250 XSTARTTLS\r\n"]),
@@ -367,7 +452,7 @@ mod tests {
         let seen = play_once(&mut back, Some(&plain(true)), &[GREETING, OFFER, "535 no\r\n"]);
         assert!(seen.ends_with("<refused 535 no>"), "{seen}");
         back.log_in(&login(true));
-        let seen = play_once(&mut back, None, &["334 \r\n", "235 ok\r\n"]);
-        assert_eq!(seen, "AUTH LOGIN dQ==\r\ncA\r\n<in 235 ok>");
+        let seen = play_once(&mut back, None, &["334 \r\n", "235 ok\r\n", "250 ok\r\n"]);
+        assert_eq!(seen, "AUTH LOGIN dQ==\r\ncA\r\nNOOP\r\n<in 235 ok>");
     }
 }

@@ -13,8 +13,9 @@ pub struct Front {
     setup: Setup,
     capabilities: SmtpCapabilities,
     lines: FrontLines,
-    /// EHLO came, and no HELO after it.
-    is_extended: bool,
+    /// EHLO or HELO came. Old programs say HELO and log in all the same, and the client module is
+    /// greeted with EHLO in any case.
+    is_greeted: bool,
     exchange: Exchange,
 }
 
@@ -38,7 +39,7 @@ impl Front {
         if greet {
             lines.say(format!("220 {} ESMTP KIM-Gateway\r\n", setup.name));
         }
-        Self { setup, capabilities, lines, is_extended: false, exchange: Exchange::None }
+        Self { setup, capabilities, lines, is_greeted: false, exchange: Exchange::None }
     }
 
     fn command(&mut self, line: &[u8]) {
@@ -67,7 +68,7 @@ impl Front {
     }
 
     fn hello(&mut self, is_extended: bool) {
-        self.is_extended = is_extended;
+        self.is_greeted = true;
         let mut offer = vec![self.setup.name.as_str()];
         if is_extended {
             let is_open = self.setup.stage == Stage::Open;
@@ -92,7 +93,7 @@ impl Front {
         if self.setup.stage == Stage::BeforeTls {
             return self.lines.refuse_bad_command(Hint::NeedTls);
         }
-        if !self.is_extended {
+        if !self.is_greeted {
             return self.lines.refuse_bad_command(Hint::NeedEhlo);
         }
         let (mechanism, response) = split_verb(argument);
@@ -203,6 +204,15 @@ mod tests {
     }
 
     #[test]
+    fn a_login_may_follow_helo() {
+        assert_eq!(
+            open("HELO pc\r\nAUTH LOGIN\r\ndQ==\r\ncA==\r\n"),
+            "250 gw\r\n334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n\
+             <Login { initial: false } u|p = dQ==|cA==><refused>"
+        );
+    }
+
+    #[test]
     fn after_a_refusal_the_workstation_may_try_again() {
         let one = "<Plain { initial: true } u|p = AHUAcA==>";
         assert_eq!(
@@ -258,7 +268,6 @@ mod tests {
             ("NOOP\0", "[StrayByte]"),
             ("NOOP\nNOOP", "[LineEnd]250 2.0.0"),
             ("\u{16}\u{4}", "[NotCarried]"),
-            ("HELO pc\r\nAUTH PLAIN AHUAcA==", "250 gw\r\n[NeedEhlo]"),
             ("EHLO pc\r\nAUTH CRAM-MD5", &[EHLO, "[UnknownMechanism]"].concat()),
             ("EHLO pc\r\nAUTH", &[EHLO, "[NeedMechanism]"].concat()),
         ];

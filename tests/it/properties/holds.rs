@@ -13,7 +13,7 @@ use kimgate::config;
 use kimgate::gateway::proxied_address;
 use kimgate::kim::{Account, Evidence, Login, LoginWarning};
 use kimgate::printable::printable;
-use kimgate::proto::back::BackStep;
+use kimgate::proto::back::{Back as _, BackStep};
 use kimgate::proto::capabilities::{Pop3Capabilities, SmtpCapabilities};
 use kimgate::proto::dot::DotScan;
 use kimgate::proto::front::{Front, FrontStep, Setup, Stage};
