@@ -432,7 +432,7 @@ pub struct Limits {
     /// The largest message that may be sent; 0: what the client module announces; default 0.
     pub message: Size,
     /// The longest time from connect to login, and again from login to its answer; 5s–1h; default
-    /// 3m.
+    /// 3m. What a client module does before its login has ten seconds at most.
     pub login_timeout: Time,
     /// The longest time without a command; 30s–1d; default 15m.
     pub idle_timeout: Time,

@@ -28,7 +28,7 @@ fn configuration(sim: &Sim, module: &str) -> String {
     configuration_at(sim.pop3_addr().port(), sim.smtp_addr().port(), module)
 }
 
-fn configuration_at(pop3: u16, smtp: u16, module: &str) -> String {
+pub(crate) fn configuration_at(pop3: u16, smtp: u16, module: &str) -> String {
     format!(
         "gateway.language = \"en\"\n\
          [listeners.pop3s]\nprotocol = \"pop3\"\naddress = \"127.0.0.1:0\"\n\
@@ -44,7 +44,7 @@ fn pinned(sim: &Sim) -> String {
 }
 
 /// Asks the doctor while the simulator goes on.
-async fn doctor(config: String, args: &[&str], password: Option<&str>) -> Ran {
+pub(crate) async fn doctor(config: String, args: &[&str], password: Option<&str>) -> Ran {
     let folder = tempfile::tempdir().unwrap();
     let config = text(&write(folder.path(), "gateway.toml", &config));
     let args = [&["doctor", "--config", &config], args].concat();
