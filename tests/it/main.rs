@@ -44,3 +44,4 @@ mod tls;
 mod transcripts;
 mod trust_handshake;
 mod trust_matrix;
+mod turns;
