@@ -19,7 +19,7 @@ mod unlock;
 mod workstations;
 
 pub(crate) use hosts::Host;
-pub use server::{Access, Config, Pages, Reloaded, Unlock, Unlocked, serve};
+pub use server::{Access, Config, Pages, Reloaded, Unlock, Unlocked, Unlocker, serve};
 pub use workstations::Workstations;
 
 use std::sync::Arc;

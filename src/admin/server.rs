@@ -64,8 +64,11 @@ pub struct Pages {
     /// Reads the configuration again; may block.
     pub reload: Arc<dyn Fn() -> Reloaded + Send + Sync>,
     /// Ends pauses of logins, for whoever asks from this address.
-    pub unlock: Arc<dyn Fn(&Unlock, IpAddr) -> Unlocked + Send + Sync>,
+    pub unlock: Arc<Unlocker>,
 }
+
+/// Ends pauses of logins, for whoever asks from this address.
+pub type Unlocker = dyn Fn(&Unlock, IpAddr) -> Unlocked + Send + Sync;
 
 /// Which peers may see the pages, and by which names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -14,7 +14,6 @@ use crate::support::transcript::Listener;
 use crate::support::world::{LOGIN, PC1, PC2, World};
 
 const AT_PC2: &str = "prx@praxis.kim.telematik#mail.kim.telematik:995#M1#cs#PC2";
-const PAUSED: &str = "-ERR [SYS/TEMP] <any>(login-paused)";
 
 /// Sends a login and does not wait for its answer.
 async fn begin(world: &World, from: IpAddr, login: &str, password: &str) -> Client {

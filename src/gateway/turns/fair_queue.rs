@@ -170,7 +170,7 @@ mod tests {
         assert!(queue.is_next(tickets[3]));
         queue.leave(tickets[3]);
         queue.leave(tickets[3]);
-        assert!(queue.is_empty() && queue.len() == 0);
+        assert_eq!((queue.is_empty(), queue.len()), (true, 0));
     }
 
     /// It queues again each time that it was served, and each time before the other is.
