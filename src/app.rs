@@ -159,8 +159,15 @@ impl App {
         let pages: Option<JoinHandle<io::Result<()>>> = admin.map(|listener| {
             let access = reloader.0.access.clone();
             let workstations = reloader.0.autoconfig.clone();
+            let gateway = reloader.0.gateway.clone();
+            let unlock = Arc::new(move |these: &admin::Unlock, peer| {
+                let (account, workstation) =
+                    (these.account.as_deref(), these.workstation.as_deref());
+                admin::Unlocked { ended: gateway.unlock(account, workstation, peer) }
+            });
             let reload = Arc::new(move || reloader.answer());
-            let pages = admin::Pages { observer: observer.clone(), access, workstations, reload };
+            let observer = observer.clone();
+            let pages = admin::Pages { observer, access, workstations, reload, unlock };
             tokio::spawn(admin::serve(listener, pages, drained.clone()))
         });
         gateway.serve(shutdown).await;

@@ -1,4 +1,4 @@
-//! What machines and people may look at, and the one thing that they may ask for:
+//! What machines and people may look at, and the two things that they may ask for:
 //!
 //! | path       | answers                                                                     |
 //! |------------|-----------------------------------------------------------------------------|
@@ -8,16 +8,18 @@
 //! | `/live`    | 200 while the process runs                                                  |
 //! | `/ready`   | 200 if mail can go through, else 503 and what is missing                    |
 //! | `/reload`  | POST: reads the configuration again; 200 and what changed, or 422 and why not |
+//! | `/unlock`  | POST: ends login pauses; 200 and how many, or 400 and what is wrong with the question |
 //!
 //! Workstations may ask for one more, if that is switched on; see [`Workstations`].
 
 mod hosts;
 mod page;
 mod server;
+mod unlock;
 mod workstations;
 
 pub(crate) use hosts::Host;
-pub use server::{Access, Config, Pages, Reloaded, serve};
+pub use server::{Access, Config, Pages, Reloaded, Unlock, Unlocked, Unlocker, serve};
 pub use workstations::Workstations;
 
 use std::sync::Arc;
@@ -45,6 +47,7 @@ fn routes(pages: Pages) -> Router {
         .route("/live", get(async || "live\n"))
         .route("/ready", get(ready))
         .route("/reload", post(reload))
+        .route("/unlock", unlock::route())
         .with_state(pages)
         .layer(middleware::from_fn_with_state(access, own_names_only))
         .merge(theirs);
@@ -74,15 +77,22 @@ async fn ready(State(pages): State<Pages>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{missing}")).into_response()
 }
 
-/// The header without which `/reload` does nothing. A page in a browser, open on a machine in
+/// The header without which `/reload` and `/unlock` do nothing; it names the command. A page in a browser, open on a machine in
 /// `admin.allow`, can send a form anywhere; it cannot add a header to what it sends to another
 /// origin without asking first (Fetch, "CORS-preflight request"), and kimgate never says yes.
 pub const COMMAND: &str = "kimgate-command";
 
-async fn reload(State(pages): State<Pages>, headers: HeaderMap) -> Response {
+/// The refusal of a request that no command of kimgate's has sent.
+fn refuse_unless(command: &str, headers: &HeaderMap) -> Option<Response> {
     let is_browser = headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site");
-    if is_browser || headers.get(COMMAND).is_none_or(|command| command != "reload") {
-        return (StatusCode::FORBIDDEN, "use `kimgate reload`\n").into_response();
+    let is_named = headers.get(COMMAND).is_some_and(|named| named == command);
+    let refusal = || (StatusCode::FORBIDDEN, format!("use `kimgate {command}`\n"));
+    (is_browser || !is_named).then(|| refusal().into_response())
+}
+
+async fn reload(State(pages): State<Pages>, headers: HeaderMap) -> Response {
+    if let Some(refusal) = refuse_unless("reload", &headers) {
+        return refusal;
     }
     // Certificates and rules are read from files.
     match tokio::task::spawn_blocking(move || (pages.reload)()).await {

@@ -1,7 +1,7 @@
 //! Connections to the admin address: few, short, and from where the configuration says.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +63,12 @@ pub struct Pages {
     pub workstations: Arc<dyn Workstations>,
     /// Reads the configuration again; may block.
     pub reload: Arc<dyn Fn() -> Reloaded + Send + Sync>,
+    /// Ends pauses of logins, for whoever asks from this address.
+    pub unlock: Arc<Unlocker>,
 }
+
+/// Ends pauses of logins, for whoever asks from this address.
+pub type Unlocker = dyn Fn(&Unlock, IpAddr) -> Unlocked + Send + Sync;
 
 /// Which peers may see the pages, and by which names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,6 +86,25 @@ pub struct Reloaded {
     pub accepted: bool,
     /// What it changed and for whom; or every problem, with file and line.
     pub lines: Vec<String>,
+}
+
+/// Which pauses to end. A misspelled key must not end all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unlock {
+    /// Those of this account; absent: of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Those of this workstation, by name, or by address where it has none; absent: of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workstation: Option<String>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unlocked {
+    /// How many pauses that ended.
+    pub ended: usize,
 }
 
 /// Answers requests until `shutdown`.

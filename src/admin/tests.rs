@@ -1,8 +1,8 @@
 //! The admin address as a client meets it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Access, Pages, Reloaded, Workstations, serve};
+use super::{Access, Pages, Reloaded, Unlock, Unlocked, Workstations, serve};
 use crate::observe::{
     AuditConfig, ClientModuleState, KnownNames, ListenerStatus, ObserveConfig, Observer,
     SessionFacts, Status,
@@ -33,6 +33,7 @@ struct World {
     address: SocketAddr,
     observer: Observer,
     reloads: Arc<AtomicUsize>,
+    unlocks: Arc<Mutex<Vec<(Unlock, IpAddr)>>>,
     shutdown: CancellationToken,
     server: JoinHandle<std::io::Result<()>>,
 }
@@ -57,12 +58,18 @@ impl World {
             Reloaded { accepted, lines: vec!["x".into()] }
         });
         let hosts = vec!["kim.praxis.local".to_owned()];
+        let unlocks = Arc::new(Mutex::new(Vec::new()));
+        let asked = unlocks.clone();
+        let unlock = Arc::new(move |these: &Unlock, peer| {
+            asked.lock().unwrap().push((these.clone(), peer));
+            Unlocked { ended: 2 }
+        });
         let access = Access { allow: vec![allow.parse().unwrap()], hosts };
         let access = Arc::new(ArcSwap::from_pointee(access));
         let workstations = Arc::new(NoWorkstations);
-        let pages = Pages { observer: observer.clone(), access, workstations, reload };
+        let pages = Pages { observer: observer.clone(), access, workstations, reload, unlock };
         let server = tokio::spawn(serve(listener, pages, shutdown.clone()));
-        Self { address, observer, reloads, shutdown, server }
+        Self { address, observer, reloads, unlocks, shutdown, server }
     }
 
     async fn get(&self, path: &str) -> String {
@@ -194,6 +201,51 @@ async fn a_reload_is_for_the_command_and_not_for_a_page_in_a_browser() {
     let request = format!("POST /reload HTTP/1.1\r\nHost: localhost\r\n{command}\r\n");
     assert!(stranger.ask(&request).await.starts_with("HTTP/1.1 403 "));
     assert_eq!(stranger.reloads.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn pauses_are_ended_by_the_command_and_by_nothing_else() {
+    let world = World::start("127.0.0.1/32").await;
+    let ask = async |world: &World, headers: &str, body: &str| {
+        let (host, length) = (world.address, body.len());
+        let request = format!(
+            "POST /unlock HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+        );
+        world.ask(&request).await
+    };
+    let command = "kimgate-command: unlock\r\n";
+    let long = format!("{{\"account\":\"{}\"}}", "x".repeat(513));
+    let endless = format!("{{\"account\":\"{}\"}}", "x".repeat(5000));
+    for (headers, body, code) in [
+        ("", "{}", 403),
+        ("kimgate-command: reload\r\n", "{}", 403),
+        ("kimgate-command: unlock\r\nOrigin: http://evil.example\r\n", "{}", 403),
+        ("kimgate-command: unlock\r\nSec-Fetch-Site: same-origin\r\n", "{}", 403),
+        (command, "", 400),
+        (command, "[]", 400),
+        (command, "{\"acount\":\"a@b.de\"}", 400),
+        (command, "{\"account\":\"\"}", 400),
+        (command, "{\"account\":7}", 400),
+        (command, &long, 400),
+        (command, &endless, 413),
+    ] {
+        let answer = ask(&world, headers, body).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{headers}{body}: {answer}");
+    }
+    let get = format!("GET /unlock HTTP/1.1\r\nHost: {}\r\n{command}\r\n", world.address);
+    assert!(world.ask(&get).await.starts_with("HTTP/1.1 405 "));
+    let rebound = format!("POST /unlock HTTP/1.1\r\nHost: evil.example\r\n{command}\r\n");
+    assert!(world.ask(&rebound).await.starts_with("HTTP/1.1 403 "));
+    assert!(world.unlocks.lock().unwrap().is_empty());
+    let answer = ask(&world, command, "{\"account\":\"a@b.de\",\"workstation\":\"PC1\"}").await;
+    assert_eq!(body(&answer), "{\"ended\":2}", "{answer}");
+    assert_eq!(body(&ask(&world, command, "{}").await), "{\"ended\":2}");
+    let named = Unlock { account: Some("a@b.de".into()), workstation: Some("PC1".into()) };
+    let peer = IpAddr::from([127, 0, 0, 1]);
+    assert_eq!(*world.unlocks.lock().unwrap(), [(named, peer), (Unlock::default(), peer)]);
+    let stranger = World::start("10.0.0.0/8").await;
+    assert!(ask(&stranger, command, "{}").await.starts_with("HTTP/1.1 403 "));
+    assert!(stranger.unlocks.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

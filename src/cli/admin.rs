@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{ConfigFile, Failure};
+use crate::admin::COMMAND;
 use crate::config::load;
 
 /// Where the gateway's admin address is.
@@ -23,7 +24,7 @@ pub(super) struct Admin {
 const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9465);
 
 /// The gateway answers from memory; what takes longer is something else.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Thousands of sessions fit.
 const LARGEST: u64 = 16 << 20;
@@ -72,17 +73,29 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 /// The page at this path.
 pub(super) fn get(address: SocketAddr, path: &str) -> Result<Vec<u8>, Failure> {
-    match ask(address, ("GET", path, ""), PATIENCE)? {
+    match ask(address, ("GET", path, "\r\n"), PATIENCE)? {
         Answer { code: 200, body } => Ok(body),
         Answer { .. } => Err(no_kimgate(address)),
     }
 }
 
-/// Asks by HTTP/1.0, so that the answer comes whole and the connection ends. `request` is method,
-/// path and further header lines.
-pub(super) fn ask(
+/// Has the gateway do something, with this JSON to say what.
+pub(super) fn command(
     address: SocketAddr,
-    (method, path, headers): (&str, &str, &str),
+    command: &str,
+    json: &str,
+    patience: Duration,
+) -> Result<Answer, Failure> {
+    let length = json.len();
+    let rest = format!("{COMMAND}: {command}\r\nContent-Length: {length}\r\n\r\n{json}");
+    ask(address, ("POST", &format!("/{command}"), &rest), patience)
+}
+
+/// Asks by HTTP/1.0, so that the answer comes whole and the connection ends. `rest` is further header
+/// lines, the empty line, and the body.
+fn ask(
+    address: SocketAddr,
+    (method, path, rest): (&str, &str, &str),
     patience: Duration,
 ) -> Result<Answer, Failure> {
     let unreachable =
@@ -90,9 +103,8 @@ pub(super) fn ask(
     let mut stream = TcpStream::connect_timeout(&address, patience).map_err(unreachable)?;
     stream.set_read_timeout(Some(patience)).map_err(unreachable)?;
     stream.set_write_timeout(Some(patience)).map_err(unreachable)?;
-    let request = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n"
-    );
+    let request =
+        format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n{rest}");
     stream.write_all(request.as_bytes()).map_err(unreachable)?;
     let mut answer = Vec::new();
     stream.take(LARGEST).read_to_end(&mut answer).map_err(unreachable)?;

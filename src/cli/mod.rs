@@ -20,6 +20,7 @@ mod status;
 mod support;
 mod table;
 mod trust;
+mod unlock;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ enum Command {
     Audit(audit::Audit),
     Support(support::Support),
     Reload(reload::Reload),
+    Unlock(unlock::UnlockCommand),
     #[command(hide = true)]
     PackageFiles(package_files::PackageFiles),
 }
@@ -125,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Audit(audit) => audit.execute(&mut screen),
         Command::Support(support) => support.execute(&mut screen),
         Command::Reload(reload) => reload.execute(&mut screen),
+        Command::Unlock(unlock) => unlock.execute(&mut screen),
         Command::PackageFiles(files) => files.execute(),
     };
     match done {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::admin::{Admin, ask, no_kimgate};
+use super::admin::{Admin, command, no_kimgate};
 use super::{Failure, Screen};
-use crate::admin::{COMMAND, Reloaded};
+use crate::admin::Reloaded;
 use crate::printable::printable;
 
 /// Have a running gateway read its configuration again
@@ -29,8 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Reload {
     pub(super) fn execute(self, screen: &mut Screen) -> Result<(), Failure> {
         let address = self.admin.address()?;
-        let command = format!("{COMMAND}: reload\r\nContent-Length: 0\r\n");
-        let answer = ask(address, ("POST", "/reload", &command), PATIENCE)?;
+        let answer = command(address, "reload", "", PATIENCE)?;
         let done: Reloaded = match answer.code {
             200 | 422 => serde_json::from_slice(&answer.body).map_err(|_| no_kimgate(address))?,
             _ => return Err(no_kimgate(address)),

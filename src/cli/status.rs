@@ -9,7 +9,10 @@ use time::format_description::well_known::Rfc3339;
 use super::admin::{Admin, get, no_kimgate};
 use super::amounts::{bytes_text, duration};
 use super::{Failure, Screen, table};
-use crate::observe::{AnswerStatus, ClientModuleStatus, RefusalStatus, SessionStatus, Status};
+use crate::observe::{
+    AnswerStatus, ClientModuleStatus, PauseReason, PauseScope, PauseStatus, RefusalStatus,
+    SessionStatus, Status,
+};
 use crate::printable::printable;
 use crate::words::{Protocol, Security};
 
@@ -226,14 +229,14 @@ impl StatusView<'_> {
             ]
         });
         self.list("mailboxes being fetched", mailboxes);
-        let paused = turns.paused_logins.iter().map(|pause| {
-            vec![
-                optional(pause.workstation.as_deref()),
-                optional(pause.account.as_deref()),
-                format!("for {} more", duration(pause.seconds as f64)),
-            ]
-        });
-        self.list("paused logins: refused too often, correct the password", paused);
+        let heads = ["workstation", "account", "for another", "what waits", "refused"];
+        let paused = with_heads(&heads, turns.paused_logins.iter().map(pause));
+        let more = turns.more_paused_logins;
+        let more = (more > 0).then(|| vec![format!("and {more} more")]);
+        self.list(
+            "paused logins: refused too often, correct the password; `kimgate unlock` ends pauses",
+            paused.chain(more),
+        );
     }
 
     fn refusal(&self, refusal: &RefusalStatus) -> Vec<String> {
@@ -313,6 +316,31 @@ fn session(session: &SessionStatus) -> Vec<String> {
             bytes_text(session.bytes_to_module)
         ),
         printable(&session.peer).into_owned(),
+    ]
+}
+
+fn pause(pause: &PauseStatus) -> Vec<String> {
+    let times = if pause.refusals == 1 { "time" } else { "times" };
+    let why = match pause.reason {
+        PauseReason::WrongPassword => "wrong password",
+        PauseReason::RejectedByClientModule => "for whatever reason",
+    };
+    let reply = printable(&pause.reply);
+    vec![
+        optional(pause.workstation.as_deref()),
+        optional(pause.account.as_deref()),
+        duration(pause.seconds as f64),
+        match (pause.scope, pause.wrong_password_seconds) {
+            (PauseScope::WrongPassword, _) => "the wrong password".into(),
+            (PauseScope::Account, None) => "every login of the account".into(),
+            (PauseScope::Login, None) => "the login".into(),
+            (PauseScope::Account | PauseScope::Login, Some(seconds)) => format!(
+                "{}, the wrong password for {}",
+                if pause.scope == PauseScope::Account { "every login" } else { "the login" },
+                duration(seconds as f64)
+            ),
+        },
+        format!("{} {times}, {why} ({reply})", pause.refusals),
     ]
 }
 

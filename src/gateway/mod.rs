@@ -17,10 +17,10 @@ mod wire;
 mod workstation;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,8 @@ use door::{Accepted, Acceptor, Listeners};
 use loaded::Loaded;
 use shared::Shared;
 
-use crate::observe::Observer;
+use crate::kim::Login;
+use crate::observe::{Event, Observer};
 use crate::policy::Policy;
 
 /// How often the certificates in use are looked at for ones that expire soon.
@@ -178,6 +179,17 @@ impl Handle {
         shared.observer.listeners(listeners.status());
         shared.probe_client_modules(listeners.protocols(), &listeners.tasks);
         Ok(())
+    }
+
+    /// Ends the login pauses of this account at this workstation, for a command from this address.
+    /// `None` stands for all. How many there were.
+    pub fn unlock(&self, account: Option<&str>, workstation: Option<&str>, peer: IpAddr) -> usize {
+        // The login that the account stands in may be pasted as a whole.
+        let account = account.map(|text| Login::parse(text.as_bytes()).account().clone());
+        let Shared { turns, observer, .. } = &*self.shared;
+        let ended = turns.unlock(account.as_ref(), workstation, Instant::now());
+        observer.emit(Event::Unlocked { peer, account: account.as_ref(), workstation, ended });
+        ended
     }
 
     /// Ends every session now, without waiting for messages in flight.

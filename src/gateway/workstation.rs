@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::config::Listener;
 use super::door::connections::{Origin, OriginPlace};
@@ -110,6 +111,16 @@ impl Session {
     /// The reply that refuses a login, for a reason of kimgate's own. `detail` is one more fact,
     /// such as the holder of a context.
     pub(crate) fn refusal(&self, reason: Reason, detail: &str) -> Vec<u8> {
+        self.refusal_about(reason, About { detail, ..About::default() })
+    }
+
+    /// The reply to a login that is paused for so much longer.
+    pub(crate) fn paused_reply(&self, last_reply: &str, remaining: Duration) -> Vec<u8> {
+        let about = About { detail: last_reply, remaining, ..About::default() };
+        self.refusal_about(Reason::LoginPaused, about)
+    }
+
+    fn refusal_about(&self, reason: Reason, about: About<'_>) -> Vec<u8> {
         let workstation = self.facts.workstation_or_address();
         let about = About {
             workstation: &workstation,
@@ -118,7 +129,7 @@ impl Session {
                 Protocol::Pop3 => Action::Receive,
                 Protocol::Smtp => Action::Send,
             }),
-            detail,
+            ..about
         };
         refusal(self.facts.protocol, self.loaded.config.language, reason, about)
     }

@@ -4,7 +4,7 @@
 //! metrics, log line and session table are all drawn from it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -150,6 +150,17 @@ pub enum Event<'a> {
         /// How many errors it had.
         problems: u32,
     },
+    /// Somebody ended pauses of logins over the admin address.
+    Unlocked {
+        /// Who asked.
+        peer: IpAddr,
+        /// Of which account; `None`: of all.
+        account: Option<&'a Account>,
+        /// Of which workstation; `None`: of all.
+        workstation: Option<&'a str>,
+        /// How many pauses that ended.
+        ended: usize,
+    },
     /// A session ended.
     Closed {
         /// Which.
@@ -178,7 +189,7 @@ impl<'a> Event<'a> {
             | Self::DeleteHeld { session, .. }
             | Self::ContextConflict { session, .. }
             | Self::Closed { session, .. } => Some(session),
-            Self::Certificate { .. } | Self::ConfigLoaded { .. } => None,
+            Self::Certificate { .. } | Self::ConfigLoaded { .. } | Self::Unlocked { .. } => None,
         }
     }
 }
@@ -207,6 +218,8 @@ pub enum EventKind {
     Certificate,
     /// A configuration was read.
     ConfigLoaded,
+    /// Somebody ended pauses of logins.
+    Unlocked,
     /// A session ended.
     Closed,
 }

@@ -196,6 +196,7 @@ impl Health {
             | RecordedEvent::MessageDeleted(_)
             | RecordedEvent::DeleteHeld(_)
             | RecordedEvent::ContextConflict(_)
+            | RecordedEvent::Unlocked(_)
             | RecordedEvent::Closed(_) => true,
         }
     }

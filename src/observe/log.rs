@@ -16,7 +16,7 @@ use tracing_subscriber::{Layer as _, Registry, reload};
 
 use super::record::{
     Answered, CertificateRecord, ConfigLoadedRecord, DeniedRecord, Judged, LoginRecord,
-    MessageSentRecord, RecordedEvent, SessionRecord,
+    MessageSentRecord, RecordedEvent, SessionRecord, UnlockedRecord,
 };
 use super::{LogConfig, LogFormat, LogLevel};
 use crate::kim::LoginWarning;
@@ -224,6 +224,15 @@ pub(super) fn say(what: &RecordedEvent<'_>) {
         }
         RecordedEvent::ConfigLoaded(ConfigLoadedRecord { problems, .. }) => {
             error!(problems, "configuration has errors, the old one stays in force");
+        }
+        RecordedEvent::Unlocked(UnlockedRecord { peer, workstation, account, ended }) => {
+            info!(
+                peer = peer.as_str(),
+                workstation = workstation.as_deref(),
+                account = account.as_deref(),
+                ended,
+                "login pauses ended by command"
+            );
         }
         RecordedEvent::Closed(r) => match r.sentence.as_deref() {
             Some(sentence) => line!(info, r.about, "tls handshake failed", sentence = sentence),

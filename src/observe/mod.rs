@@ -29,8 +29,8 @@ pub use log::{init as init_log, set_level as set_log_level};
 pub use pseudonym::Pseudonyms;
 pub use status::{
     AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ContextStatus, Counts,
-    ErrorStatus, ListenerStatus, MailboxStatus, Missing, PauseStatus, Readiness, RefusalStatus,
-    SessionStatus, Status, TurnsStatus, VerdictStatus,
+    ErrorStatus, ListenerStatus, MailboxStatus, Missing, PauseReason, PauseScope, PauseStatus,
+    Readiness, RefusalStatus, SessionStatus, Status, TurnsStatus, VerdictStatus,
 };
 
 use std::io;
@@ -137,7 +137,8 @@ impl Observer {
             | Event::DeleteHeld { .. }
             | Event::ContextConflict { .. }
             | Event::Certificate { .. }
-            | Event::ConfigLoaded { .. } => {}
+            | Event::ConfigLoaded { .. }
+            | Event::Unlocked { .. } => {}
         }
         metrics.count(&event, &labels.load(), unix_seconds(now));
         let record = Record::new(&event, now, names, message_ids);

@@ -37,6 +37,7 @@ pub(super) enum RecordedEvent<'a> {
     ContextConflict(ContextConflictRecord<'a>),
     Certificate(CertificateRecord<'a>),
     ConfigLoaded(ConfigLoadedRecord<'a>),
+    Unlocked(UnlockedRecord<'a>),
     Closed(ClosedRecord<'a>),
 }
 
@@ -218,6 +219,20 @@ pub(super) struct ConfigLoadedRecord<'a> {
 }
 
 #[derive(Clone, Debug, Serialize)]
+pub(super) struct UnlockedRecord<'a> {
+    /// Who asked.
+    pub(super) peer: String,
+    /// Absent: every workstation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) workstation: Option<Cow<'a, str>>,
+    /// Absent: every account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) account: Option<Cow<'a, str>>,
+    /// How many pauses that ended.
+    pub(super) ended: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct ClosedRecord<'a> {
     #[serde(flatten)]
     pub(super) about: SessionRecord<'a>,
@@ -291,6 +306,7 @@ impl<'a> Record<'a> {
             | RecordedEvent::MessageDeleted(_)
             | RecordedEvent::Certificate(_)
             | RecordedEvent::ConfigLoaded(_)
+            | RecordedEvent::Unlocked(_)
             | RecordedEvent::Closed(_) => return None,
         };
         let reason = judged.reason.or(judged.would_deny)?;
@@ -427,6 +443,15 @@ impl<'a> RecordedEvent<'a> {
                     problems,
                 })
             }
+            Event::Unlocked { peer, account, workstation, ended } => {
+                Self::Unlocked(UnlockedRecord {
+                    peer: peer.to_string(),
+                    workstation: workstation.map(printable),
+                    // It was typed on a command line, and may be anything.
+                    account: account.map(|account| account_name(account, false, names)),
+                    ended,
+                })
+            }
             Event::Closed { session, close, bytes_to_client, bytes_to_module, seconds } => {
                 Self::Closed(ClosedRecord {
                     about: about(session),
@@ -477,7 +502,8 @@ impl<'a> RecordedEvent<'a> {
             | Self::MessageReceived(_)
             | Self::MessageDeleted(_)
             | Self::Certificate(_)
-            | Self::ConfigLoaded(_) => return None,
+            | Self::ConfigLoaded(_)
+            | Self::Unlocked(_) => return None,
         };
         let (action, rule, also): (_, _, Cow<'_, str>) = match self {
             Self::Login(login) => (login.action, login.rule.as_deref(), "".into()),
@@ -492,7 +518,8 @@ impl<'a> RecordedEvent<'a> {
             | Self::MessageReceived(_)
             | Self::MessageDeleted(_)
             | Self::Certificate(_)
-            | Self::ConfigLoaded(_) => ("", None, "".into()),
+            | Self::ConfigLoaded(_)
+            | Self::Unlocked(_) => ("", None, "".into()),
         };
         Some(Foldable {
             event,
@@ -516,7 +543,7 @@ impl<'a> RecordedEvent<'a> {
             Self::DeleteHeld(r) => Some(&mut r.about),
             Self::ContextConflict(r) => Some(&mut r.about),
             Self::Closed(r) => Some(&mut r.about),
-            Self::Certificate(_) | Self::ConfigLoaded(_) => None,
+            Self::Certificate(_) | Self::ConfigLoaded(_) | Self::Unlocked(_) => None,
         }
     }
 
@@ -534,6 +561,7 @@ impl<'a> RecordedEvent<'a> {
             | Self::ContextConflict(_)
             | Self::Certificate(_)
             | Self::ConfigLoaded(_)
+            | Self::Unlocked(_)
             | Self::Closed(_) => {}
         }
     }
@@ -550,12 +578,10 @@ impl<'a> SessionRecord<'a> {
             peer: session.peer.to_string(),
             workstation: session.workstation.as_deref().map(printable),
             users: session.users.iter().map(|user| printable(user)).collect(),
-            account: session.account.as_ref().map(|account| {
-                match showable(account, session.known_account) {
-                    Some(address) => names.of(address),
-                    None => Cow::Borrowed(NOT_AN_ADDRESS),
-                }
-            }),
+            account: session
+                .account
+                .as_ref()
+                .map(|account| account_name(account, session.known_account, names)),
             mandant_id: login.and_then(|login| field(login.mandant_id())),
             clientsystem_id: login.and_then(|login| field(login.clientsystem_id())),
             workplace_id: login.and_then(|login| field(login.workplace_id())),
@@ -569,6 +595,13 @@ impl Judged {
         let word = Some(reason.as_str());
         let (reason, would_deny) = if enforced { (word, None) } else { (None, word) };
         Self { accepted: !enforced, reason, would_deny }
+    }
+}
+
+fn account_name<'a>(account: &'a Account, known: bool, names: &Pseudonyms) -> Cow<'a, str> {
+    match showable(account, known) {
+        Some(address) => names.of(address),
+        None => Cow::Borrowed(NOT_AN_ADDRESS),
     }
 }
 

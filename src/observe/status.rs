@@ -228,6 +228,9 @@ pub struct TurnsStatus {
     pub mailboxes: Vec<MailboxStatus>,
     /// Logins that are answered here for a while; the first hundred.
     pub paused_logins: Vec<PauseStatus>,
+    /// How many there are besides.
+    #[serde(default)]
+    pub more_paused_logins: usize,
 }
 
 /// A card context that is taken.
@@ -259,14 +262,53 @@ pub struct MailboxStatus {
 }
 
 /// A login that is answered here because the client module refused it too often.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseStatus {
     /// Where it comes from.
     pub workstation: Option<String>,
     /// Its account.
     pub account: Option<String>,
+    /// What of it is answered here.
+    #[serde(default)]
+    pub scope: PauseScope,
     /// For how much longer.
     pub seconds: u64,
+    /// For how much longer a password waits that the client module called wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong_password_seconds: Option<u64>,
+    /// How often the client module refused it.
+    #[serde(default)]
+    pub refusals: u32,
+    /// Why, the last time.
+    #[serde(default)]
+    pub reason: PauseReason,
+    /// The code of its last answer, no free text.
+    #[serde(default)]
+    pub reply: String,
+}
+
+/// What of a login is answered here. A password that was never tried goes through once a minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PauseScope {
+    /// The login.
+    #[default]
+    Login,
+    /// Every login of the account at the workstation.
+    Account,
+    /// Only passwords that the client module called wrong: the pause is over.
+    WrongPassword,
+}
+
+/// Why the client module refused a login.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PauseReason {
+    /// It said `[AUTH]` or 535.
+    WrongPassword,
+    /// It did not say; a card may be locked.
+    #[default]
+    RejectedByClientModule,
 }
 
 /// Something that was refused.

@@ -103,6 +103,7 @@ fn say_everything(observer: &Observer, session: &SessionFacts, text: &str) {
     };
     let loaded =
         |reload, accepted| Event::ConfigLoaded { reload, accepted, hash: text, problems: 3 };
+    let unlocked = Account::new(text);
     let events = [
         Event::Connected(session),
         login(Action::Login, Ok(()), None),
@@ -140,6 +141,12 @@ fn say_everything(observer: &Observer, session: &SessionFacts, text: &str) {
         },
         loaded(false, true),
         loaded(true, false),
+        Event::Unlocked {
+            peer: session.peer.ip(),
+            account: Some(&unlocked),
+            workstation: Some(text),
+            ended: 2,
+        },
     ];
     for event in events {
         observer.emit(event);
@@ -212,7 +219,7 @@ fn hostile_text_is_harmless_in_every_output_and_the_login_is_in_none() {
     assert_harmless("log", &log);
     assert_harmless("metrics", &observer.encode());
     assert_harmless("status", &serde_json::to_string_pretty(&observer.status()).unwrap());
-    assert_eq!(lines.len(), 2 * 19, "{audit}");
+    assert_eq!(lines.len(), 2 * 20, "{audit}");
     assert_eq!(log.lines().count(), lines.len(), "one line each");
     drop(live);
 }
@@ -274,6 +281,7 @@ fn an_audit_line_has_the_fields_of_the_contract() {
             "certificate",
             "config-loaded",
             "config-loaded",
+            "unlocked",
             "closed",
         ]
     );
@@ -309,7 +317,7 @@ fn an_audit_line_has_the_fields_of_the_contract() {
     assert_eq!((&lines[7]["bytes"], &lines[7]["recipients"]), (&1000.into(), &2.into()));
     assert_eq!(lines[9]["decryption"][0], "other");
     assert_eq!(lines[13]["not_after"], "2027-01-15T08:00:00.000Z");
-    assert_eq!(lines[18]["reason"], "ok");
+    assert_eq!(lines[19]["reason"], "ok");
 }
 
 #[test]

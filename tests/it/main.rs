@@ -45,3 +45,4 @@ mod tls;
 mod transcripts;
 mod trust_handshake;
 mod trust_matrix;
+mod turns;

@@ -401,8 +401,9 @@ async fn too_many_wrong_passwords_are_answered_here_and_the_right_login_elsewher
     for password in ["falsch", "wieder falsch"] {
         client.ask(auth_plain(LOGIN, password), "535 <any>").await;
     }
-    let paused = client.ask(auth_plain(LOGIN, PASSWORD), "454 4.7.0 <any>(login-paused)").await;
+    let paused = client.ask(auth_plain(LOGIN, "falsch"), "454 4.7.0 <any>(login-paused)").await;
     assert!(paused.contains("535"), "the client module's words are in it: {paused}");
+    assert!(paused.contains(" ruht noch 60 Minuten; "), "{paused}");
     client.ask("QUIT", "221 <any>").await;
     let other = LOGIN.replace("#PC1", "#PC9");
     let mut client = world.client(Protocol::Smtp).await;

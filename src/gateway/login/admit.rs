@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use super::refusal;
 use crate::gateway::client_module::{
     DialError, LoggedIn, LoginAnswer, PermittedLogin, SentLogin, Upstream, dial,
 };
@@ -69,7 +70,7 @@ impl Session {
         let attempt = self.check_pause(login.permit(), credentials)?;
         let shared = Arc::clone(&self.shared);
         let prepared = async {
-            let prepared = self.prepare(login.permit(), client).await?;
+            let prepared = self.prepare(login.permit(), &attempt, client).await?;
             // While this login waited, others may have used up the limit.
             let begun = while_client_stays(client, shared.turns.begin(attempt)).await?;
             let in_flight = begun.map_err(|paused| self.paused(&paused))?;
@@ -85,7 +86,8 @@ impl Session {
         let Prepared { mut context, mailbox, upstream } = prepared;
         // From here on the client module knows the login, so its answer is waited for and counted,
         // even if the gateway stops or the workstation vanishes. It comes within
-        // `limits.login_timeout`, and the session keeps its places until then.
+        // `limits.login_timeout`, and the session keeps its places until then. If none comes, nothing is
+        // counted: a client module that is cut off or too slow is no login's fault.
         let dialled = upstream.client_module().clone();
         let answered = upstream.log_in(login, &shared.observer).await;
         self.facts.client_module = Some(dialled);
@@ -99,8 +101,9 @@ impl Session {
                 Ok(Admitted { upstream, context, mailbox })
             }
             LoginAnswer::Refused(answer) => {
-                if is_the_logins_fault(&answer) {
-                    in_flight.verdict(LoginVerdict::Refused(answer.first_line()), Instant::now());
+                if let Some(cause) = refusal::cause(&answer, credentials.login()) {
+                    let verdict = LoginVerdict::Refused(cause, answer.first_line());
+                    in_flight.verdict(verdict, Instant::now());
                 }
                 Err(rejected(answer).into())
             }
@@ -157,14 +160,23 @@ impl Session {
     }
 
     fn paused(&self, paused: &Paused) -> Refused {
-        self.refused(Reason::LoginPaused, &paused.last_reply)
+        let reply = self.paused_reply(&paused.last_reply, paused.remaining);
+        Refused { action: Action::Login, reason: Reason::LoginPaused, rule: None, reply }
     }
 
     /// Waits for everything that a login needs. Other sessions may keep it waiting for minutes.
-    async fn prepare(&self, permit: &Permit, client: &mut Wire) -> Result<Prepared, Rejection> {
+    async fn prepare(
+        &self,
+        permit: &Permit,
+        attempt: &Attempt,
+        client: &mut Wire,
+    ) -> Result<Prepared, Rejection> {
         self.tracked.phase(Phase::Waiting);
         let context = while_client_stays(client, self.take_context(permit)).await??;
         let mailbox = while_client_stays(client, self.take_mailbox(permit)).await??;
+        // A login that was paused while it waited must not keep the mailbox for as long as a dial takes.
+        let still_may = self.shared.turns.still_may(attempt, Instant::now());
+        still_may.map_err(|paused| self.paused(&paused))?;
         self.tracked.phase(Phase::Dialling);
         let upstream = while_client_stays(client, self.dial(permit)).await??;
         Ok(Prepared { context, mailbox, upstream })
@@ -204,7 +216,8 @@ impl Session {
         }
         let asked = Instant::now();
         let module = permit.client_module();
-        let lease = self.shared.turns.take_mailbox(module, permit.account(), wait).await;
+        let (turns, workstation) = (&self.shared.turns, self.facts.workstation_or_address());
+        let lease = turns.take_mailbox(module, permit.account(), &workstation, wait).await;
         self.shared.observer.mailbox_wait(asked.elapsed().as_secs_f64());
         match lease {
             Some(lease) => Ok(Some(lease)),
@@ -245,21 +258,6 @@ fn rejected(answer: Answer) -> Refused {
     }
 }
 
-/// Whether a refusal may be about the login or its password, so that repeating it could lock the
-/// account. In SMTP these are 5yz replies. POP3's codes name the refusals that are not about the
-/// login (RFC 2449 section 8, RFC 3206); a refusal without a code may be about it.
-fn is_the_logins_fault(answer: &Answer) -> bool {
-    let line = answer.first_line().to_ascii_uppercase();
-    match line.strip_prefix("-ERR") {
-        Some(text) => {
-            let not_its_fault = ["[IN-USE]", "[SYS/TEMP]", "[SYS/PERM]", "[LOGIN-DELAY]"];
-            !not_its_fault.iter().any(|code| text.trim_start().starts_with(code))
-        }
-        // 504 is about the mechanism, and the client module has not looked at a password.
-        None => answer.code() / 100 == 5 && answer.code() != 504,
-    }
-}
-
 /// Runs a future until it is done or the workstation has vanished. What the workstation sends
 /// meanwhile is kept while the buffer has room.
 async fn while_client_stays<T>(
@@ -283,29 +281,4 @@ async fn while_client_stays<T>(
         }
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_refusals_that_can_mean_a_wrong_password_count_towards_a_pause() {
-        for (reply, counts) in [
-            ("535 5.7.8 no\r\n", true),
-            ("535-5.7.8 no\r\n535 5.7.8 really\r\n", true),
-            ("501 5.5.4 no\r\n", true),
-            ("504 5.5.4 unknown mechanism\r\n", false),
-            ("454 4.7.0 later\r\n", false),
-            ("421 4.3.2 later\r\n", false),
-            ("-ERR Der Nutzer konnte nicht authentifiziert werden\r\n", true),
-            ("-ERR [AUTH] no\r\n", true),
-            ("-ERR [IN-USE] busy\r\n", false),
-            ("-ERR [sys/temp] later\r\n", false),
-            ("-ERR\r\n", true),
-        ] {
-            let answer = Answer { bytes: reply.into() };
-            assert_eq!(is_the_logins_fault(&answer), counts, "{reply}");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 mod admit;
 mod front;
+mod refusal;
 
 pub(crate) use admit::Admitted;
 

@@ -103,6 +103,7 @@ impl Driver {
             Protocol::Pop3 => Action::Receive,
             Protocol::Smtp => Action::Send,
         };
-        then(About { workstation: &workstation, account, action: Some(action), detail })
+        let action = Some(action);
+        then(About { workstation: &workstation, account, action, detail, ..About::default() })
     }
 }

@@ -1,5 +1,8 @@
 //! Refusals in English.
 
+use std::time::Duration;
+
+use super::time_left::TimeLeft;
 use super::{About, in_brackets, start_tls};
 use crate::proto::Hint;
 use crate::proto::sasl::Invalid;
@@ -7,7 +10,7 @@ use crate::words::{Action, Protocol, Reason};
 
 /// Why a login or a command is refused.
 pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
-    let About { workstation, account, action, detail } = about;
+    let About { workstation, account, action, detail, remaining } = about;
     let verb = match action {
         None | Some(Action::Login) => "use",
         Some(Action::Send) => "send from",
@@ -53,7 +56,9 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
              every workstation needs a WorkplaceId of its own"
         ),
         Reason::LoginPaused => format!(
-            "this login was refused too often and is paused; the client module's last answer: {detail}"
+            "this login was refused too often and is paused for another {}; \
+             the client module's last answer: {detail}",
+            time(remaining)
         ),
         Reason::ShuttingDown => "the gateway is stopping".into(),
         Reason::MailboxInUse => format!("mailbox {account} is in use by another session"),
@@ -74,6 +79,17 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
         }
         Reason::Timeout => "no answer for too long".into(),
         Reason::TlsFailed => "the TLS handshake failed".into(),
+    }
+}
+
+fn time(left: Duration) -> String {
+    match TimeLeft::of(left) {
+        TimeLeft::Seconds(1) => "second".into(),
+        TimeLeft::Seconds(count) => format!("{count} seconds"),
+        TimeLeft::Minutes(1) => "minute".into(),
+        TimeLeft::Minutes(count) => format!("{count} minutes"),
+        TimeLeft::Hours(count) => format!("{count} hours"),
+        TimeLeft::Days(count) => format!("{count} days"),
     }
 }
 

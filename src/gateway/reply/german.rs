@@ -1,5 +1,8 @@
 //! Refusals in German. Umlauts are written here as they are; `ascii` spells them out for the wire.
 
+use std::time::Duration;
+
+use super::time_left::TimeLeft;
 use super::{About, in_brackets, start_tls};
 use crate::proto::Hint;
 use crate::proto::sasl::Invalid;
@@ -7,7 +10,7 @@ use crate::words::{Action, Protocol, Reason};
 
 /// Why a login or a command is refused.
 pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
-    let About { workstation, account, action, detail } = about;
+    let About { workstation, account, action, detail, remaining } = about;
     let verb = match action {
         None | Some(Action::Login) => "nicht benutzen",
         Some(Action::Send) => "nicht zum Senden benutzen",
@@ -61,7 +64,9 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
              jeder Arbeitsplatz braucht eine eigene WorkplaceId"
         ),
         Reason::LoginPaused => format!(
-            "Diese Anmeldung wurde zu oft abgelehnt und ruht; letzte Antwort des Clientmoduls: {detail}"
+            "Diese Anmeldung wurde zu oft abgelehnt und ruht noch {}; \
+             letzte Antwort des Clientmoduls: {detail}",
+            time(remaining)
         ),
         Reason::ShuttingDown => "Das Gateway wird gerade beendet".into(),
         Reason::MailboxInUse => {
@@ -86,6 +91,17 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
         }
         Reason::Timeout => "Zu lange keine Antwort".into(),
         Reason::TlsFailed => "Die Verschlüsselung kam nicht zustande".into(),
+    }
+}
+
+fn time(left: Duration) -> String {
+    match TimeLeft::of(left) {
+        TimeLeft::Seconds(1) => "1 Sekunde".into(),
+        TimeLeft::Seconds(count) => format!("{count} Sekunden"),
+        TimeLeft::Minutes(1) => "1 Minute".into(),
+        TimeLeft::Minutes(count) => format!("{count} Minuten"),
+        TimeLeft::Hours(count) => format!("{count} Stunden"),
+        TimeLeft::Days(count) => format!("{count} Tage"),
     }
 }
 

@@ -8,8 +8,11 @@ mod codes;
 mod english;
 mod german;
 mod log;
+mod time_left;
 
 pub(crate) use log::code_of;
+
+use std::time::Duration;
 
 use crate::proto::Hint;
 use crate::words::{Action, Language, Protocol, Reason};
@@ -28,6 +31,8 @@ pub(crate) struct About<'a> {
     pub(crate) action: Option<Action>,
     /// One more fact, by reason: the sender, the holder of a context, a verdict.
     pub(crate) detail: &'a str,
+    /// For how much longer, where the reason has an end.
+    pub(crate) remaining: Duration,
 }
 
 /// The refusal of a login or a command. The connection stays open.
@@ -146,10 +151,37 @@ mod tests {
     }
 
     #[test]
+    fn a_paused_login_is_told_for_how_long() {
+        for (millis, german, english) in [
+            (1, "noch 1 Sekunde", "for another second"),
+            (59_001, "noch 1 Minute", "for another minute"),
+            (58_001, "noch 59 Sekunden", "for another 59 seconds"),
+            (60_001, "noch 2 Minuten", "for another 2 minutes"),
+            (240_000, "noch 4 Minuten", "for another 4 minutes"),
+            (3_600_000, "noch 60 Minuten", "for another 60 minutes"),
+            (7_200_001, "noch 3 Stunden", "for another 3 hours"),
+            (172_800_001, "noch 3 Tage", "for another 3 days"),
+        ] {
+            let remaining = Duration::from_millis(millis);
+            let about = About { detail: "-ERR no", remaining, ..About::default() };
+            for (language, wanted) in [(Language::De, german), (Language::En, english)] {
+                let reply = refusal(Protocol::Pop3, language, Reason::LoginPaused, about);
+                let reply = shown(reply);
+                assert!(reply.contains(&format!(" {wanted}; ")), "{wanted}: {reply}");
+            }
+        }
+    }
+
+    #[test]
     fn every_refusal_is_one_ascii_line_within_the_limit_and_names_its_reason() {
         let long = "ä\r\n\u{202e}".repeat(400);
-        let about =
-            About { workstation: &long, account: &long, action: Some(Action::Send), detail: &long };
+        let about = About {
+            workstation: &long,
+            account: &long,
+            action: Some(Action::Send),
+            detail: &long,
+            remaining: Duration::MAX,
+        };
         for protocol in [Protocol::Pop3, Protocol::Smtp] {
             for language in [Language::De, Language::En] {
                 for reason in Reason::ALL {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::fair_queue::{FairQueue, Ticket};
 use crate::gateway::config::{ContextMode, ContextRules};
 
 /// Names a card context at a client module.
@@ -21,23 +22,22 @@ pub(crate) struct ContextKey {
 /// Which workstation has which context.
 #[derive(Clone, Default)]
 pub(super) struct ContextTable {
-    taken: Arc<Mutex<HashMap<ContextKey, Holding>>>,
-    /// Wakes every session that waits, when a context was released.
-    released: Arc<Notify>,
+    contexts: Arc<Mutex<HashMap<ContextKey, Context>>>,
 }
 
-struct Holding {
-    workstation: Arc<str>,
+/// There is one as long as a workstation has it or a session waits for it.
+#[derive(Default)]
+struct Context {
+    /// The workstation that has it, or had it last.
+    holder: Option<Arc<str>>,
+    /// Sessions of the holder.
     sessions: usize,
+    /// Those whose login the client module has accepted.
+    accepted: usize,
     /// Until when the context stays taken after the last session whose login was accepted. `None`
     /// before one has ended.
     lingers_until: Option<Instant>,
-}
-
-impl Holding {
-    fn is_taken(&self, now: Instant) -> bool {
-        self.sessions > 0 || self.lingers_until.is_some_and(|until| now < until)
-    }
+    queue: FairQueue,
 }
 
 /// A session's share in a context. The context belongs to the session's workstation until every lease
@@ -46,16 +46,8 @@ impl Holding {
 pub(crate) struct ContextLease {
     contexts: ContextTable,
     key: ContextKey,
-    /// Zero until the login is accepted.
+    is_accepted: bool,
     linger: Duration,
-    linger_if_accepted: Duration,
-}
-
-impl ContextLease {
-    /// The client module has accepted the session's login.
-    pub(crate) fn accepted(&mut self) {
-        self.linger = self.linger_if_accepted;
-    }
 }
 
 /// Another workstation has the context.
@@ -65,35 +57,30 @@ pub(crate) struct Conflict {
     pub(crate) holder: Arc<str>,
 }
 
-impl ContextTable {
-    /// Takes the context if it is free or belongs to this workstation already.
-    fn try_take(
-        &self,
-        key: &ContextKey,
-        workstation: &Arc<str>,
-        rules: &ContextRules,
-    ) -> Result<ContextLease, Conflict> {
-        let mut taken = self.lock();
-        let now = Instant::now();
-        // There are about as many contexts as workstations, so this walk is short.
-        taken.retain(|_, holding| holding.is_taken(now));
-        let holding = taken.entry(key.clone()).or_insert_with(|| Holding {
-            workstation: workstation.clone(),
-            sessions: 0,
-            lingers_until: None,
-        });
-        if holding.workstation != *workstation {
-            return Err(Conflict { holder: holding.workstation.clone() });
-        }
-        holding.sessions += 1;
-        Ok(ContextLease {
-            contexts: self.clone(),
-            key: key.clone(),
-            linger: Duration::ZERO,
-            linger_if_accepted: rules.linger,
-        })
-    }
+/// A session's place in a context's queue, until it is dropped.
+struct Place<'a> {
+    contexts: &'a ContextTable,
+    key: &'a ContextKey,
+    workstation: &'a Arc<str>,
+    ticket: Ticket,
+    wake: Arc<Notify>,
+}
 
+/// What becomes of a session that comes.
+enum Arrival<'a> {
+    Taken,
+    Refused(Conflict),
+    Queued(Place<'a>),
+}
+
+/// Why a session has to wait.
+struct Wait {
+    conflict: Conflict,
+    /// When the context becomes free although nothing happens.
+    until: Option<Instant>,
+}
+
+impl ContextTable {
     /// Takes the context. Where the rules enforce contexts, waits for it for up to `rules.wait`.
     pub(super) async fn take(
         &self,
@@ -106,60 +93,171 @@ impl ContextTable {
             ContextMode::Observe | ContextMode::Off => Duration::ZERO,
         };
         let deadline = Instant::now() + wait;
+        let place = match self.arrive(key, workstation, !wait.is_zero()) {
+            Arrival::Taken => return Ok(self.lease(key, rules)),
+            Arrival::Refused(conflict) => return Err(conflict),
+            Arrival::Queued(place) => place,
+        };
         loop {
-            // Armed before the attempt, so that a release between the two is not missed.
-            let released = self.released.notified();
-            let conflict = match self.try_take(key, workstation, rules) {
-                Ok(lease) => return Ok(lease),
-                Err(conflict) => conflict,
+            let Wait { conflict, until } = match place.take() {
+                Ok(()) => return Ok(self.lease(key, rules)),
+                Err(wait) => wait,
             };
             if Instant::now() >= deadline {
                 return Err(conflict);
             }
-            let try_again = self.lingers_until(key).map_or(deadline, |until| until.min(deadline));
-            // After the time or after a release, the next attempt decides.
-            let _ = timeout_at(try_again, released).await;
+            let try_again = until.map_or(deadline, |until| until.min(deadline));
+            // After the time or after a change, the next attempt decides.
+            let _ = timeout_at(try_again, place.wake.notified()).await;
         }
     }
 
     /// How many contexts a session uses. One that only lingers does not count.
     pub(super) fn active(&self) -> usize {
-        self.lock().values().filter(|holding| holding.sessions > 0).count()
+        self.lock().values().filter(|context| context.sessions > 0).count()
     }
 
     /// Every context that is taken, its workstation, and the number of sessions that use it: zero
     /// while it lingers.
     pub(super) fn taken(&self) -> Vec<(ContextKey, Arc<str>, usize)> {
         let now = Instant::now();
-        let taken = self.lock();
-        let there = taken.iter().filter(|(_, h)| h.is_taken(now));
-        there.map(|(key, h)| (key.clone(), h.workstation.clone(), h.sessions)).collect()
+        let contexts = self.lock();
+        let taken = contexts.iter().filter(|(_, context)| !context.is_free(now));
+        taken.filter_map(|(key, c)| Some((key.clone(), c.holder.clone()?, c.sessions))).collect()
     }
 
-    fn lingers_until(&self, key: &ContextKey) -> Option<Instant> {
-        let taken = self.lock();
-        let holding = taken.get(key).filter(|holding| holding.sessions == 0);
-        holding.and_then(|holding| holding.lingers_until)
+    /// The first attempt. A session that does not wait is never seen in the queue by another.
+    fn arrive<'a>(
+        &'a self,
+        key: &'a ContextKey,
+        workstation: &'a Arc<str>,
+        waits: bool,
+    ) -> Arrival<'a> {
+        let now = Instant::now();
+        let mut contexts = self.lock();
+        // There are about as many contexts as workstations, so this walk is short.
+        contexts.retain(|_, context| !context.is_free(now) || !context.queue.is_empty());
+        let context = contexts.entry(key.clone()).or_default();
+        let (ticket, wake) = context.queue.join(workstation);
+        match context.take(ticket, workstation, now) {
+            Ok(()) => Arrival::Taken,
+            Err(_) if waits => {
+                Arrival::Queued(Place { contexts: self, key, workstation, ticket, wake })
+            }
+            Err(Wait { conflict, .. }) => {
+                context.queue.leave(ticket);
+                Arrival::Refused(conflict)
+            }
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ContextKey, Holding>> {
+    fn lease(&self, key: &ContextKey, rules: &ContextRules) -> ContextLease {
+        let (contexts, key, linger) = (self.clone(), key.clone(), rules.linger);
+        ContextLease { contexts, key, is_accepted: false, linger }
+    }
+
+    /// Changes a context, and then wakes the sessions that may have it now.
+    fn change(&self, key: &ContextKey, change: impl FnOnce(&mut Context)) {
+        let mut contexts = self.lock();
+        let Some(context) = contexts.get_mut(key) else { return };
+        change(context);
+        context.wake();
+        if context.is_free(Instant::now()) && context.queue.is_empty() {
+            contexts.remove(key);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ContextKey, Context>> {
         // No method panics half-way, so the table is sound after a poisoned lock too.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.contexts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Context {
+    fn is_free(&self, now: Instant) -> bool {
+        self.sessions == 0 && !self.lingers(now)
+    }
+
+    fn lingers(&self, now: Instant) -> bool {
+        self.lingers_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether this session may have the context.
+    ///
+    /// If it is free, the workstations take turns. The sessions of the workstation that has it share it.
+    /// But as long as none of its logins was accepted, others that wait go first: otherwise a
+    /// workstation could keep the context with wrong logins, each sent before the last one is refused.
+    fn admits(&self, ticket: Ticket, workstation: &str, now: Instant) -> bool {
+        if self.is_free(now) {
+            return self.queue.is_next(ticket);
+        }
+        let holds = self.accepted > 0 || self.lingers(now);
+        self.holder.as_deref() == Some(workstation)
+            && (holds || !self.queue.others_wait(workstation))
+    }
+
+    /// Gives the context to this session and takes it out of the queue, or says why it has to wait.
+    fn take(&mut self, ticket: Ticket, workstation: &Arc<str>, now: Instant) -> Result<(), Wait> {
+        if self.admits(ticket, workstation, now) {
+            self.holder = Some(workstation.clone());
+            self.sessions += 1;
+            self.queue.leave(ticket);
+            self.queue.served(workstation);
+            self.wake();
+            return Ok(());
+        }
+        // What another workstation has, or will have before this one.
+        let other = self.holder.as_ref().filter(|holder| *holder != workstation);
+        let other = other.filter(|_| !self.is_free(now)).or(self.queue.next_workstation());
+        let holder = other.unwrap_or(workstation).clone();
+        let until = self.lingers_until.filter(|until| self.sessions == 0 && now < *until);
+        Err(Wait { conflict: Conflict { holder }, until })
+    }
+
+    /// Wakes the sessions that may have it. If it lingers, the next one wakes to set its own alarm.
+    fn wake(&self) {
+        if self.sessions == 0 {
+            self.queue.wake_next();
+        }
+        if let Some(holder) = &self.holder {
+            self.queue.wake_all_of(holder);
+        }
+    }
+}
+
+impl Place<'_> {
+    fn take(&self) -> Result<(), Wait> {
+        let mut contexts = self.contexts.lock();
+        let context = contexts.entry(self.key.clone()).or_default();
+        context.take(self.ticket, self.workstation, Instant::now())
+    }
+}
+
+impl ContextLease {
+    /// The client module has accepted the session's login.
+    pub(crate) fn accepted(&mut self) {
+        if !std::mem::replace(&mut self.is_accepted, true) {
+            self.contexts.change(&self.key, |context| context.accepted += 1);
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.contexts.change(self.key, |context| context.queue.leave(self.ticket));
     }
 }
 
 impl Drop for ContextLease {
     fn drop(&mut self) {
-        let mut taken = self.contexts.lock();
-        if let Some(holding) = taken.get_mut(&self.key) {
-            holding.sessions -= 1;
-            if !self.linger.is_zero() {
+        self.contexts.change(&self.key, |context| {
+            context.sessions -= 1;
+            if self.is_accepted {
+                context.accepted -= 1;
                 let until = Instant::now() + self.linger;
-                holding.lingers_until = holding.lingers_until.max(Some(until));
+                context.lingers_until = context.lingers_until.max(Some(until));
             }
-        }
-        drop(taken);
-        self.contexts.released.notify_waiters();
+        });
     }
 }
 
@@ -175,6 +273,15 @@ mod tests {
         }
     }
 
+    /// Takes the context if that needs no waiting.
+    async fn now(
+        contexts: &ContextTable,
+        workstation: &Arc<str>,
+        linger: u64,
+    ) -> Result<ContextLease, Conflict> {
+        contexts.take(&key(), workstation, &config(0, linger)).await
+    }
+
     fn key() -> ContextKey {
         ContextKey { client_module: "main".into(), context: "Mandant1#ivorisortho#PC1".into() }
     }
@@ -183,25 +290,25 @@ mod tests {
     async fn sessions_of_one_workstation_share_a_context() {
         let contexts = ContextTable::default();
         let pc1: Arc<str> = "PC1".into();
-        let mut first = contexts.try_take(&key(), &pc1, &config(10, 5)).unwrap();
+        let mut first = now(&contexts, &pc1, 5).await.unwrap();
         first.accepted();
-        let second = contexts.try_take(&key(), &pc1, &config(10, 5)).unwrap();
+        let second = now(&contexts, &pc1, 5).await.unwrap();
         drop(first);
-        let conflict = contexts.try_take(&key(), &"PC2".into(), &config(10, 5)).err();
+        let conflict = now(&contexts, &"PC2".into(), 5).await.err();
         assert_eq!(conflict, Some(Conflict { holder: pc1.clone() }));
         let taken = || contexts.taken().into_iter().map(|(_, holder, sessions)| (holder, sessions));
         assert_eq!(taken().collect::<Vec<_>>(), [(pc1.clone(), 1)]);
         drop(second);
         assert_eq!(taken().collect::<Vec<_>>(), [(pc1.clone(), 0)]);
         assert_eq!(contexts.active(), 0);
-        let conflict = contexts.try_take(&key(), &"PC2".into(), &config(10, 5)).err();
+        let conflict = now(&contexts, &"PC2".into(), 5).await.err();
         assert!(conflict.is_some(), "it lingers");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_second_workstation_gets_it_when_the_linger_is_over() {
         let contexts = ContextTable::default();
-        let mut hold = contexts.try_take(&key(), &"PC1".into(), &config(10, 5)).unwrap();
+        let mut hold = now(&contexts, &"PC1".into(), 5).await.unwrap();
         hold.accepted();
         let start = Instant::now();
         let second = tokio::spawn({
@@ -217,7 +324,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_second_workstation_is_refused_after_the_wait_and_told_who_has_it() {
         let contexts = ContextTable::default();
-        let _hold = contexts.try_take(&key(), &"PC1".into(), &config(10, 5)).unwrap();
+        let _hold = now(&contexts, &"PC1".into(), 5).await.unwrap();
         let start = Instant::now();
         let refused = contexts.take(&key(), &"PC2".into(), &config(10, 5)).await.err();
         assert_eq!(refused, Some(Conflict { holder: "PC1".into() }));
@@ -227,27 +334,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_same_workstation_may_come_back_while_it_lingers() {
         let contexts = ContextTable::default();
-        let mut first = contexts.try_take(&key(), &"PC1".into(), &config(10, 5)).unwrap();
+        let mut first = now(&contexts, &"PC1".into(), 5).await.unwrap();
         first.accepted();
         drop(first);
-        let back = contexts.try_take(&key(), &"PC1".into(), &config(10, 5));
+        let back = now(&contexts, &"PC1".into(), 5).await;
         assert!(back.is_ok());
         tokio::time::advance(Duration::from_secs(6)).await;
-        assert!(contexts.try_take(&key(), &"PC2".into(), &config(10, 5)).is_err());
+        assert!(now(&contexts, &"PC2".into(), 5).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_login_that_was_not_accepted_leaves_no_linger_and_ends_none() {
         let contexts = ContextTable::default();
         let (pc1, pc2): (Arc<str>, Arc<str>) = ("PC1".into(), "PC2".into());
-        drop(contexts.try_take(&key(), &pc1, &config(10, 5)).unwrap());
-        let mut accepted = contexts.try_take(&key(), &pc2, &config(10, 5)).unwrap();
+        drop(now(&contexts, &pc1, 5).await.unwrap());
+        let mut accepted = now(&contexts, &pc2, 5).await.unwrap();
         accepted.accepted();
         drop(accepted);
-        drop(contexts.try_take(&key(), &pc2, &config(10, 5)).unwrap());
-        assert!(contexts.try_take(&key(), &pc1, &config(10, 5)).is_err(), "PC2 lingers still");
+        drop(now(&contexts, &pc2, 5).await.unwrap());
+        assert!(now(&contexts, &pc1, 5).await.is_err(), "PC2 lingers still");
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert!(contexts.try_take(&key(), &pc1, &config(10, 5)).is_ok());
+        assert!(now(&contexts, &pc1, 5).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -256,7 +363,7 @@ mod tests {
         let task = tokio::spawn({
             let contexts = contexts.clone();
             async move {
-                let _hold = contexts.try_take(&key(), &"PC1".into(), &config(10, 0));
+                let _hold = now(&contexts, &"PC1".into(), 0).await;
                 std::future::pending::<()>().await;
             }
         });
@@ -273,12 +380,64 @@ mod tests {
         let task = tokio::spawn({
             let contexts = contexts.clone();
             async move {
-                let _hold = contexts.try_take(&key(), &"PC1".into(), &config(10, 0));
+                let _hold = now(&contexts, &"PC1".into(), 0).await;
                 panic!("on purpose");
             }
         });
         assert!(task.await.unwrap_err().is_panic());
         assert_eq!(contexts.active(), 0);
-        assert!(contexts.try_take(&key(), &"PC2".into(), &config(10, 0)).is_ok());
+        assert!(now(&contexts, &"PC2".into(), 0).await.is_ok());
+    }
+
+    async fn queue(
+        contexts: &ContextTable,
+        workstation: &str,
+        waiting: usize,
+    ) -> tokio::task::JoinHandle<Result<ContextLease, Conflict>> {
+        let (contexts, workstation) = (contexts.clone(), Arc::from(workstation));
+        let task = tokio::spawn({
+            let contexts = contexts.clone();
+            async move { contexts.take(&key(), &workstation, &config(10, 5)).await }
+        });
+        while contexts.lock()[&key()].queue.len() < waiting {
+            tokio::task::yield_now().await;
+        }
+        task
+    }
+
+    /// PC9 sent the next wrong login before the last one was refused, and so kept the context for good.
+    #[tokio::test(start_paused = true)]
+    async fn a_workstation_whose_logins_are_not_accepted_does_not_keep_the_context() {
+        let contexts = ContextTable::default();
+        let pc9: Arc<str> = "PC9".into();
+        let wrong = now(&contexts, &pc9, 5).await.unwrap();
+        let pc1 = queue(&contexts, "PC1", 1).await;
+        let next_wrong = queue(&contexts, "PC9", 2).await;
+        assert_eq!(now(&contexts, &pc9, 5).await.err(), Some(Conflict { holder: "PC1".into() }));
+        drop(wrong);
+        let mut lease = pc1.await.unwrap().unwrap();
+        assert_eq!(contexts.taken()[0].1, "PC1".into());
+        // One that was accepted is shared, whoever waits.
+        let second = queue(&contexts, "PC1", 2).await;
+        lease.accepted();
+        assert!(second.await.unwrap().is_ok());
+        drop(lease);
+        assert!(next_wrong.await.unwrap().is_ok(), "after the linger");
+        assert!(contexts.lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_waits_in_vain_leaves_nothing_and_frees_those_it_kept_back() {
+        let contexts = ContextTable::default();
+        let pc9: Arc<str> = "PC9".into();
+        let first = now(&contexts, &pc9, 5).await.unwrap();
+        let pc1 = queue(&contexts, "PC1", 1).await;
+        let second = queue(&contexts, "PC9", 2).await;
+        pc1.abort();
+        assert!(pc1.await.is_err());
+        let second = second.await.unwrap().unwrap();
+        assert_eq!(contexts.taken()[0].2, 2);
+        drop((first, second));
+        assert!(contexts.lock().is_empty());
     }
 }

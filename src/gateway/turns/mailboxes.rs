@@ -1,12 +1,14 @@
 //! Turns at a mailbox: POP3 locks it for one session at a time (RFC 1939 section 4), so a second session
-//! waits here, in order of arrival, instead of failing at the client module.
+//! waits here instead of failing at the client module. The workstations take turns; see [`FairQueue`].
 
-use std::sync::Arc;
+use std::collections::hash_map::{Entry, HashMap, OccupiedEntry};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dashmap::DashMap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::fair_queue::{FairQueue, Ticket};
 
 /// A mailbox: the client module's name and the account.
 type Key = (Arc<str>, Arc<str>);
@@ -14,15 +16,29 @@ type Key = (Arc<str>, Arc<str>);
 /// The mailboxes that a session has or waits for.
 #[derive(Clone, Default)]
 pub(super) struct Mailboxes {
-    /// One permit each: the session that holds it has the mailbox.
-    semaphores: Arc<DashMap<Key, Arc<Semaphore>>>,
+    taken: Arc<Mutex<HashMap<Key, Mailbox>>>,
+}
+
+/// There is one as long as a session has it or waits for it.
+#[derive(Default)]
+struct Mailbox {
+    is_held: bool,
+    queue: FairQueue,
 }
 
 /// The mailbox belongs to this session until the lease is dropped.
 pub(crate) struct MailboxLease {
     mailboxes: Mailboxes,
     key: Key,
-    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A session's place in a mailbox's queue, until it is dropped.
+struct Place<'a> {
+    mailboxes: &'a Mailboxes,
+    key: &'a Key,
+    workstation: &'a Arc<str>,
+    ticket: Ticket,
+    wake: Arc<Notify>,
 }
 
 impl Mailboxes {
@@ -31,48 +47,88 @@ impl Mailboxes {
         &self,
         client_module: Arc<str>,
         account: &str,
+        workstation: &Arc<str>,
         wait: Duration,
     ) -> Option<MailboxLease> {
         let key = (client_module, account.into());
-        let semaphore = self.semaphores.entry(key.clone()).or_insert_with(one_permit).clone();
-        // Made before the wait: if this future is dropped while it waits, the lease removes the
-        // entry that no other session uses.
-        let mut lease = MailboxLease { mailboxes: self.clone(), key, permit: None };
-        let permit = timeout(wait, semaphore.acquire_owned()).await;
-        lease.permit = Some(permit.ok()?.ok()?);
-        Some(lease)
+        let deadline = Instant::now() + wait;
+        let place = self.join(&key, workstation);
+        loop {
+            if place.take() {
+                return Some(MailboxLease { mailboxes: self.clone(), key: key.clone() });
+            }
+            timeout_at(deadline, place.wake.notified()).await.ok()?;
+        }
     }
 
     /// The mailboxes that are taken, as client module and account, and how many sessions wait for
     /// each.
     pub(super) fn taken(&self) -> Vec<(Arc<str>, Arc<str>, usize)> {
-        let taken = self.semaphores.iter().map(|entry| {
-            let (client_module, account) = entry.key().clone();
-            // Two references are the map's and the lease's.
-            let waiting = Arc::strong_count(entry.value()).saturating_sub(2);
-            (client_module, account, waiting)
+        let taken = self.lock();
+        let taken = taken.iter().map(|((client_module, account), mailbox)| {
+            (client_module.clone(), account.clone(), mailbox.queue.len())
         });
         taken.collect()
+    }
+
+    fn join<'a>(&'a self, key: &'a Key, workstation: &'a Arc<str>) -> Place<'a> {
+        let mut taken = self.lock();
+        let (ticket, wake) = taken.entry(key.clone()).or_default().queue.join(workstation);
+        Place { mailboxes: self, key, workstation, ticket, wake }
+    }
+
+    /// Changes a mailbox, and then lets the next session have it, or forgets it.
+    fn change(&self, key: &Key, change: impl FnOnce(&mut Mailbox)) {
+        if let Entry::Occupied(mut mailbox) = self.lock().entry(key.clone()) {
+            change(mailbox.get_mut());
+            settle(mailbox);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Mailbox>> {
+        // No method panics half-way, so the table is sound after a poisoned lock too.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Mailboxes that are taken.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.semaphores.len()
+        self.lock().len()
     }
 }
 
-fn one_permit() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(1))
+/// After every change: a mailbox that is free and awaited has woken the session that is next.
+fn settle(mailbox: OccupiedEntry<'_, Key, Mailbox>) {
+    match (mailbox.get().is_held, mailbox.get().queue.is_empty()) {
+        (true, _) => {}
+        (false, true) => drop(mailbox.remove()),
+        (false, false) => mailbox.get().queue.wake_next(),
+    }
+}
+
+impl Place<'_> {
+    /// Takes the mailbox, if it is free and this session is next.
+    fn take(&self) -> bool {
+        let mut taken = self.mailboxes.lock();
+        let Some(mailbox) = taken.get_mut(self.key) else { return false };
+        if mailbox.is_held || !mailbox.queue.is_next(self.ticket) {
+            return false;
+        }
+        mailbox.is_held = true;
+        mailbox.queue.served(self.workstation);
+        true
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.mailboxes.change(self.key, |mailbox| mailbox.queue.leave(self.ticket));
+    }
 }
 
 impl Drop for MailboxLease {
     fn drop(&mut self) {
-        self.permit = None;
-        // Every session that has or awaits the mailbox holds a reference. If only the map has one,
-        // the entry is not needed any more.
-        let unused = |semaphore: &Arc<Semaphore>| Arc::strong_count(semaphore) == 1;
-        self.mailboxes.semaphores.remove_if(&self.key, |_, semaphore| unused(semaphore));
+        self.mailboxes.change(&self.key, |mailbox| mailbox.is_held = false);
     }
 }
 
@@ -83,7 +139,11 @@ mod tests {
     const WAIT: Duration = Duration::from_secs(20);
 
     async fn take(mailboxes: &Mailboxes, account: &str) -> Option<MailboxLease> {
-        mailboxes.take("main".into(), account, WAIT).await
+        from(mailboxes, account, "PC1").await
+    }
+
+    async fn from(mailboxes: &Mailboxes, account: &str, workstation: &str) -> Option<MailboxLease> {
+        mailboxes.take("main".into(), account, &workstation.into(), WAIT).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -167,6 +227,31 @@ mod tests {
         drop(first);
         waiter.abort();
         assert!(waiter.await.is_err());
+        assert_eq!(mailboxes.len(), 0);
+    }
+
+    /// PC9 had forty logins in the queue, and PC1 waited for all of them.
+    #[tokio::test(start_paused = true)]
+    async fn forty_logins_of_one_workstation_keep_no_other_from_the_mailbox() {
+        let mailboxes = Mailboxes::default();
+        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let first = from(&mailboxes, "a@x", "PC9").await;
+        let mut waiting = Vec::new();
+        for n in 0..42 {
+            let (mailboxes, order) = (mailboxes.clone(), order.clone());
+            let workstation = if n < 40 { "PC9" } else { "PC1" };
+            waiting.push(tokio::spawn(async move {
+                let turn = from(&mailboxes, "a@x", workstation).await;
+                order.lock().unwrap().push(workstation);
+                assert!(turn.is_some());
+            }));
+            tokio::task::yield_now().await;
+        }
+        drop(first);
+        for task in waiting {
+            task.await.unwrap();
+        }
+        assert_eq!(order.lock().unwrap()[..4], ["PC1", "PC9", "PC1", "PC9"]);
         assert_eq!(mailboxes.len(), 0);
     }
 }

@@ -4,12 +4,17 @@
 //! its turn back when it is dropped. No method hands out a lock.
 
 mod contexts;
+mod fair_queue;
 mod mailboxes;
+#[cfg(test)]
+mod model;
+mod refusals;
 mod throttle;
 
 pub(crate) use contexts::{Conflict, ContextKey, ContextLease};
 pub(crate) use mailboxes::MailboxLease;
-pub(crate) use throttle::{Attempt, LoginVerdict, Paused, Whose};
+pub(crate) use refusals::{Cause, Paused, Whose};
+pub(crate) use throttle::{Attempt, LoginVerdict};
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,15 +24,19 @@ use tokio::sync::Notify;
 
 use contexts::ContextTable;
 use mailboxes::Mailboxes;
-use throttle::{LoginThrottle, NotYet};
+use refusals::Waits;
+use throttle::{LoginThrottle, NotYet, Scope};
 
 use super::config::{ContextRules, Protection};
 use super::fingerprint::Fingerprints;
+use super::reply::code_of;
 use crate::kim::Account;
-use crate::observe::{ContextStatus, MailboxStatus, PauseStatus, TurnsStatus};
+use crate::observe::{
+    ContextStatus, MailboxStatus, PauseReason, PauseScope, PauseStatus, TurnsStatus,
+};
 use crate::printable::printable;
 
-/// The paused logins that the status shows. Up to ten thousand may be remembered.
+/// The paused logins that the status shows. Up to ten thousand may be remembered, and as many accounts.
 const SHOWN_PAUSES: usize = 100;
 
 /// The turns of all sessions of this gateway.
@@ -96,15 +105,16 @@ impl Turns {
         self.contexts.active()
     }
 
-    /// Takes an account's mailbox at a client module. `None` if other sessions keep it for longer
-    /// than `wait`.
+    /// Takes an account's mailbox at a client module for a session of this workstation. `None` if
+    /// other sessions keep it for longer than `wait`.
     pub(crate) async fn take_mailbox(
         &self,
         client_module: &str,
         account: &Account,
+        workstation: &Arc<str>,
         wait: Duration,
     ) -> Option<MailboxLease> {
-        self.mailboxes.take(client_module.into(), account.as_str(), wait).await
+        self.mailboxes.take(client_module.into(), account.as_str(), workstation, wait).await
     }
 
     /// Asks whether a login may go to the client module, before it waits for anything else.
@@ -116,7 +126,12 @@ impl Turns {
         now: Instant,
     ) -> Result<Attempt, Paused> {
         let attempt = Attempt::new(&self.fingerprints, whose, login, password);
-        self.throttle().check(&attempt, now).map(|()| attempt)
+        self.still_may(&attempt, now).map(|()| attempt)
+    }
+
+    /// Asks again after waiting: others may have used up the limit meanwhile.
+    pub(crate) fn still_may(&self, attempt: &Attempt, now: Instant) -> Result<(), Paused> {
+        self.throttle().check(attempt, now)
     }
 
     /// Asks again, just before the login is sent. While other attempts may use up the limit, waits for
@@ -133,6 +148,24 @@ impl Turns {
                 Err(NotYet::InFlight) => answered.await,
             }
         }
+    }
+
+    /// Ends the pauses of this account and at this workstation, or of all where `None` is said, and
+    /// forgets the refusals. How many pauses there were.
+    pub(crate) fn unlock(
+        &self,
+        account: Option<&Account>,
+        workstation: Option<&str>,
+        now: Instant,
+    ) -> usize {
+        let these = |whose: &Whose| {
+            account.is_none_or(|account| *account == whose.account)
+                && workstation.is_none_or(|name| name.eq_ignore_ascii_case(&whose.workstation))
+        };
+        let ended = self.throttle().forget(these, now);
+        // There is more room now for those that wait for the answers of others.
+        self.answered.notify_waiters();
+        ended
     }
 
     /// What sessions hold and wait for, as `/status` shows it. `shown` gives an account the form that
@@ -157,29 +190,66 @@ impl Turns {
             account: shown(&Account::new(&account)),
             waiting,
         });
+        let (paused_logins, more_paused_logins) = self.paused_logins(&shown, Instant::now());
         let mut turns = TurnsStatus {
             contexts: contexts.collect(),
             mailboxes: mailboxes.collect(),
-            paused_logins: self.paused_logins(shown),
+            paused_logins,
+            more_paused_logins,
         };
         turns.contexts.sort();
         turns.mailboxes.sort();
-        turns.paused_logins.sort();
         turns
     }
 
-    fn paused_logins(&self, shown: impl Fn(&Account) -> String) -> Vec<PauseStatus> {
+    /// The first logins that wait, by workstation and account, and how many there are besides.
+    fn paused_logins(
+        &self,
+        shown: impl Fn(&Account) -> String,
+        now: Instant,
+    ) -> (Vec<PauseStatus>, usize) {
         let throttle = self.throttle();
-        let paused = throttle.paused(Instant::now()).map(|(whose, remaining)| PauseStatus {
-            workstation: whose.map(|whose| printable(&whose.workstation).into_owned()),
-            account: whose.map(|whose| shown(&whose.account)),
-            seconds: remaining.as_secs(),
+        let mut waiting: Vec<_> = throttle.waiting(now).collect();
+        waiting.sort_by(|(_, one), (_, other)| {
+            let key = |waits: &Waits<'_>| {
+                (waits.whose.workstation.clone(), waits.whose.account.clone(), waits.pause)
+            };
+            key(one).cmp(&key(other))
         });
-        paused.take(SHOWN_PAUSES).collect()
+        let more = waiting.len().saturating_sub(SHOWN_PAUSES);
+        waiting.truncate(SHOWN_PAUSES);
+        let paused = waiting.into_iter().map(|(scope, waits)| pause_status(scope, &waits, &shown));
+        (paused.collect(), more)
     }
 
     fn throttle(&self) -> MutexGuard<'_, LoginThrottle> {
         // No method of the throttle panics half-way, so it is sound after a poisoned lock too.
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn pause_status(
+    scope: Scope,
+    waits: &Waits<'_>,
+    shown: impl Fn(&Account) -> String,
+) -> PauseStatus {
+    let Waits { whose, pause, wrong_passwords, refusals, cause, reply } = *waits;
+    let seconds = |left: Duration| left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    PauseStatus {
+        workstation: Some(printable(&whose.workstation).into_owned()),
+        account: Some(shown(&whose.account)),
+        scope: match scope {
+            _ if pause.is_zero() => PauseScope::WrongPassword,
+            Scope::Login => PauseScope::Login,
+            Scope::Account => PauseScope::Account,
+        },
+        seconds: seconds(if pause.is_zero() { wrong_passwords.unwrap_or(pause) } else { pause }),
+        wrong_password_seconds: wrong_passwords.map(seconds),
+        refusals,
+        reason: match cause {
+            Cause::WrongPassword => PauseReason::WrongPassword,
+            Cause::Unclear => PauseReason::RejectedByClientModule,
+        },
+        reply: code_of(reply.as_bytes()).to_owned(),
     }
 }

@@ -4,25 +4,11 @@
 //! account after some number of failures, which its operator does not publish. After several refusals
 //! by the client module, kimgate itself refuses the login for a while. Time is an argument everywhere.
 
-use std::collections::hash_map::{Entry, HashMap};
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::refusals::{Cause, LOGINS, Pass, Paused, RefusalTable, Waits, Whose};
 use crate::gateway::fingerprint::{Fingerprint, Fingerprints};
-use crate::kim::Account;
-
-/// Refusals are forgotten after this many pauses without a new refusal. A client module also refuses
-/// logins while a card is locked, so even a refused password must be tried again some day.
-const REMEMBERED_PAUSES: u32 = 12;
-
-/// Logins that are remembered. If there is one more, the one with the oldest refusal is forgotten.
-const LOGINS: usize = 10_000;
-
-/// Wrong passwords that are remembered of one login. If there is one more, the oldest is forgotten.
-const PASSWORDS: usize = 8;
-
-/// Bytes of a reply that are remembered: a reply line's limit in RFC 5321, section 4.5.3.1.5.
-const REPLY: usize = 512;
 
 /// All logins of an account at one workstation may be refused this many times as often as one login.
 /// There is a bound for the account because the mail service locks the account, not the login.
@@ -78,7 +64,16 @@ pub(crate) enum LoginVerdict<'a> {
     Accepted,
     /// The login or the password may be wrong; the first line of the reply. A refusal that says
     /// nothing about the password, e.g. `454` or `[SYS/TEMP]`, is not one.
-    Refused(&'a str),
+    Refused(Cause, &'a str),
+}
+
+/// What of a login waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// This login.
+    Login,
+    /// All logins of its account at its workstation.
+    Account,
 }
 
 /// Counts refusals for each login at a workstation, and for each account at a workstation. Logins from
@@ -108,22 +103,36 @@ impl LoginThrottle {
 
     /// Whether the attempt may go to the client module.
     pub(super) fn check(&self, attempt: &Attempt, now: Instant) -> Result<(), Paused> {
-        self.logins.check(attempt.login, attempt.password, now)?;
-        self.accounts.check(attempt.account, attempt.password, now)
+        self.passes(attempt, now).map(drop)
+    }
+
+    /// Why the pauses of login and account let the attempt through, if they do.
+    fn passes(&self, attempt: &Attempt, now: Instant) -> Result<(Pass, Pass), Paused> {
+        let Attempt { login, account, password, .. } = *attempt;
+        // A login that was never refused is no corrected one: whoever guesses makes up new ends of it.
+        let was_refused = self.logins.has_refusals(login, now);
+        match (
+            self.logins.check(login, password, true, now),
+            self.accounts.check(account, password, was_refused, now),
+        ) {
+            (Ok(login), Ok(account)) => Ok((login, account)),
+            (Err(login), Err(account)) if account.remaining > login.remaining => Err(account),
+            (Err(paused), _) | (Ok(_), Err(paused)) => Err(paused),
+        }
     }
 
     /// Counts the attempt as one that waits for its answer, until [`LoginThrottle::end`]. Such
     /// attempts count towards the limit, because each of them may be refused.
     pub(super) fn begin(&mut self, attempt: &Attempt, now: Instant) -> Result<(), NotYet> {
-        self.check(attempt, now).map_err(NotYet::Paused)?;
+        let (of_login, of_account) = self.passes(attempt, now).map_err(NotYet::Paused)?;
         let is_known = self.accepted.get(&attempt.login) == Some(&attempt.password);
         let is_full =
             self.logins.is_full(attempt.login, now) || self.accounts.is_full(attempt.account, now);
         if is_full && !is_known {
             return Err(NotYet::InFlight);
         }
-        self.logins.begin(attempt.login);
-        self.accounts.begin(attempt.account);
+        self.logins.begin(attempt.login, of_login, now);
+        self.accounts.begin(attempt.account, of_account, now);
         Ok(())
     }
 
@@ -145,329 +154,39 @@ impl LoginThrottle {
                 }
                 self.accepted.insert(login, password);
             }
-            LoginVerdict::Refused(reply) => {
+            LoginVerdict::Refused(cause, reply) => {
                 if self.accepted.get(&login) == Some(&password) {
                     self.accepted.remove(&login);
                 }
-                self.logins.refused(login, password, reply, now);
-                self.logins.belongs_to(login, attempt.whose.clone());
-                self.accounts.refused(account, password, reply, now);
+                let (said, whose) = ((cause, reply), &attempt.whose);
+                self.logins.refused(login, password, said, whose, now);
+                self.accounts.refused(account, password, said, whose, now);
             }
         }
     }
 
-    /// The logins that are paused now, and for how much longer. Pauses of a whole account are not
-    /// among them.
-    pub(super) fn paused(&self, now: Instant) -> impl Iterator<Item = (Option<&Whose>, Duration)> {
-        self.logins.paused(now)
-    }
-}
-
-/// The recent refusals by fingerprint: of a login or an account, at one workstation.
-#[derive(Debug)]
-struct RefusalTable {
-    failures: u32,
-    pause: Duration,
-    memory: Duration,
-    logins: HashMap<Fingerprint, Refusals>,
-    /// How many attempts wait for the client module's answer. An entry belongs to a connection, so
-    /// the limit on connections bounds this.
-    in_flight: HashMap<Fingerprint, u32>,
-}
-
-/// The refusals of one login or account at one workstation.
-#[derive(Debug)]
-struct Refusals {
-    count: u32,
-    last: Instant,
-    /// Oldest first.
-    passwords: Vec<Fingerprint>,
-    reply: Arc<str>,
-    /// For the status page.
-    whose: Option<Whose>,
-}
-
-/// Where a login comes from, and its account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Whose {
-    /// The workstation's name, or its address where it has no name.
-    pub(crate) workstation: Arc<str>,
-    /// The login's account.
-    pub(crate) account: Account,
-}
-
-/// The login must not go to the client module yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Paused {
-    /// For how much longer this login waits with this password.
-    pub(crate) remaining: Duration,
-    /// The first line of the client module's last refusal.
-    pub(crate) last_reply: Arc<str>,
-}
-
-impl RefusalTable {
-    /// As [`LoginThrottle::new`].
-    fn new(failures: u32, pause: Duration) -> Self {
-        let memory = pause.saturating_mul(REMEMBERED_PAUSES);
-        Self { failures, pause, memory, logins: HashMap::new(), in_flight: HashMap::new() }
+    /// Forgets the refusals of these logins. How many pauses that ended, of logins and of accounts.
+    pub(super) fn forget(&mut self, these: impl Fn(&Whose) -> bool, now: Instant) -> usize {
+        self.logins.forget(&these, now) + self.accounts.forget(&these, now)
     }
 
-    /// As [`LoginThrottle::adjust`].
-    fn adjust(&mut self, failures: u32, pause: Duration) {
-        let memory = pause.saturating_mul(REMEMBERED_PAUSES);
-        (self.failures, self.pause, self.memory) = (failures, pause, memory);
-    }
-
-    /// Whether this login may go to the client module with this password. After too many refusals a
-    /// new password waits for the pause. A refused password waits until the refusals are forgotten.
-    fn check(&self, login: Fingerprint, password: Fingerprint, now: Instant) -> Result<(), Paused> {
-        let too_many = |refusals: &&Refusals| self.failures > 0 && refusals.count >= self.failures;
-        let Some(refusals) = self.logins.get(&login).filter(too_many) else {
-            return Ok(());
-        };
-        let refused = refusals.passwords.contains(&password);
-        let wait = if refused { self.memory } else { self.pause };
-        let remaining = wait.saturating_sub(now.saturating_duration_since(refusals.last));
-        if remaining.is_zero() {
-            return Ok(());
-        }
-        Err(Paused { remaining, last_reply: Arc::clone(&refusals.reply) })
-    }
-
-    /// Whether the attempts that wait for their answers may use up what is left of the limit. One
-    /// attempt at a time may always be sent, because the pause decides about it.
-    fn is_full(&self, login: Fingerprint, now: Instant) -> bool {
-        if self.failures == 0 || self.pause.is_zero() {
-            return false;
-        }
-        let remembered =
-            |refusals: &&Refusals| now.saturating_duration_since(refusals.last) < self.memory;
-        let refused = self.logins.get(&login).filter(remembered).map_or(0, |known| known.count);
-        let left = self.failures.saturating_sub(refused).max(1);
-        self.in_flight.get(&login).copied().unwrap_or(0) >= left
-    }
-
-    fn begin(&mut self, login: Fingerprint) {
-        *self.in_flight.entry(login).or_insert(0) += 1;
-    }
-
-    fn end(&mut self, login: Fingerprint) {
-        if let Entry::Occupied(mut waiting) = self.in_flight.entry(login) {
-            match waiting.get().saturating_sub(1) {
-                0 => drop(waiting.remove()),
-                left => *waiting.get_mut() = left,
-            }
-        }
-    }
-
-    /// Counts a refusal with this first line of the reply.
-    fn refused(&mut self, login: Fingerprint, password: Fingerprint, reply: &str, now: Instant) {
-        if self.failures == 0 || self.pause.is_zero() {
-            return;
-        }
-        if self.logins.len() >= LOGINS && !self.logins.contains_key(&login) {
-            self.drop_oldest();
-        }
-        let refusals = match self.logins.entry(login) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Refusals::none(now)),
-        };
-        if now.saturating_duration_since(refusals.last) >= self.memory {
-            *refusals = Refusals::none(now);
-        }
-        refusals.add(password, reply, now);
-    }
-
-    /// Forgets the refusals of this login.
-    fn accepted(&mut self, login: Fingerprint) {
-        self.logins.remove(&login);
-    }
-
-    /// Records whose this login is, if it has refusals.
-    fn belongs_to(&mut self, login: Fingerprint, whose: Whose) {
-        if let Some(refusals) = self.logins.get_mut(&login) {
-            refusals.whose = Some(whose);
-        }
-    }
-
-    /// The logins that are paused at this time with any password, whose they are if that is known,
-    /// and for how much longer.
-    fn paused(&self, now: Instant) -> impl Iterator<Item = (Option<&Whose>, Duration)> + use<'_> {
-        self.logins.values().filter(|refusals| refusals.count >= self.failures).filter_map(
-            move |refusals| {
-                let passed = now.saturating_duration_since(refusals.last);
-                let remaining = self.pause.checked_sub(passed).filter(|left| !left.is_zero())?;
-                Some((refusals.whose.as_ref(), remaining))
-            },
-        )
-    }
-
-    /// Walks through all of them, but only after ten thousand different logins were refused.
-    fn drop_oldest(&mut self) {
-        let oldest = self.logins.iter().min_by_key(|(_, refusals)| refusals.last);
-        if let Some(oldest) = oldest.map(|(login, _)| *login) {
-            self.logins.remove(&oldest);
-        }
-    }
-}
-
-impl Refusals {
-    fn none(now: Instant) -> Self {
-        Self { count: 0, last: now, passwords: Vec::new(), reply: "".into(), whose: None }
-    }
-
-    fn add(&mut self, password: Fingerprint, reply: &str, now: Instant) {
-        self.count = self.count.saturating_add(1);
-        self.last = now;
-        self.reply = reply[..reply.floor_char_boundary(REPLY)].into();
-        self.passwords.retain(|other| *other != password);
-        if self.passwords.len() >= PASSWORDS {
-            self.passwords.remove(0);
-        }
-        self.passwords.push(password);
+    /// All logins and accounts that wait now.
+    pub(super) fn waiting(&self, now: Instant) -> impl Iterator<Item = (Scope, Waits<'_>)> {
+        let logins = self.logins.waiting(now).map(|waits| (Scope::Login, waits));
+        logins.chain(self.accounts.waiting(now).map(|waits| (Scope::Account, waits)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kim::Account;
 
     const PAUSE: Duration = Duration::from_secs(300);
-    const SECOND: Duration = Duration::from_secs(1);
-    const LOGIN: Fingerprint = Fingerprint::fixed(1);
-    const WRONG: Fingerprint = Fingerprint::fixed(2);
-    const OTHER: Fingerprint = Fingerprint::fixed(3);
-
-    fn refused_three_times() -> (RefusalTable, Instant) {
-        let (mut pauses, now) = (RefusalTable::new(3, PAUSE), Instant::now());
-        for count in 0..3 {
-            assert_eq!(pauses.check(LOGIN, WRONG, now), Ok(()), "after {count} refusals");
-            pauses.refused(LOGIN, WRONG, "535 5.7.8 no", now);
-        }
-        (pauses, now)
-    }
+    const WRONG: LoginVerdict<'_> = LoginVerdict::Refused(Cause::WrongPassword, "535 no");
 
     fn remaining(paused: Result<(), Paused>) -> Option<Duration> {
         paused.err().map(|paused| paused.remaining)
-    }
-
-    #[test]
-    fn other_bounds_hold_for_what_was_refused_before() {
-        let (fingerprints, now) = (Fingerprints::new(), Instant::now());
-        let (login, right) = (fingerprints.of(&[b"login"]), fingerprints.of(&[b"right"]));
-        let mut pauses = RefusalTable::new(3, Duration::from_secs(60));
-        pauses.refused(login, fingerprints.of(&[b"wrong"]), "535 no", now);
-        for (failures, paused) in [(3, false), (1, true), (0, false)] {
-            pauses.adjust(failures, Duration::from_secs(60));
-            assert_eq!(pauses.check(login, right, now).is_err(), paused, "{failures}");
-        }
-    }
-
-    #[test]
-    fn after_the_last_refusal_the_login_is_answered_with_its_words() {
-        let (pauses, now) = refused_three_times();
-        let paused = pauses.check(LOGIN, OTHER, now + SECOND).unwrap_err();
-        assert_eq!(paused.remaining, PAUSE - SECOND);
-        let mut pauses = pauses;
-        let whose = Whose { workstation: "PC1".into(), account: Account::new("a@b.de") };
-        pauses.belongs_to(LOGIN, whose.clone());
-        pauses.belongs_to(OTHER, whose.clone());
-        let shown: Vec<_> = pauses.paused(now + SECOND).collect();
-        assert_eq!(shown, [(Some(&whose), PAUSE - SECOND)]);
-        assert_eq!(&*paused.last_reply, "535 5.7.8 no");
-        assert_eq!(pauses.paused(now).count(), 1);
-    }
-
-    #[test]
-    fn another_password_waits_for_the_pause_and_the_refused_one_for_longer() {
-        let (pauses, now) = refused_three_times();
-        assert_eq!(remaining(pauses.check(LOGIN, OTHER, now + PAUSE)), None);
-        assert_eq!(remaining(pauses.check(LOGIN, WRONG, now + PAUSE)), Some(PAUSE * 11));
-        assert_eq!(remaining(pauses.check(LOGIN, WRONG, now + PAUSE * 12 - SECOND)), Some(SECOND));
-        assert_eq!(remaining(pauses.check(LOGIN, WRONG, now + PAUSE * 12)), None);
-        assert_eq!(pauses.paused(now + PAUSE).count(), 0);
-    }
-
-    #[test]
-    fn a_further_refusal_starts_the_pause_again() {
-        let (mut pauses, now) = refused_three_times();
-        pauses.refused(LOGIN, OTHER, "535 again", now + PAUSE);
-        let third = Fingerprint::fixed(4);
-        assert_eq!(remaining(pauses.check(LOGIN, third, now + PAUSE)), Some(PAUSE));
-        for refused in [WRONG, OTHER] {
-            assert!(pauses.check(LOGIN, refused, now + PAUSE * 2).is_err());
-        }
-        assert_eq!(pauses.check(LOGIN, third, now + PAUSE * 2), Ok(()));
-    }
-
-    #[test]
-    fn different_passwords_count_together() {
-        let (mut pauses, now) = (RefusalTable::new(3, PAUSE), Instant::now());
-        for password in 10..13 {
-            pauses.refused(LOGIN, Fingerprint::fixed(password), "-ERR no", now);
-        }
-        assert!(pauses.check(LOGIN, OTHER, now).is_err());
-    }
-
-    #[test]
-    fn success_forgets_all_of_it() {
-        let (mut pauses, now) = refused_three_times();
-        pauses.accepted(LOGIN);
-        assert_eq!(pauses.check(LOGIN, WRONG, now), Ok(()));
-        pauses.refused(LOGIN, WRONG, "535", now);
-        assert_eq!(pauses.check(LOGIN, WRONG, now), Ok(()));
-    }
-
-    #[test]
-    fn others_are_not_affected() {
-        let (pauses, now) = refused_three_times();
-        assert_eq!(pauses.check(Fingerprint::fixed(9), WRONG, now), Ok(()));
-    }
-
-    #[test]
-    fn refusals_that_lie_far_apart_do_not_add_up() {
-        let (mut pauses, start) = (RefusalTable::new(2, PAUSE), Instant::now());
-        for day in 0..5 {
-            let now = start + Duration::from_secs(86_400) * day;
-            pauses.refused(LOGIN, WRONG, "535", now);
-            assert_eq!(pauses.check(LOGIN, WRONG, now), Ok(()));
-        }
-    }
-
-    #[test]
-    fn zero_switches_it_off() {
-        for mut pauses in [RefusalTable::new(0, PAUSE), RefusalTable::new(3, Duration::ZERO)] {
-            let now = Instant::now();
-            (0..9).for_each(|_| pauses.refused(LOGIN, WRONG, "535", now));
-            assert_eq!(pauses.check(LOGIN, WRONG, now), Ok(()));
-            assert_eq!(pauses.paused(now).count(), 0);
-        }
-    }
-
-    #[test]
-    fn a_clock_that_steps_back_does_not_panic() {
-        let (pauses, now) = refused_three_times();
-        if let Some(before) = now.checked_sub(SECOND) {
-            assert_eq!(remaining(pauses.check(LOGIN, OTHER, before)), Some(PAUSE));
-        }
-    }
-
-    #[test]
-    fn memory_is_bounded_and_the_oldest_goes_first() {
-        let (mut pauses, start) = (RefusalTable::new(1, PAUSE), Instant::now());
-        for number in 0..LOGINS as u64 + 5 {
-            let now = start + Duration::from_millis(number);
-            pauses.refused(Fingerprint::fixed(number), WRONG, "535", now);
-        }
-        assert_eq!(pauses.logins.len(), LOGINS);
-        assert_eq!(pauses.check(Fingerprint::fixed(4), OTHER, start), Ok(()));
-        assert!(pauses.check(Fingerprint::fixed(5), OTHER, start).is_err());
-
-        for password in 0..100 {
-            pauses.refused(LOGIN, Fingerprint::fixed(password), &"\u{fc}".repeat(4096), start);
-        }
-        let refusals = &pauses.logins[&LOGIN];
-        assert_eq!((refusals.passwords.len(), refusals.reply.len()), (PASSWORDS, REPLY));
     }
 
     fn attempt(prints: &Fingerprints, login: &[u8], password: &[u8]) -> Attempt {
@@ -486,18 +205,17 @@ mod tests {
         let fourth = attempt(&prints, b"login", b"fourth");
         assert_eq!(throttle.begin(&fourth, now), Err(NotYet::InFlight));
         assert_eq!(throttle.begin(&attempt(&prints, b"other", b"fourth"), now), Ok(()));
-        throttle.verdict(&sent[0], LoginVerdict::Refused("535"), now);
+        throttle.verdict(&sent[0], WRONG, now);
         throttle.end(&sent[0]);
         assert_eq!(throttle.begin(&fourth, now), Err(NotYet::InFlight), "one refused, two wait");
         throttle.end(&sent[1]);
         assert_eq!(throttle.begin(&fourth, now), Ok(()), "one ended without a verdict");
         for attempt in [&sent[2], &fourth] {
-            throttle.verdict(attempt, LoginVerdict::Refused("535"), now);
+            throttle.verdict(attempt, WRONG, now);
             throttle.end(attempt);
         }
-        let paused = throttle.begin(&attempt(&prints, b"login", b"fifth"), now);
+        let paused = throttle.begin(&fourth, now);
         assert!(matches!(paused, Err(NotYet::Paused(_))), "{paused:?}");
-        assert!(throttle.logins.in_flight.len() == 1, "only that of the other login is left");
     }
 
     #[test]
@@ -511,7 +229,7 @@ mod tests {
         }
         let wrong = attempt(&prints, b"login", b"wrong");
         assert_eq!(throttle.begin(&wrong, now), Err(NotYet::InFlight));
-        throttle.verdict(&right, LoginVerdict::Refused("535"), now);
+        throttle.verdict(&right, WRONG, now);
         assert_eq!(throttle.begin(&right, now), Err(NotYet::InFlight), "it was changed");
     }
 
@@ -520,7 +238,7 @@ mod tests {
         let (mut throttle, now) = (LoginThrottle::new(3, PAUSE), Instant::now());
         let prints = Fingerprints::new();
         for n in 0..3u8 {
-            throttle.verdict(&attempt(&prints, b"login", &[n]), LoginVerdict::Refused("535"), now);
+            throttle.verdict(&attempt(&prints, b"login", &[n]), WRONG, now);
         }
         let (fourth, fifth) = (attempt(&prints, b"login", b"4"), attempt(&prints, b"login", b"5"));
         assert_eq!(throttle.begin(&fourth, now + PAUSE), Ok(()));
@@ -556,14 +274,67 @@ mod tests {
         };
         for n in 0..9 {
             assert_eq!(throttle.check(&attempt(n), now), Ok(()), "{n}");
-            throttle.verdict(&attempt(n), LoginVerdict::Refused("535"), now);
+            throttle.verdict(&attempt(n), WRONG, now);
         }
         assert_eq!(remaining(throttle.check(&attempt(9), now)), Some(PAUSE));
         let elsewhere = Attempt { account: Fingerprint::fixed(2), ..attempt(9) };
         assert_eq!(throttle.check(&elsewhere, now), Ok(()), "another workstation or account");
+        // A new password for a login that was refused is a corrected one, and so goes once a minute.
+        let corrected = |n| Attempt { password: Fingerprint::fixed(300 + n), ..attempt(n) };
+        assert_eq!(throttle.begin(&corrected(1), now), Ok(()));
+        throttle.end(&corrected(1));
+        assert_eq!(remaining(throttle.check(&corrected(2), now)), Some(Duration::from_secs(60)));
         assert_eq!(throttle.check(&attempt(9), now + PAUSE), Ok(()));
         assert!(throttle.check(&attempt(8), now + PAUSE).is_err(), "this password was refused");
         throttle.verdict(&attempt(9), LoginVerdict::Accepted, now);
         assert_eq!(throttle.check(&attempt(8), now), Ok(()));
+    }
+
+    #[test]
+    fn a_hundred_new_passwords_at_once_are_one_more_than_the_limit() {
+        let (mut throttle, now) = (LoginThrottle::new(3, PAUSE), Instant::now());
+        let prints = Fingerprints::new();
+        let mut sent = 0;
+        for n in 0..100u8 {
+            let attempt = attempt(&prints, b"login", &[n]);
+            if throttle.begin(&attempt, now).is_ok() {
+                sent += 1;
+                throttle.verdict(&attempt, WRONG, now);
+                throttle.end(&attempt);
+            }
+        }
+        assert_eq!(sent, 4);
+    }
+
+    #[test]
+    fn pauses_are_ended_by_account_and_by_workstation() {
+        let prints = Fingerprints::new();
+        let now = Instant::now();
+        let paused = || {
+            let mut throttle = LoginThrottle::new(1, PAUSE);
+            for (workstation, account, logins) in [("PC1", "a@b.de", 3), ("PC2", "c@d.de", 1)] {
+                for n in 0..logins {
+                    let account = Account::new(account);
+                    let whose = Whose { workstation: workstation.into(), account };
+                    let attempt = Attempt::new(&prints, whose, &[n], b"wrong");
+                    throttle.verdict(&attempt, WRONG, now);
+                }
+            }
+            throttle
+        };
+        let scopes = |throttle: &LoginThrottle| {
+            let scopes = throttle.waiting(now).map(|(scope, waits)| (scope, waits.refusals));
+            let mut scopes: Vec<_> = scopes.collect();
+            scopes.sort_by_key(|(scope, count)| (*scope == Scope::Account, *count));
+            scopes
+        };
+        let all = [(Scope::Login, 1), (Scope::Login, 1), (Scope::Login, 1), (Scope::Login, 1)];
+        assert_eq!(scopes(&paused())[..4], all);
+        assert_eq!(scopes(&paused())[4..], [(Scope::Account, 3)]);
+        let mut throttle = paused();
+        assert_eq!(throttle.forget(|whose| whose.account.is("c@d.de"), now), 1);
+        assert_eq!(throttle.forget(|whose| &*whose.workstation == "PC1", now), 4);
+        assert_eq!(throttle.forget(|_| true, now), 0);
+        assert_eq!(paused().forget(|_| true, now), 5);
     }
 }

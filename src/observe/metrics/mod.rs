@@ -103,6 +103,7 @@ impl Metrics {
                     self.0.config_loaded.set(now);
                 }
             }
+            Event::Unlocked { .. } => {}
             Event::Closed { session, close, .. } => {
                 self.0
                     .sessions

@@ -123,6 +123,7 @@ impl Seen {
                 | EventKind::ContextConflict
                 | EventKind::Certificate
                 | EventKind::ConfigLoaded
+                | EventKind::Unlocked
                 | EventKind::Closed,
             )
             | None => false,
