@@ -91,9 +91,17 @@ impl Login {
 
     /// The host that the client module is told to dial: what stands before the port, without the
     /// brackets of an IPv6 address and the dot at the end of a name. `None` if the login names no
-    /// server; `Some(None)` if what stands there is no single host name or address.
+    /// server; `Some(None)` if what stands there is no single host name or address with a port.
+    ///
+    /// A client module may skip empty fields, so the first field that is not empty counts. It may
+    /// also read a port that kimgate does not (`host:995x`, `host:pop3s`, `:995`), so whatever has a
+    /// colon is a server.
     pub fn server_host(&self) -> Option<Option<&str>> {
-        let host = host_before_port(self.server())?;
+        let mut fields = self.fields.iter().map(|field| &self.text[field.clone()]);
+        let server = fields.find(|field| !field.trim().is_empty())?;
+        let Some(host) = host_before_port(server) else {
+            return server.contains(':').then_some(None);
+        };
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         if looks_like_ipv6(bare) {
             return Some(Some(bare));
@@ -276,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_host_is_what_stands_before_the_ports_delimiter() {
-        let table: [(&str, Option<Option<&str>>); 27] = [
+        let table: [(&str, Option<Option<&str>>); 46] = [
             ("mail.kim.telematik:995", Some(Some("mail.kim.telematik"))),
             ("mail.kim.telematik.:995", Some(Some("mail.kim.telematik"))),
             ("mail.kim.telematik;995", Some(Some("mail.kim.telematik"))),
@@ -302,8 +310,29 @@ mod tests {
             ("Praxis Dr. M\u{fc}ller 2", None),
             ("839999800", None),
             ("mail.kim.telematik", None),
-            (":995", None),
             ("*", None),
+            // Ports that another reader may read.
+            (":995", Some(None)),
+            ("evil.example:", Some(None)),
+            ("evil.example:995x", Some(None)),
+            ("evil.example:995/", Some(None)),
+            ("evil.example:995.", Some(None)),
+            ("evil.example:995\u{200b}", Some(None)),
+            ("evil.example:0x3e3", Some(None)),
+            ("evil.example:pop3s", Some(None)),
+            ("evil.example:995,mail.kim.telematik:995x", Some(None)),
+            ("pop3://evil.example", Some(None)),
+            ("pop3://evil.example:995/", Some(None)),
+            // Empty fields that another reader may skip.
+            ("#evil.example:995", Some(Some("evil.example"))),
+            ("*#evil.example:995", Some(Some("evil.example"))),
+            (" #evil.example:995", Some(Some("evil.example"))),
+            ("##*##evil.example:995", Some(Some("evil.example"))),
+            ("#mail.kim.telematik:995", Some(Some("mail.kim.telematik"))),
+            ("#Mandant-1", None),
+            ("Mandant-1#evil.example:995", None),
+            ("mail.kim.telematik:995##evil.example:995", Some(Some("mail.kim.telematik"))),
+            ("##", None),
         ];
         for (server, expected) in table {
             let login = format!("a@b#{server}#M#C#W");
