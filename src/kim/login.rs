@@ -91,9 +91,16 @@ impl Login {
 
     /// The host that the client module is told to dial: what stands before the port, without the
     /// brackets of an IPv6 address and the dot at the end of a name. `None` if the login names no
-    /// server; `Some(None)` if what stands there is no single host name or address.
+    /// server; `Some(None)` if what stands there is no single host name or address with a port.
+    ///
+    /// A client module may skip empty fields, so the first field that is not empty counts. It may
+    /// also read a port that kimgate does not (`host:995x`, `host:pop3s`, `host.name;995;`, `:995`).
     pub fn server_host(&self) -> Option<Option<&str>> {
-        let host = host_before_port(self.server())?;
+        let mut fields = self.fields.iter().map(|field| &self.text[field.clone()]);
+        let server = fields.find(|field| !field.trim().is_empty())?;
+        let Some(host) = host_before_port(server) else {
+            return may_be_a_server(server).then_some(None);
+        };
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         if looks_like_ipv6(bare) {
             return Some(Some(bare));
@@ -198,6 +205,16 @@ fn host_before_port(server: &str) -> Option<&str> {
     (is_sure && !host.is_empty()).then_some(host)
 }
 
+/// Whether another reader may find host and port in what kimgate does not read as that: a colon, or
+/// any mark between a name with a dot and a digit.
+fn may_be_a_server(text: &str) -> bool {
+    let text = text.trim();
+    let is_in_names = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let (host, rest) = text.split_at(text.find(|c| !is_in_names(c)).unwrap_or(text.len()));
+    let is_named = host.contains('.') || host.eq_ignore_ascii_case("localhost");
+    text.contains(':') || is_named && rest.chars().nth(1).is_some_and(char::is_numeric)
+}
+
 /// Groups of hexadecimal digits and at least two colons. An IPv4 address is a host name here.
 fn looks_like_ipv6(host: &str) -> bool {
     host.matches(':').count() >= 2
@@ -276,7 +293,7 @@ mod tests {
 
     #[test]
     fn the_host_is_what_stands_before_the_ports_delimiter() {
-        let table: [(&str, Option<Option<&str>>); 27] = [
+        let table: [(&str, Option<Option<&str>>); 52] = [
             ("mail.kim.telematik:995", Some(Some("mail.kim.telematik"))),
             ("mail.kim.telematik.:995", Some(Some("mail.kim.telematik"))),
             ("mail.kim.telematik;995", Some(Some("mail.kim.telematik"))),
@@ -302,8 +319,35 @@ mod tests {
             ("Praxis Dr. M\u{fc}ller 2", None),
             ("839999800", None),
             ("mail.kim.telematik", None),
-            (":995", None),
             ("*", None),
+            // Ports that another reader may read.
+            (":995", Some(None)),
+            ("evil.example:", Some(None)),
+            ("evil.example:995x", Some(None)),
+            ("evil.example:995/", Some(None)),
+            ("evil.example:995.", Some(None)),
+            ("evil.example:995\u{200b}", Some(None)),
+            ("evil.example:0x3e3", Some(None)),
+            ("evil.example:pop3s", Some(None)),
+            ("evil.example:995,mail.kim.telematik:995x", Some(None)),
+            ("evil.example;995;", Some(None)),
+            ("evil.example/995/", Some(None)),
+            ("evil.example\"995\"", Some(None)),
+            ("localhost,25x", Some(None)),
+            ("Dr.Meier, Praxis 2 (Berlin)", None),
+            ("Dr.Meier (2)", None),
+            ("pop3://evil.example", Some(None)),
+            ("pop3://evil.example:995/", Some(None)),
+            // Empty fields that another reader may skip.
+            ("#evil.example:995", Some(Some("evil.example"))),
+            ("*#evil.example:995", Some(Some("evil.example"))),
+            (" #evil.example:995", Some(Some("evil.example"))),
+            ("##*##evil.example:995", Some(Some("evil.example"))),
+            ("#mail.kim.telematik:995", Some(Some("mail.kim.telematik"))),
+            ("#Mandant-1", None),
+            ("Mandant-1#evil.example:995", None),
+            ("mail.kim.telematik:995##evil.example:995", Some(Some("mail.kim.telematik"))),
+            ("##", None),
         ];
         for (server, expected) in table {
             let login = format!("a@b#{server}#M#C#W");

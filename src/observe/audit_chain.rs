@@ -3,9 +3,10 @@
 //! A line that broke off (a full disk, a power cut) has no hash. It counts as a part of the line before, so
 //! the next hash covers both. Empty lines do not count.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Deserialize;
@@ -29,16 +30,75 @@ pub(super) fn sealed(line: &[u8], before: &[u8]) -> Vec<u8> {
     [open, b",\"hash\":\"", hash_of(before).as_bytes(), b"\"}"].concat()
 }
 
-/// What the hash of the next line in this file covers; empty if nothing is there.
-pub(super) fn tail(file: &Path) -> io::Result<Vec<u8>> {
+/// What the hash of the next line covers: the last whole line of these files, the newest first, and what
+/// broke off behind it. Empty if nothing is there.
+pub(super) fn tail<'a>(files: impl IntoIterator<Item = &'a Path>) -> io::Result<Vec<u8>> {
+    let mut behind = Vec::new();
+    for file in files {
+        let End { text, is_whole } = end(file)?;
+        behind = match (&text[..], &behind[..]) {
+            ([], _) => behind,
+            (_, []) => text,
+            (_, _) => [&text, &b"\n"[..], &behind].concat(),
+        };
+        if is_whole {
+            break;
+        }
+    }
+    Ok(behind)
+}
+
+/// The end of a file.
+struct End {
+    /// The last whole line and what follows it; all that is read, if there is none.
+    text: Vec<u8>,
+    is_whole: bool,
+}
+
+fn end(file: &Path) -> io::Result<End> {
     let mut file = File::open(file)?;
     let end = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(end.saturating_sub(TAIL)))?;
     let mut text = Vec::new();
     file.take(TAIL).read_to_end(&mut text)?;
     let lines: Vec<&[u8]> = text.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
-    let last = lines.iter().rposition(|line| carried(line).is_some()).unwrap_or(0);
-    Ok(lines.get(last..).unwrap_or_default().join(&b'\n'))
+    let last = lines.iter().rposition(|line| carried(line).is_some());
+    let text = lines.get(last.unwrap_or(0)..).unwrap_or_default().join(&b'\n');
+    Ok(End { text, is_whole: last.is_some() })
+}
+
+/// These files in the order of the chain. Their names tell the same order, unless the clock jumped. Files
+/// that no hash puts elsewhere stay where they are, for [`verify_audit`] to judge.
+pub fn in_chain_order(files: Vec<PathBuf>) -> io::Result<Vec<PathBuf>> {
+    let mut left = VecDeque::new();
+    for file in files {
+        let follows = first_hash(&file)?;
+        let next = hash_of(&end(&file)?.text);
+        left.push_back((file, follows, next));
+    }
+    let is_end = |hash: &Option<String>| {
+        hash.as_ref().is_some_and(|hash| left.iter().any(|(_, _, next)| next == hash))
+    };
+    let mut at = left.iter().position(|(_, follows, _)| !is_end(follows)).unwrap_or(0);
+    let mut ordered = Vec::new();
+    while let Some((file, _, next)) = left.remove(at) {
+        ordered.push(file);
+        at = left.iter().position(|(_, follows, _)| follows.as_ref() == Some(&next)).unwrap_or(0);
+    }
+    Ok(ordered)
+}
+
+/// The hash that the first whole line carries.
+fn first_hash(file: &Path) -> io::Result<Option<String>> {
+    let mut reader = BufReader::new(File::open(file)?.take(TAIL));
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        if let Some(hash) = carried(line.trim_ascii_end()) {
+            return Ok(hash);
+        }
+        line.clear();
+    }
+    Ok(None)
 }
 
 /// The hash that a whole line carries, if it carries one; `None` for a line that broke off.
@@ -85,7 +145,7 @@ pub fn verify_audit<R: Read>(
     files: impl IntoIterator<Item = (String, R)>,
 ) -> io::Result<Result<AuditChain, BrokenAudit>> {
     let mut chain = AuditChain::default();
-    let mut before = Vec::new();
+    let mut before = Before::default();
     let mut last_place = String::new();
     for (file, source) in files {
         let mut reader = BufReader::new(source);
@@ -103,24 +163,27 @@ pub fn verify_audit<R: Read>(
             text.clear();
         }
     }
-    chain.last = hash_of(&before);
+    chain.last = hash_of(&before.text);
     Ok(Ok(chain))
 }
 
+/// What stands before a line.
+#[derive(Default)]
+struct Before {
+    text: Vec<u8>,
+    /// There is a whole line in it. If not, what it follows is gone.
+    is_whole: bool,
+}
+
 impl AuditChain {
-    fn follow(
-        &mut self,
-        line: &[u8],
-        before: &mut Vec<u8>,
-        last_place: &str,
-    ) -> Result<(), String> {
+    fn follow(&mut self, line: &[u8], before: &mut Before, last_place: &str) -> Result<(), String> {
         match carried(line) {
             None => {
                 self.torn += 1;
-                if !before.is_empty() {
-                    before.push(b'\n');
+                if !before.text.is_empty() {
+                    before.text.push(b'\n');
                 }
-                before.extend_from_slice(line);
+                before.text.extend_from_slice(line);
                 return Ok(());
             }
             Some(None) if self.lines > 0 => {
@@ -131,21 +194,22 @@ impl AuditChain {
             Some(None) => self.unchained += 1,
             Some(Some(hash)) => {
                 // The first line that is there may follow a file that was deleted for its age or size.
-                let is_first = before.is_empty();
-                if !is_first && hash != hash_of(before) {
+                let follows = hash == hash_of(&before.text);
+                if before.is_whole && !follows {
                     return Err(format!(
                         "does not follow {last_place}: that line was changed, or lines between them \
                          were removed, inserted or moved"
                     ));
                 }
                 if self.lines == 0 {
-                    self.is_whole = !is_first || hash == NOTHING;
+                    self.is_whole = follows;
                 }
                 self.lines += 1;
             }
         }
-        before.clear();
-        before.extend_from_slice(line);
+        before.text.clear();
+        before.text.extend_from_slice(line);
+        before.is_whole = true;
         Ok(())
     }
 }
@@ -219,11 +283,49 @@ mod tests {
         let path = dir.path().join("audit.jsonl");
         let first = sealed(b"{\"n\":0}", b"");
         std::fs::write(&path, [&first, &b"\n\n{\"n\":1,\"hal"[..]].concat()).unwrap();
-        let next = sealed(b"{\"n\":2}", &tail(&path).unwrap());
+        let next = sealed(b"{\"n\":2}", &tail([&*path]).unwrap());
         let lines = [first.clone(), Vec::new(), b"{\"n\":1,\"hal".to_vec(), next.clone()];
         let chain = verify(&[&lines]).unwrap();
         assert_eq!((chain.lines, chain.torn), (2, 1));
         assert_eq!(broken(&[&[first, next]]), ("file0".into(), 2));
+    }
+
+    /// A full disk tore the first line of a new file: the chain counted as broken ever after.
+    #[test]
+    fn a_file_that_begins_with_a_line_that_broke_off_follows_the_file_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, torn, new] = ["old", "torn", "new"].map(|name| dir.path().join(name));
+        let first = sealed(b"{\"n\":0}", b"");
+        std::fs::write(&old, [&first, &b"\n"[..]].concat()).unwrap();
+        std::fs::write(&torn, b"{\"n\":1").unwrap();
+        std::fs::write(&new, b"{\"n\":2,\n").unwrap();
+        let next = sealed(b"{\"n\":3}", &tail([&*new, &*torn, &*old]).unwrap());
+        let broke_off = [b"{\"n\":1".to_vec()];
+        let last = [b"{\"n\":2,".to_vec(), next];
+        let chain = verify(&[&[first], &broke_off, &last]).unwrap();
+        assert_eq!((chain.lines, chain.torn, chain.is_whole), (2, 2, true));
+        // The file before was removed for its age.
+        let chain = verify(&[&broke_off, &last]).unwrap();
+        assert_eq!((chain.lines, chain.torn, chain.is_whole), (1, 2, false));
+    }
+
+    /// The clock jumped, so that the names no longer told the order: the chain counted as broken.
+    #[test]
+    fn the_order_of_files_is_that_of_the_chain_and_not_that_of_their_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines = chained(&[r#"{"n":0}"#, r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#]);
+        let file = |name: &str, line: &[u8]| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, [line, b"\n"].concat()).unwrap();
+            path
+        };
+        let named = ["c", "a", "d", "b"].iter().zip(&lines).map(|(name, line)| file(name, line));
+        let ordered: Vec<PathBuf> = named.collect();
+        let mut by_name = ordered.clone();
+        by_name.sort();
+        assert_eq!(in_chain_order(by_name.clone()).unwrap(), ordered);
+        std::fs::remove_file(by_name.remove(2)).unwrap();
+        assert_eq!(in_chain_order(by_name).unwrap().len(), 3, "none is left out");
     }
 
     #[test]

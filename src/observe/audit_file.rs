@@ -56,6 +56,8 @@ struct Open {
     file: File,
     /// The day of its first line.
     day: Date,
+    /// The time of its newest line. The clock may have jumped back since.
+    newest: OffsetDateTime,
     /// It does not end with a whole line.
     torn: bool,
 }
@@ -133,6 +135,7 @@ impl AuditFile {
         }
         open.file.write_all(&bytes)?;
         open.torn = false;
+        open.newest = open.newest.max(now);
         self.open = Some(open);
         self.chain = before.map(Before::Known);
         Ok(())
@@ -144,9 +147,9 @@ impl AuditFile {
             None => Ok(None),
             Some(Before::Known(before)) => Ok(Some(before.clone())),
             Some(Before::InFile) => {
-                let here = audit_chain::tail(&self.path)?;
-                let last = audit_parts::rotated(&self.path)?.pop().filter(|_| here.is_empty());
-                last.map_or(Ok(here), |part| audit_chain::tail(&part.path)).map(Some)
+                let parts = audit_parts::rotated(&self.path)?;
+                let parts = parts.iter().rev().map(|part| &*part.path);
+                audit_chain::tail(std::iter::once(&*self.path).chain(parts)).map(Some)
             }
         }
     }
@@ -173,7 +176,8 @@ impl AuditFile {
         if !due || !found.is_file() || found.len() == 0 {
             return Ok(found.len());
         }
-        fs::rename(&self.path, audit_parts::free_name(&self.path, now)?)?;
+        // A part must not look older than what is in it: it would be removed for its age.
+        fs::rename(&self.path, audit_parts::free_name(&self.path, now.max(open.newest))?)?;
         self.open = None;
         self.remove_old(now);
         Ok(0)
@@ -191,9 +195,9 @@ impl AuditFile {
         let file = options.open(&self.path)?;
         let found = file.metadata()?;
         let changed = found.modified().ok().filter(|_| found.len() > 0);
-        let day = changed.map_or_else(|| utc(now), |at| utc(at.into())).date();
+        let newest = changed.map_or_else(|| utc(now), |at| utc(at.into()));
         let torn = found.is_file() && found.len() > 0 && !ends_with_a_line(&self.path)?;
-        Ok(Open { file, day, torn })
+        Ok(Open { file, day: newest.date(), newest, torn })
     }
 
     /// Removes parts older than `keep`, as of two days after the last part before today at the most.
@@ -319,6 +323,35 @@ mod tests {
         for line in ["one", "two", "jumped", "back", "next"] {
             assert!(lines.iter().any(|part| part.trim() == line), "{line} is gone: {lines:?}");
         }
+    }
+
+    /// A machine without a clock of its own starts in 1970. The part that was rotated then was named so,
+    /// and removed for its age at the next rotation.
+    #[test]
+    fn a_clock_that_jumps_back_deletes_no_audit_and_breaks_no_chain() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = datetime!(2027-01-01 12:00 UTC);
+        let path = dir.path().join("audit.jsonl");
+        let config = AuditFileConfig { chain: true, ..KEEP };
+        let mut file = AuditFile::open(path.clone(), config, start).unwrap();
+        let times = [
+            start,
+            start + DAY,
+            datetime!(1970-01-01 0:00:10 UTC),
+            start + 2 * DAY,
+            start + 7000 * DAY,
+            start + 2 * DAY,
+            start + 3 * DAY,
+        ];
+        for (n, now) in times.into_iter().enumerate() {
+            file.write(format!("{{\"n\":{n}}}").as_bytes(), now).unwrap();
+        }
+        let parts = audit_parts::rotated(&path).unwrap().into_iter().map(|part| part.path);
+        let files = audit_chain::in_chain_order(parts.chain([path]).collect()).unwrap();
+        let files =
+            files.iter().map(|file| (file.display().to_string(), File::open(file).unwrap()));
+        let chain = audit_chain::verify_audit(files).unwrap().unwrap();
+        assert_eq!((chain.lines, chain.is_whole), (7, true));
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod record;
 mod sessions;
 mod status;
 
-pub use audit_chain::{AuditChain, BrokenAudit, verify_audit};
+pub use audit_chain::{AuditChain, BrokenAudit, in_chain_order, verify_audit};
 pub use audit_parts::{AuditPart, rotated as rotated_audit};
 pub use config::{
     AuditConfig, KnownNames, LogConfig, LogFormat, LogLevel, LogWordError, ObserveConfig,

@@ -103,8 +103,16 @@ impl AccountTable {
         listed(self.recipients.as_ref(), address, Reason::RecipientNotAllowed)
     }
 
+    /// A service that is read in several ways may be one that is not listed (`KIM-Mail;x, eAU;y`), so
+    /// that only a list for all services has it.
     pub(super) fn service(&self, service: Option<&str>) -> Outcome {
-        listed(self.services.as_ref(), named(service), Reason::ServiceNotAllowed)
+        let service = named(service);
+        match &self.services {
+            Some(list) if !is_plain(service) && !list.matches_all() => {
+                Outcome::Refuse(Reason::ServiceNotAllowed)
+            }
+            list => listed(list.as_ref(), service, Reason::ServiceNotAllowed),
+        }
     }
 
     /// The `only` rules that a session does not pass, by their place in [`only`](Self::only).
@@ -163,7 +171,7 @@ fn named(service: Option<&str>) -> &str {
 
 /// Whether every reader takes the service for the same text. Blanks, quotes, comments and encoded
 /// words (`=?utf-8?Q?eAU?=`) could be another service to the one who gets the message, so that the
-/// service counts for every pattern.
+/// service counts for every pattern of `only` and for no pattern of `services`.
 fn is_plain(service: &str) -> bool {
     service.len() <= 256
         && service.bytes().all(|b| b.is_ascii_alphanumeric() || b";.-_+/:".contains(&b))

@@ -16,6 +16,11 @@ impl Patterns {
         Self(patterns.iter().map(|text| WildMatch::new_case_insensitive(text)).collect())
     }
 
+    /// Whether one of them is `*`.
+    pub(super) fn matches_all(&self) -> bool {
+        self.0.iter().any(|pattern| pattern.pattern() == "*")
+    }
+
     pub(super) fn matches(&self, text: &str) -> bool {
         text.len() <= LONGEST && self.0.iter().any(|pattern| pattern.matches(text))
     }

@@ -14,7 +14,7 @@ use crate::secret::Secret;
 
 /// Padding is optional, because real clients omit it. Trailing bits that are set are refused: no
 /// encoder sets them, and they would be a second spelling of the same login.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)

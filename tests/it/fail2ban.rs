@@ -72,7 +72,8 @@ fn the_filters_test_lines_say_what_they_should() {
         lines.map(|line| found(line, filter)).collect()
     };
     assert_eq!(addresses(FILTER), [vec!["192.0.2.9"], vec!["2001:db8::9"], vec![]]);
-    assert_eq!(addresses(FLOOD), [vec!["192.0.2.9"], vec![]]);
+    // The ban was for the address 2001:db8:1:2:: alone, which nobody has.
+    assert_eq!(addresses(FLOOD), [vec!["192.0.2.9"], vec![], vec!["2001:db8:1:2::/64"]]);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use super::{ConfigFile, Failure, Screen, table};
 use crate::config::load;
-use crate::observe::{Pseudonyms, rotated_audit, verify_audit};
+use crate::observe::{AuditPart, Pseudonyms, in_chain_order, rotated_audit, verify_audit};
 pub(super) use filter::kind_of;
 use filter::{AuditLine, Filter};
 use when::When;
@@ -75,6 +75,8 @@ const ROWS: usize = 200;
 
 /// Longer than any audit line.
 const LONGEST: u64 = 64 << 10;
+/// So often it is tried to open all files of an audit between two rotations.
+const ROTATIONS: u32 = 20;
 
 impl Audit {
     pub(super) fn execute(self, screen: &mut Screen) -> Result<(), Failure> {
@@ -84,7 +86,7 @@ impl Audit {
         }
         let filter = self.filter(place.pseudonyms.as_ref());
         let mut found = Found::new(self.last.or((!self.json).then_some(ROWS)));
-        for (_, source) in place.sources(filter.since)? {
+        for (_, source) in place.sources(filter.since, Order::OfNames)? {
             read(source, |text| match serde_json::from_str::<AuditLine>(text) {
                 Ok(line) if filter.matches(&line) => {
                     if let Some(text) = found.keep(text, line) {
@@ -157,34 +159,62 @@ struct AuditPlace {
 
 impl AuditPlace {
     /// Everything to read, the oldest first; without the parts that end before `since`.
-    fn sources(&self, since: Option<OffsetDateTime>) -> Result<Vec<Source>, Failure> {
+    fn sources(&self, since: Option<OffsetDateTime>, order: Order) -> Result<Vec<Source>, Failure> {
         if self.file == Path::new("-") {
             return Ok(vec![("standard input".into(), Box::new(io::stdin()))]);
         }
-        let unreadable = |error: io::Error| {
+        let sources = self.open(since, order);
+        sources.map_err(|error| {
             Failure::error(format!("the audit file {}: {error}", self.file.display()))
-        };
-        let named = |path: &Path| path.display().to_string();
-        let mut sources: Vec<Source> = Vec::new();
-        for part in rotated_audit(&self.file).map_err(unreadable)? {
-            if since.is_none_or(|since| since <= part.rotated) {
-                let file = File::open(&part.path).map_err(unreadable)?;
-                sources.push((named(&part.path), Box::new(file)));
+        })
+    }
+
+    /// Begins again if kimgate rotates or removes a file meanwhile.
+    fn open(&self, since: Option<OffsetDateTime>, order: Order) -> io::Result<Vec<Source>> {
+        for _ in 0..ROTATIONS {
+            let parts = rotated_audit(&self.file)?;
+            let sources = self.open_these(&parts, since, order);
+            if rotated_audit(&self.file)? == parts {
+                return sources;
             }
         }
-        match File::open(&self.file) {
-            Ok(file) => sources.push((named(&self.file), Box::new(file))),
-            // Rotated a moment ago, and nothing has happened since.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !sources.is_empty() => {}
-            Err(error) => return Err(unreadable(error)),
-        }
-        Ok(sources)
+        Err(io::Error::other("is rotated faster than it can be read; try again"))
     }
+
+    fn open_these(
+        &self,
+        parts: &[AuditPart],
+        since: Option<OffsetDateTime>,
+        order: Order,
+    ) -> io::Result<Vec<Source>> {
+        let wanted = parts.iter().filter(|part| since.is_none_or(|since| since <= part.rotated));
+        let mut files: Vec<PathBuf> = wanted.map(|part| part.path.clone()).collect();
+        // It may have been rotated a moment ago, and nothing has happened since.
+        if files.is_empty() || self.file.try_exists()? {
+            files.push(self.file.clone());
+        }
+        let files = match order {
+            Order::OfNames => files,
+            Order::OfChain => in_chain_order(files)?,
+        };
+        let open = |file: PathBuf| -> io::Result<Source> {
+            Ok((file.display().to_string(), Box::new(File::open(&file)?)))
+        };
+        files.into_iter().map(open).collect()
+    }
+}
+
+/// Which file comes first.
+#[derive(Clone, Copy)]
+enum Order {
+    OfNames,
+    /// Names mislead after the clock jumped.
+    OfChain,
 }
 
 impl AuditPlace {
     fn verify(&self, screen: &mut Screen) -> Result<(), Failure> {
-        let sources = self.sources(None)?;
+        let sources = self.sources(None, Order::OfChain)?;
         let files = match sources.len() {
             1 => "1 file".to_owned(),
             many => format!("{many} files"),

@@ -21,7 +21,7 @@ impl Case<'_> {
                 (Outcome::Pass, None) => "the login may name any server".into(),
                 (Outcome::Refuse(_), Some(host)) => format!("the login may not name server {host}"),
                 (Outcome::Refuse(_), None) => {
-                    "what the login has before its port is no single host".into()
+                    "what the login has for its server is no single host with a port".into()
                 }
             },
             StepName::Account => self.about_the_account(step.outcome),

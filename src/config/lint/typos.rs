@@ -55,11 +55,13 @@ fn alike<T>(section: &str, tables: &Named<T>, report: &mut Report<'_>) {
     }
 }
 
-/// Whether one of the names may be the other one, mistyped. Names that differ in digits alone are
-/// numbered.
+/// Whether one of the names, in lower case, may be the other one, mistyped.
 fn is_slip(a: &str, b: &str) -> bool {
-    let letters = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
-    if a == b || letters(a) == letters(b) {
+    if a == b {
+        // Upper and lower case make two names of all but addresses.
+        return !a.contains('@');
+    }
+    if numbered(a) == numbered(b) {
         return false;
     }
     // What two addresses share says nothing about the rest.
@@ -69,10 +71,24 @@ fn is_slip(a: &str, b: &str) -> bool {
         return match (name_a == name_b, domain_a == domain_b) {
             (false, true) => is_near(name_a, name_b),
             (true, false) => is_near(domain_a, domain_b),
-            (false, false) | (true, true) => false,
+            (false, false) => {
+                let slips =
+                    strsim::osa_distance(name_a, name_b) + strsim::osa_distance(domain_a, domain_b);
+                let is_series = numbered(name_a) == numbered(name_b)
+                    || numbered(domain_a) == numbered(domain_b);
+                slips <= 2 && !is_series && is_near(name_a, name_b) && is_near(domain_a, domain_b)
+            }
+            (true, true) => false,
         };
     }
     is_near(a, b)
+}
+
+/// What names of one series have in common: "PC1" and "PC2", "zimmer-a" and "zimmer-b".
+fn numbered(name: &str) -> String {
+    let (series, last) = name.rsplit_once(['-', '_', ' ', '.']).unwrap_or((name, ""));
+    let name = if last.chars().count() == 1 { series } else { name };
+    name.replace(|c: char| c.is_ascii_digit(), "")
 }
 
 /// One slip in a short name, two in a longer one.
@@ -106,6 +122,14 @@ mod tests {
             ("kfo@praxis.kim.telematik", "hno@praxis.kim.telematik", false),
             ("a@praxis.kim.telematik", "b@praxis.kim.telematik", false),
             ("anna", "bert", false),
+            ("behandlung", "behandlung", true), // "Behandlung" and "behandlung"
+            ("prxx@praxs.kim.telematik", "prx@praxis.kim.telematik", true),
+            ("prxxx@praxs.kim.telematik", "prx@praxis.kim.telematik", false),
+            ("kfo@praxis1.kim.telematik", "kfp@praxis2.kim.telematik", false),
+            ("zimmer-a", "zimmer-b", false),
+            ("zimmer a", "zimmer c", false),
+            ("zimmer-ab", "zimmer-cb", true),
+            ("zimmer-a", "zimmr-a", true),
         ];
         for (a, b, expected) in table {
             assert_eq!(is_slip(a, b), expected, "{a} {b}");

@@ -160,7 +160,7 @@ impl Families {
             )?,
             message_bytes: register.counters(
                 "kimgate_message_bytes_total",
-                "Bytes of the messages that were passed on whole.",
+                "Bytes of messages that were passed on, whole or in part.",
                 &["direction"],
             )?,
             relay_bytes: PROTOCOLS.map(|protocol| {

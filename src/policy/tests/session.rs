@@ -95,6 +95,28 @@ fn a_star_among_the_senders_is_not_the_null_sender() {
     assert_eq!(permit.judge_sender("anyone"), Judgement::Pass);
 }
 
+/// `KIM-Mail;Default;V1.0, eAU;Lieferung;V1.0` matched `KIM-Mail;*`.
+#[test]
+fn a_service_that_is_read_in_several_ways_is_on_no_list() {
+    let mut rules = practice();
+    account(&mut rules).services = Some(texts(&["KIM-Mail;*"]));
+    let listed = from_pc1(rules.clone(), Protocol::Smtp).unwrap();
+    account(&mut rules).services = Some(texts(&["*"]));
+    let any = from_pc1(rules, Protocol::Smtp).unwrap();
+    assert_eq!(listed.judge_service(Some("KIM-Mail;Default;V1.0")), Judgement::Pass);
+    for service in [
+        "KIM-Mail;Default;V1.0, eAU;Lieferung;V1.0",
+        "KIM-Mail;Default;V1.0 eAU;Lieferung;V1.0",
+        "KIM-Mail;=?utf-8?Q?x?=",
+        "KIM-Mail;(x)",
+        "KIM-Mail;\0eAU;Lieferung;V1.0",
+        "KIM-Mail;x\u{2028}eAU;Lieferung;V1.0",
+    ] {
+        assert!(matches!(listed.judge_service(Some(service)), Judgement::Refuse(_)), "{service}");
+        assert_eq!(any.judge_service(Some(service)), Judgement::Pass, "{service}");
+    }
+}
+
 #[test]
 fn only_these_sessions_may_send_a_service_that_is_reserved() {
     let mut rules = practice();

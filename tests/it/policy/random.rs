@@ -93,7 +93,7 @@ prop_compose! {
         receive in an_access(1),
         delete in an_access(1),
         send in an_access(1),
-        services in option::of(texts(&["eAU;*", "KIM-Mail;*"], 2)),
+        services in option::of(texts(&["eAU;*", "KIM-Mail;*", "*"], 2)),
         recipients in option::of(texts(&["*.kim", "r?@y"], 2)),
         senders in texts(&["s@*", "<>", "b?x"], 2),
         only in btree_map(select(&["eAU;*", "*;*", "KIM-Mail;*"][..]), subjects(EVERYBODY, 2), 0..=2),
@@ -174,7 +174,7 @@ prop_compose! {
         protocol in select(&[Protocol::Pop3, Protocol::Smtp][..]),
         sender in select(&["", "a@X", "s@y", "b@x", "s"][..]),
         recipient in select(&["R1@y", "r@y", "q@z.kim", "q@z.kim.de"][..]),
-        service in select(&["", "EAU;Lieferung;V1.2", "KIM-Mail;x", "Foo", "=?utf-8?Q?eAU?="][..]),
+        service in select(&["", "EAU;Lieferung;V1.2", "KIM-Mail;x", "Foo", "=?utf-8?Q?eAU?=", "eAU;x, y"][..]),
     ) -> Asked {
         let (sender, recipient, service) = (sender.into(), recipient.into(), service.into());
         let peer = peer.parse().unwrap();
