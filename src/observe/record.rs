@@ -63,6 +63,9 @@ pub(super) struct SessionRecord<'a> {
     pub(super) clientsystem_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) workplace_id: Option<Cow<'a, str>>,
+    /// Names of the further fields that the login has, without their values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) optional_fields: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) client_module: Option<Cow<'a, str>>,
 }
@@ -559,6 +562,7 @@ impl<'a> SessionRecord<'a> {
             mandant_id: login.and_then(|login| field(login.mandant_id())),
             clientsystem_id: login.and_then(|login| field(login.clientsystem_id())),
             workplace_id: login.and_then(|login| field(login.workplace_id())),
+            optional_fields: optional_fields(session),
             client_module: session.client_module.as_deref().map(printable),
         }
     }
@@ -570,6 +574,14 @@ impl Judged {
         let (reason, would_deny) = if enforced { (word, None) } else { (None, word) };
         Self { accepted: !enforced, reason, would_deny }
     }
+}
+
+/// Which fields the login has after its WorkplaceId, by their names in this protocol. Their values
+/// are not shown: with them, the line would hold all of the login that is secret.
+pub(super) fn optional_fields(session: &SessionFacts) -> Vec<&'static str> {
+    let Some(login) = &session.login else { return Vec::new() };
+    let fields = login.optional_fields(Some(session.protocol)).into_iter();
+    fields.filter(|(_, value)| !value.is_empty()).map(|(field, _)| field.as_str()).collect()
 }
 
 /// Stands for an account that is not configured and does not look like one.

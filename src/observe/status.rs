@@ -207,6 +207,9 @@ pub struct SessionStatus {
     pub clientsystem_id: Option<String>,
     /// From the login.
     pub workplace_id: Option<String>,
+    /// Names of the further fields that the login has, without their values.
+    #[serde(default)]
+    pub optional_fields: Vec<String>,
     /// The client module's name.
     pub client_module: Option<String>,
     /// What it is doing.

@@ -302,6 +302,7 @@ fn an_audit_line_has_the_fields_of_the_contract() {
     for (field, value) in expected {
         assert_eq!(refused[field], value, "{field}");
     }
+    assert_eq!(refused["optional_fields"], Value::from(vec!["UserId"]), "the name, no value");
     assert!(!refused.contains_key("service") && !refused.contains_key("would_deny"));
     assert_eq!(lines[2]["would_deny"], "denied");
     assert_eq!(lines[3]["reason"], "rejected-by-client-module");
