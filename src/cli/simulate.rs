@@ -48,6 +48,8 @@ enum Certificate {
     Expired,
     WrongName,
     SelfSignedWrongName,
+    /// Of an issuer that nobody knows, with a cn that is no host: what client modules usually show
+    OwnPki,
 }
 
 impl Simulate {
@@ -84,6 +86,7 @@ impl Simulate {
                 Certificate::PrivateCa => SimCertificate::PrivateCa,
                 Certificate::Expired => SimCertificate::Expired,
                 Certificate::WrongName => SimCertificate::WrongName,
+                Certificate::OwnPki => SimCertificate::OwnPki,
                 Certificate::SelfSignedWrongName => SimCertificate::SelfSignedWrongName,
             },
             faults: self.fault.into(),

@@ -30,6 +30,9 @@ pub enum SimCertificate {
     PrivateCa,
     /// Signed by a private authority, for another name.
     WrongName,
+    /// Signed by an authority of the mail service's own, which nobody else knows, with a `cn` that is
+    /// no host and without other names: as client modules make it at their registration.
+    OwnPki,
     /// Signed by itself, with the configured names, and past its end.
     Expired,
     /// From PEM files: a chain, leaf first, and the leaf's key.
@@ -61,8 +64,15 @@ impl Material {
             }
             SimCertificate::SelfSignedWrongName => self_signed(&other, IsCa::NoCa, 365),
             SimCertificate::Expired => self_signed(names, IsCa::NoCa, -1),
-            SimCertificate::PrivateCa => signed_by_authority(names),
-            SimCertificate::WrongName => signed_by_authority(&other),
+            SimCertificate::PrivateCa => {
+                signed_by_authority("Praxis-CA", names, "KOM-LE-Clientmodul")
+            }
+            SimCertificate::WrongName => {
+                signed_by_authority("Praxis-CA", &other, "KOM-LE-Clientmodul")
+            }
+            SimCertificate::OwnPki => {
+                signed_by_authority("KIM-Fachdienst CA", &[], "8002f1a7-KIM-CM")
+            }
             SimCertificate::Files { certificate, private_key } => {
                 let (chain, key) = (read(certificate)?, read(private_key)?);
                 Self::serve(chain.clone(), chain, key)
@@ -95,17 +105,15 @@ fn self_signed(names: &[String], is_ca: IsCa, days: i64) -> io::Result<Material>
     Material::serve(certificate.pem(), certificate.pem(), key.serialize_pem())
 }
 
-fn signed_by_authority(names: &[String]) -> io::Result<Material> {
+fn signed_by_authority(issuer: &str, names: &[String], name: &str) -> io::Result<Material> {
     let authority_key = KeyPair::generate().map_err(io::Error::other)?;
-    let mut authority = params(&[], "Praxis-CA", 365)?;
+    let mut authority = params(&[], issuer, 365)?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let root = authority.self_signed(&authority_key).map_err(io::Error::other)?;
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate().map_err(io::Error::other)?;
-    let leaf = params(names, "KOM-LE-Clientmodul", 365)?
-        .signed_by(&key, &issuer)
-        .map_err(io::Error::other)?;
+    let leaf = params(names, name, 365)?.signed_by(&key, &issuer).map_err(io::Error::other)?;
     Material::serve(root.pem(), leaf.pem(), key.serialize_pem())
 }
 
@@ -138,6 +146,7 @@ mod tests {
             SimCertificate::SelfSignedWrongName,
             SimCertificate::PrivateCa,
             SimCertificate::WrongName,
+            SimCertificate::OwnPki,
             SimCertificate::Expired,
         ] {
             let [one, other] = [0, 1].map(|_| Material::new(&kind, &names).unwrap());
