@@ -126,6 +126,10 @@ pub enum Manner {
     OpenKim,
     /// RSET loses the login, as openKIM and mailin do.
     ForgetfulRset,
+    /// EHLO, and the headers that TOP and RETR give, are those of gematik's draft of April 2026.
+    Kim2026,
+    /// A message is refused that lacks what that draft demands of practice software.
+    StrictHeaders,
 }
 
 impl Fault {

@@ -29,7 +29,7 @@ const POINTS: [(&str, Point); 18] = [
     ("quit", Point::Quit),
 ];
 
-const MANNERS: [(&str, Manner); 10] = [
+const MANNERS: [(&str, Manner); 12] = [
     ("one-byte", Manner::OneByte),
     ("dribble", Manner::Dribble(PACE)),
     ("split-crlf", Manner::SplitCrlf),
@@ -40,6 +40,8 @@ const MANNERS: [(&str, Manner); 10] = [
     ("undecryptable", Manner::Undecryptable),
     ("openkim", Manner::OpenKim),
     ("forgetful-rset", Manner::ForgetfulRset),
+    ("kim-2026", Manner::Kim2026),
+    ("strict-headers", Manner::StrictHeaders),
 ];
 
 const LONG_LINE: usize = 1 << 20;
@@ -48,7 +50,7 @@ const PACE: Duration = Duration::from_secs(1);
 impl Fault {
     /// Every point, effect and manner in at least one fault that can be written as it stands here,
     /// with its meaning. Points and effects combine freely.
-    pub const ALL: [(&str, &str); 38] = [
+    pub const ALL: [(&str, &str); 40] = [
         ("handshake-drop", "the connection ends before the TLS handshake"),
         ("handshake-refuse", "a greeting in clear where TLS belongs"),
         ("greeting-delay=5s", "the greeting comes late"),
@@ -87,6 +89,8 @@ impl Fault {
         ("line-by-line", "every line of a reply is sent by itself"),
         ("lenient-dot", "LF alone counts around the final dot, as in servers open to smuggling"),
         ("forgetful-rset", "RSET loses the login"),
+        ("kim-2026", "EHLO, TOP and RETR as in gematik's draft of 2026: X-KIM-Auth, vendor codes"),
+        ("strict-headers", "a message without what that draft demands of it is refused"),
     ];
 }
 

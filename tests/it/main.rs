@@ -29,6 +29,7 @@ mod cli_trust;
 mod config;
 mod fail2ban;
 mod foreign;
+mod kim_2026;
 mod operate;
 mod policy;
 mod pop3;
