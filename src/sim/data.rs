@@ -21,9 +21,7 @@ pub(crate) async fn receive(session: &mut SimSession, envelope: Envelope) -> Sim
     let complaint = complaint(session, &body);
     let reply = complaint.as_deref().unwrap_or("250 2.0.0 OK");
     if let Some(reply) = session.prepare(Point::EndOfData, reply).await? {
-        if complaint.is_some() {
-            session.wire.reply(&reply).await?;
-        } else if deliver(&session.world, &envelope, body) {
+        if complaint.is_some() || deliver(&session.world, &envelope, body) {
             session.wire.reply(&reply).await?;
         } else {
             session.wire.reply(b"452 4.2.2 Der Speicher des Simulators ist voll").await?;

@@ -42,7 +42,9 @@ impl Verdict {
                 Language::En => " (not itself, but a certificate above it)",
             });
         }
-        if self.certificate.as_ref().is_some_and(|facts| facts.name_differs_too) {
+        let name_differs_too =
+            self.certificate.as_ref().is_some_and(|facts| facts.name_differs_too);
+        if name_differs_too && self.class == Class::UnknownIssuer {
             out.push_str(and_name_differs(language));
         }
         out.push_str(&format!(" [{}]", self.class));
@@ -271,6 +273,8 @@ mod tests {
     #[test]
     fn the_usual_certificate_of_a_client_module_leads_to_a_pin_and_to_nothing_else() {
         let usual = CertificateFacts { name_differs_too: true, ..facts("CN=x") };
+        let pinned = Verdict { accepted: true, ..verdict(Class::Pinned, usual.clone()) };
+        assert!(!pinned.sentence(Language::En).contains("usual"), "it is listed, and that is all");
         let verdict = verdict(Class::UnknownIssuer, usual);
         assert_eq!(verdict.accepting_lines(), [r#"pins = ["sha256:00"]"#], "no ca = would do");
         let de = verdict.sentence(Language::De);
