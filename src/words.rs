@@ -258,6 +258,40 @@ pub enum Security {
     None,
 }
 
+/// A header field that practice software has to write into each message that it sends (gematik
+/// `docs/Primaersystem.adoc`, draft of April 2026), as far as a client module does not need it to send
+/// the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RequiredField {
+    /// Tells messages apart; unique, and never used again.
+    MessageId,
+    /// The service.
+    Service,
+    /// The software that is responsible for the content.
+    SenderSystem,
+    /// The address of its makers' support.
+    Support,
+    /// The registered product.
+    UserAgent,
+}
+
+impl RequiredField {
+    /// Every field.
+    pub const ALL: [Self; 5] =
+        [Self::MessageId, Self::Service, Self::SenderSystem, Self::Support, Self::UserAgent];
+
+    /// Its name in the message, in metric labels and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MessageId => "Message-ID",
+            Self::Service => "X-KIM-Dienstkennung",
+            Self::SenderSystem => "X-KIM-Sendersystem",
+            Self::Support => "X-KIM-Support",
+            Self::UserAgent => "X-TI-User-Agent",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

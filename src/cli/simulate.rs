@@ -1,6 +1,7 @@
 //! `kimgate simulate`: the simulated client module alone.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
@@ -25,7 +26,10 @@ pub(super) struct Simulate {
     /// The certificate that is made at start
     #[arg(long, value_enum, default_value = "self-signed")]
     certificate: Certificate,
-    /// Something that goes wrong; may be given several times
+    /// Ask for a client certificate, and take those of the authority in this PEM file
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// Something that goes wrong, or a manner; may be given several times
     #[arg(long, value_name = "NAME")]
     fault: Vec<Fault>,
     /// List all faults and exit
@@ -48,6 +52,8 @@ enum Certificate {
     Expired,
     WrongName,
     SelfSignedWrongName,
+    /// Of an issuer that nobody knows, with a cn that is no host: what client modules usually show
+    OwnPki,
 }
 
 impl Simulate {
@@ -84,8 +90,10 @@ impl Simulate {
                 Certificate::PrivateCa => SimCertificate::PrivateCa,
                 Certificate::Expired => SimCertificate::Expired,
                 Certificate::WrongName => SimCertificate::WrongName,
+                Certificate::OwnPki => SimCertificate::OwnPki,
                 Certificate::SelfSignedWrongName => SimCertificate::SelfSignedWrongName,
             },
+            client_ca: self.client_ca,
             faults: self.fault.into(),
             ..SimConfig::default()
         })

@@ -90,6 +90,7 @@ impl StatusView<'_> {
         let refusals: Vec<_> =
             status.refusals.iter().take(10).map(|refusal| self.refusal(refusal)).collect();
         self.list("latest refusals", refusals.into_iter());
+        self.sent_headers();
         self.counts();
     }
 
@@ -250,6 +251,25 @@ impl StatusView<'_> {
             format!("{}{enforced}", printable(&refusal.reason)),
             optional(refusal.rule.as_deref()),
         ]
+    }
+
+    /// The makers of the practice software can mend it; the messages went out as they came.
+    fn sent_headers(&mut self) {
+        let rows = self.status.sent_headers.iter().map(|row| {
+            let missing = row.missing.iter().map(|(field, count)| format!("{field} {count}"));
+            let reused = row.reused_message_ids;
+            let reused = (reused > 0).then(|| format!("Message-ID used again {reused}"));
+            vec![
+                printable(&row.workstation).into_owned(),
+                row.messages.to_string(),
+                printable(&missing.chain(reused).collect::<Vec<_>>().join(", ")).into_owned(),
+                format!("{} ago", self.age(&row.last)),
+            ]
+        });
+        let rows: Vec<_> = rows.collect();
+        let heads = ["workstation", "sent", "how many of them lack what", "last"];
+        let title = "sent messages without what gematik demands of practice software";
+        self.list(title, with_heads(&heads, rows.into_iter()));
     }
 
     fn counts(&mut self) {

@@ -81,6 +81,13 @@ impl std::fmt::Display for Target {
     }
 }
 
+/// What the configuration and the gateway know of the target.
+struct Place {
+    /// The client module's name as a TOML key; `NAME` where none has this host and port.
+    key: String,
+    known: Option<KnownCertificate>,
+}
+
 /// What a server shows.
 struct Shown {
     chain: Vec<CertificateDer<'static>>,
@@ -88,21 +95,19 @@ struct Shown {
     /// How a handshake went that takes this certificate by its pin: version and cipher suite, or
     /// why it failed all the same. `None` where no pin may outweigh what is wrong.
     handshake: Option<Result<String, String>>,
-    /// What the gateway met here in its last good connection.
-    known: Option<KnownCertificate>,
 }
 
 impl Trust {
     pub(super) fn execute(self, screen: &mut Screen) -> Result<(), Failure> {
-        let known = self.known()?;
-        let shown = Shown { known, ..block_on(self.look())?? };
-        let judged = self.judge_all(&shown)?;
+        let place = self.place()?;
+        let shown = block_on(self.look())??;
+        let judged = self.judge_all(&shown, &place)?;
         if self.json {
-            let told = self.told(&shown, &judged);
+            let told = self.told(&shown, &place, &judged);
             let text = serde_json::to_string_pretty(&told).map_err(Failure::error)?;
             screen.say(&text);
         } else {
-            self.show(screen, &shown, &judged);
+            self.show(screen, &shown, &place, &judged);
         }
         Ok(())
     }
@@ -133,22 +138,30 @@ impl Trust {
                 Err(Fault::Before(why)) => Err(why),
             }),
         };
-        Ok(Shown { chain, facts, handshake, known: None })
+        Ok(Shown { chain, facts, handshake })
     }
 
-    /// What `kimgate run` has kept of this place. A configuration that nobody named need not be
-    /// there, nor be good.
-    fn known(&self) -> Result<Option<KnownCertificate>, Failure> {
-        let Ok(path) = self.file.path() else { return Ok(None) };
-        let state_dir = match load(&path, std::env::vars()) {
-            Ok(loaded) => loaded.config.state_dir,
-            Err(_) if self.file.config.is_none() => return Ok(None),
+    /// Who this is by the configuration, and what `kimgate run` has kept of it. A configuration that
+    /// nobody named need not be there, nor be good.
+    fn place(&self) -> Result<Place, Failure> {
+        let nowhere = Place { key: "NAME".into(), known: None };
+        let Ok(path) = self.file.path() else { return Ok(nowhere) };
+        let config = match load(&path, std::env::vars()) {
+            Ok(loaded) => loaded.config,
+            Err(_) if self.file.config.is_none() => return Ok(nowhere),
             Err(_) => {
                 let why = "has errors; `kimgate check` names them";
                 return Err(Failure::error(format!("{}: {why}", path.display())));
             }
         };
-        Ok(KnownCertificates::open(&state_dir).of(&self.target.to_string()))
+        let Target { host, port } = &self.target;
+        let mut modules = config.gateway.client_modules.iter();
+        let module = modules.find(|(_, module)| {
+            module.host.eq_ignore_ascii_case(host)
+                && [module.pop3_port, module.smtp_port].contains(port)
+        });
+        let known = KnownCertificates::open(&config.state_dir).of(&self.target.to_string());
+        Ok(Place { key: module.map_or(nowhere.key, |(name, _)| toml_key(name)), known })
     }
 
     async fn shake(&self, tls: &UpstreamTls) -> Result<rustls::ClientConnection, Fault> {
@@ -199,7 +212,13 @@ impl Trust {
     }
 
     /// The verdict under each kind of policy, with the policy as it is written.
-    fn judge_all(&self, shown: &Shown) -> Result<Vec<(&'static str, Verdict)>, Failure> {
+    fn judge_all(
+        &self,
+        shown: &Shown,
+        place: &Place,
+    ) -> Result<Vec<(&'static str, Verdict)>, Failure> {
+        let known = place.known.as_ref();
+        let replaces = known.filter(|known| known.fingerprint != shown.facts.fingerprint);
         let ignoring = |self_signed, name_mismatch| ClientModuleTrust {
             ignore_self_signed: self_signed,
             ignore_name_mismatch: name_mismatch,
@@ -218,11 +237,20 @@ impl Trust {
         let now = UnixTime::now();
         policies
             .into_iter()
-            .map(|(written, trust)| Ok((written, self.tls(trust)?.judge(&shown.chain, now))))
+            .map(|(written, trust)| {
+                let verdict = self.tls(trust)?.judge(&shown.chain, now);
+                Ok((written, Verdict { replaces: replaces.cloned(), ..verdict }))
+            })
             .collect()
     }
 
-    fn show(&self, screen: &mut Screen, shown: &Shown, judged: &[(&'static str, Verdict)]) {
+    fn show(
+        &self,
+        screen: &mut Screen,
+        shown: &Shown,
+        place: &Place,
+        judged: &[(&'static str, Verdict)],
+    ) {
         let facts = &shown.facts;
         screen.headline(&self.target.to_string());
         let own = if facts.subject == facts.issuer { " (itself)" } else { "" };
@@ -250,7 +278,7 @@ impl Trust {
                 above.not_after.date()
             ));
         }
-        if let Some(known) = &shown.known {
+        if let Some(known) = &place.known {
             let since = OffsetDateTime::from_unix_timestamp(known.since).map(|at| at.date());
             let since = since.map_or(String::new(), |day| format!(" since {day}"));
             let told = match known.fingerprint == facts.fingerprint {
@@ -271,17 +299,27 @@ impl Trust {
             if verdict.accepted { screen.done(line) } else { screen.failed(line) }
         }
         screen.say("");
-        self.conclude(screen, shown, judged);
+        self.conclude(screen, shown, place, judged);
     }
 
-    fn conclude(&self, screen: &mut Screen, shown: &Shown, judged: &[(&'static str, Verdict)]) {
+    fn conclude(
+        &self,
+        screen: &mut Screen,
+        shown: &Shown,
+        place: &Place,
+        judged: &[(&'static str, Verdict)],
+    ) {
         let Some((_, strict)) = judged.first() else { return };
+        let table = format!("[client_modules.{}.trust]", place.key);
         screen.say(&format!("{}.", strict.finding(Language::En)));
+        if let Some(change) = strict.change(Language::En) {
+            screen.say(&change);
+        }
         if strict.accepted {
             let files = self.ca.iter().map(|path| path.to_string_lossy().into_owned());
             screen.say("It is accepted with:");
             screen.say("");
-            screen.say("[client_modules.NAME.trust]");
+            screen.say(&table);
             screen.say(&format!("ca = {}", files.collect::<toml_edit::Array>()));
             return;
         }
@@ -290,9 +328,14 @@ impl Trust {
             screen.say(&strict.advice(Language::En));
             return;
         };
-        screen.say("Compare the fingerprint at the client module. If it is the same, write:");
-        screen.say("");
-        screen.say("[client_modules.NAME.trust]");
+        if strict.class == Class::UnknownIssuer {
+            screen.say(
+                "`ignore` does not help here: it tolerates \"self-signed\" and \"name-mismatch\", and \
+                 no unknown issuer.",
+            );
+        }
+        self.say_how_to_compare(screen, shown);
+        screen.say(&table);
         screen.say(best);
         for line in rest {
             let why = match line.starts_with("ca") {
@@ -307,7 +350,30 @@ impl Trust {
         }
     }
 
-    fn told(&self, shown: &Shown, judged: &[(&'static str, Verdict)]) -> Value {
+    /// Only there it is certain that the client module answers, and no other machine.
+    fn say_how_to_compare(&self, screen: &mut Screen, shown: &Shown) {
+        let port = self.target.port;
+        let (kimgate, openssl) = match self.starttls {
+            None => ("", ""),
+            Some(Speaks::Pop3) => (" --starttls pop3", " -starttls pop3"),
+            Some(Speaks::Smtp) => (" --starttls smtp", " -starttls smtp"),
+        };
+        screen.say(
+            "Compare the fingerprint at the client module's own PC, with kimgate or with openssl:",
+        );
+        screen.say("");
+        screen.say(&format!("  kimgate trust localhost:{port}{kimgate}"));
+        screen.say(&format!(
+            "  openssl s_client -connect localhost:{port}{openssl} </dev/null | openssl x509 \
+             -noout -fingerprint -sha256"
+        ));
+        screen.say("");
+        screen.say(&format!("If it is another one than {}, write", shown.facts.fingerprint));
+        screen.say("nothing: another machine answers here. If it is the same, write:");
+        screen.say("");
+    }
+
+    fn told(&self, shown: &Shown, place: &Place, judged: &[(&'static str, Verdict)]) -> Value {
         let policies: Vec<Value> = judged
             .iter()
             .map(|(written, verdict)| {
@@ -328,7 +394,8 @@ impl Trust {
             "handshake_error": shown.handshake.as_ref().and_then(|outcome| outcome.as_ref().err()),
             "verdict": strict.map(|verdict| verdict.class.as_str()),
             "sentence": strict.map(|verdict| verdict.sentence(Language::En)),
-            "known_fingerprint": shown.known.as_ref().map(|known| &known.fingerprint),
+            "known_fingerprint": place.known.as_ref().map(|known| &known.fingerprint),
+            "table": format!("client_modules.{}.trust", place.key),
             "policies": policies,
             "accepting_lines": strict.map(Verdict::accepting_lines).unwrap_or_default(),
         })
@@ -344,6 +411,15 @@ impl Trust {
             Some(verdict) => format!("{}: {}", self.target, verdict.sentence(Language::En)),
             None => format!("{}: {error}", self.target),
         }
+    }
+}
+
+/// A name as it stands between the dots of a table's name.
+fn toml_key(name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    match !name.is_empty() && name.chars().all(is_bare) {
+        true => name.to_owned(),
+        false => toml_edit::Value::from(name).to_string(),
     }
 }
 

@@ -1,15 +1,17 @@
 //! The login string:
-//! `address#host:port#MandantId#ClientsystemId#WorkplaceId[#UserId][#KonnektorId]`.
+//! `address#host:port#MandantId#ClientsystemId#WorkplaceId[#UserId][#KonnektorId]` in POP3, and in
+//! SMTP the same with the last two in either order.
 //!
 //! Form and field names: gemSpec_CM_KOMLE 3.3.2.2 and 3.4.2.2, gematik/api-kim
-//! `docs/Primaersystem.adoc`. Client modules differ in the tail, and the practice must type the
-//! string exactly as the client module prints it. So kimgate reads it to decide and to label, and
-//! sends on the bytes that it got.
+//! `docs/Primaersystem.adoc`. In SMTP gematik puts the KonnektorId first, and had no UserId before
+//! 2026; several client modules print both logins in the order of POP3. So an SMTP login has two
+//! readings, and both count. The practice must type the string exactly as the client module prints
+//! it: kimgate reads it to decide and to label, and sends on the bytes that it got.
 
 use std::fmt;
 use std::ops::Range;
 
-use super::Account;
+use super::{Account, Field};
 use crate::words::Protocol;
 
 /// A login as it came from a workstation. Any bytes are a login; policy refuses malformed ones.
@@ -117,12 +119,18 @@ impl Login {
         shifted.then(|| self.clientsystem_id())
     }
 
+    /// The port in [`server`](Self::server), after whatever delimiter.
+    pub fn server_port(&self) -> Option<&str> {
+        let server = self.server().trim();
+        host_before_port(server)?;
+        Some(&server[server.trim_end_matches(char::is_numeric).len()..])
+    }
+
     /// Which protocol it is for, by the port in it: 995, 10995 and 110, or 465, 8465, 587 and 25.
     /// The names for the two differ in that (gematik `docs/Primaersystem.adoc`), and the wrong one
     /// would count as a failed login at the KIM mail service. `None` for other ports and for none.
     pub fn protocol(&self) -> Option<Protocol> {
-        let (_, port) = self.server().rsplit_once(':')?;
-        match port {
+        match self.server_port()? {
             "110" => Some(Protocol::Pop3),
             "25" | "587" => Some(Protocol::Smtp),
             port if port.ends_with("995") => Some(Protocol::Pop3),
@@ -151,14 +159,16 @@ impl Login {
         &self.text[self.fields[3].clone()]
     }
 
-    /// The user that the login claims. gematik leaves it out for SMTP, client modules do not.
-    pub fn user_id(&self) -> &str {
-        &self.text[self.fields[4].clone()]
+    /// The values after the WorkplaceId with their names. `None` for the protocol: either of them.
+    pub fn optional_fields(&self, protocol: Option<Protocol>) -> [(Field, &str); 2] {
+        let [first, second] = Field::optional(protocol);
+        [(first, &self.text[self.fields[4].clone()]), (second, &self.text[self.fields[5].clone()])]
     }
 
-    /// The Konnektor, where several are in use.
-    pub fn konnektor_id(&self) -> &str {
-        &self.text[self.fields[5].clone()]
+    /// Every UserId that the login claims, read in either order where it has two.
+    pub fn user_ids(&self, protocol: Protocol) -> impl Iterator<Item = &str> {
+        let fields = self.optional_fields(Some(protocol)).into_iter();
+        fields.filter(|(field, id)| field.may_be_user_id() && !id.is_empty()).map(|(_, id)| id)
     }
 
     /// The fields after host:port as they were sent. Where there is no host:port, or nothing after
@@ -243,14 +253,19 @@ mod tests {
         "prx@praxis.tm.kim.telematik#mail.tm.kim.telematik:995#Mandant1#ivorisortho#PC1#PRAXIS";
 
     fn fields(login: &Login) -> [&str; 8] {
+        let [(Field::UserId, user_id), (Field::KonnektorId, konnektor_id)] =
+            login.optional_fields(Some(Protocol::Pop3))
+        else {
+            panic!("POP3 has one order");
+        };
         [
             login.account().as_str(),
             login.server(),
             login.mandant_id(),
             login.clientsystem_id(),
             login.workplace_id(),
-            login.user_id(),
-            login.konnektor_id(),
+            user_id,
+            konnektor_id,
             login.context(),
         ]
     }
@@ -362,6 +377,10 @@ mod tests {
             ("a@b#h:10995#M", Some(Protocol::Pop3)),
             ("a@b#h:465#M", Some(Protocol::Smtp)),
             ("a@b#h:587", Some(Protocol::Smtp)),
+            ("a@b#mail.kim.telematik;995#M", Some(Protocol::Pop3)),
+            ("a@b#mail.kim.telematik-465#M", Some(Protocol::Smtp)),
+            ("a@b#mail.kim.telematik|465 #M", Some(Protocol::Smtp)),
+            ("a@b#Mandant-995#M", None),
             ("a@b#h:8888#M", None),
             ("a@b#h#M", None),
             ("a@b", None),
@@ -372,6 +391,32 @@ mod tests {
         let serves = |login: &str, protocol| Login::parse(login.as_bytes()).serves(protocol);
         assert!(serves("a@b", Protocol::Smtp) && serves("a@b#*#M", Protocol::Pop3));
         assert!(!serves("a@b#h:995#M", Protocol::Smtp) && !serves("a@b#h:1#M", Protocol::Pop3));
+    }
+
+    #[test]
+    fn an_smtp_login_has_two_readings_of_its_last_fields_and_a_pop3_login_has_one() {
+        let (pop3, smtp) = (Protocol::Pop3, Protocol::Smtp);
+        let table: [(&str, Protocol, [&str; 2], &[&str]); 8] = [
+            ("#ARZT#Konn_1", pop3, ["UserId ARZT", "KonnektorId Konn_1"], &["ARZT"]),
+            ("#*#Konn_1", pop3, ["UserId ", "KonnektorId Konn_1"], &[]),
+            (
+                "#Konn_1#ARZT",
+                smtp,
+                ["KonnektorId or UserId Konn_1", "UserId or KonnektorId ARZT"],
+                &["Konn_1", "ARZT"],
+            ),
+            ("#ARZT", smtp, ["KonnektorId or UserId ARZT", "UserId or KonnektorId "], &["ARZT"]),
+            ("#*#ARZT", smtp, ["KonnektorId or UserId ", "UserId or KonnektorId ARZT"], &["ARZT"]),
+            ("", smtp, ["KonnektorId or UserId ", "UserId or KonnektorId "], &[]),
+            ("#*#*", pop3, ["UserId ", "KonnektorId "], &[]),
+            ("##", smtp, ["KonnektorId or UserId ", "UserId or KonnektorId "], &[]),
+        ];
+        for (tail, protocol, named, users) in table {
+            let login = Login::parse(format!("a@b#h:1#M#C#W{tail}").as_bytes());
+            let fields = login.optional_fields(Some(protocol));
+            assert_eq!(fields.map(|(field, value)| format!("{} {value}", field.as_str())), named);
+            assert_eq!(login.user_ids(protocol).collect::<Vec<_>>(), users, "{tail} {protocol}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::Login;
+use super::{Field, Login};
 use crate::words::Protocol;
 
 /// What looks wrong about a login.
@@ -27,53 +27,18 @@ pub enum LoginWarning {
     StarAtTheEnd,
     /// An optional field is empty although another field follows; `*` belongs there.
     WithoutStar(Field),
-    /// An SMTP login has a UserId, which gematik defines for POP3 logins only.
-    UserIdInSmtp,
     /// The case of its address differs from the configuration.
     CaseOfAccount,
     /// It differs only in case from the login that the client module accepted last.
     CaseOfLastLogin,
 }
 
-/// The fields of a login by gematik's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Field {
-    /// Before the first `#`.
-    Address,
-    /// `host:port` of the KIM mail service.
-    Server,
-    /// The tenant.
-    MandantId,
-    /// The practice software.
-    ClientsystemId,
-    /// The place of work.
-    WorkplaceId,
-    /// The user, in POP3.
-    UserId,
-    /// The Konnektor.
-    KonnektorId,
-}
-
-impl Field {
-    /// As gematik spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Address => "address",
-            Self::Server => "host:port",
-            Self::MandantId => "MandantId",
-            Self::ClientsystemId => "ClientsystemId",
-            Self::WorkplaceId => "WorkplaceId",
-            Self::UserId => "UserId",
-            Self::KonnektorId => "KonnektorId",
-        }
-    }
-}
-
 /// The three that a Konnektor needs (gemSpec_CM_KOMLE 3.3.2.2), with their index in the fields
 /// after the address.
 const NEEDED: [(usize, Field); 3] =
     [(1, Field::MandantId), (2, Field::ClientsystemId), (3, Field::WorkplaceId)];
-const OPTIONAL: [(usize, Field); 2] = [(4, Field::UserId), (5, Field::KonnektorId)];
+/// The index of the first field that a login may lack.
+const OPTIONAL: usize = 4;
 
 impl LoginWarning {
     /// What looks wrong about this login. `protocol` is the one that it is used for, if that is known;
@@ -101,11 +66,7 @@ impl LoginWarning {
         let fields: Vec<&str> = text.split('#').skip(1).collect();
         warnings.extend(about_server(login, &fields, protocol));
         warnings.extend(about_context(&fields));
-        warnings.extend(about_options(&fields));
-        let protocol = protocol.or_else(|| login.protocol());
-        if protocol == Some(Protocol::Smtp) && !login.user_id().is_empty() {
-            warnings.push(Self::UserIdInSmtp);
-        }
+        warnings.extend(about_options(&fields, protocol.or_else(|| login.protocol())));
         warnings
     }
 
@@ -125,7 +86,6 @@ impl LoginWarning {
             Self::WithoutStar(field) => {
                 format!("has an empty {} before another field", field.as_str())
             }
-            Self::UserIdInSmtp => "has a UserId, which SMTP logins do not have".into(),
             Self::CaseOfAccount => {
                 "writes its address with another case than the configuration".into()
             }
@@ -152,9 +112,6 @@ impl LoginWarning {
             Self::Placeholder(_) => "write the value that the client module prints",
             Self::StarAtTheEnd => "leave it out, unless the client module prints it",
             Self::WithoutStar(_) => "write *, unless the client module prints it empty",
-            Self::UserIdInSmtp => {
-                "keep it if the client module prints it; gematik defines the KonnektorId at this place"
-            }
             Self::CaseOfAccount | Self::CaseOfLastLogin => {
                 "write it as the client module prints it: client modules may tell the two apart"
             }
@@ -198,9 +155,9 @@ fn about_context(fields: &[&str]) -> impl Iterator<Item = LoginWarning> {
     })
 }
 
-fn about_options(fields: &[&str]) -> Vec<LoginWarning> {
+fn about_options(fields: &[&str], protocol: Option<Protocol>) -> Vec<LoginWarning> {
     let mut warnings: Vec<LoginWarning> = Vec::new();
-    for (at, field) in OPTIONAL {
+    for (at, field) in (OPTIONAL..).zip(Field::optional(protocol)) {
         let is_last = at + 1 == fields.len();
         match fields.get(at).copied() {
             None => {}
@@ -226,7 +183,7 @@ fn is_placeholder(value: &str, field: Field) -> bool {
     let brackets = [('<', '>'), ('{', '}'), ('[', ']'), ('%', '%'), ('$', '$')];
     let bracketed =
         |(open, close)| value.len() > 2 && value.starts_with(open) && value.ends_with(close);
-    value.eq_ignore_ascii_case(field.as_str())
+    field.is_called(value)
         || matches!(value, "*" | "**" | "?" | "-" | "--" | "..." | "\u{2026}" | "xxx" | "XXX")
         || brackets.into_iter().any(bracketed)
 }
@@ -248,7 +205,11 @@ mod tests {
         }
         let smtp = GOOD.replace(":995", ":465");
         assert_eq!(warnings(&smtp, Some(Protocol::Smtp)), []);
-        assert_eq!(warnings(&format!("{smtp}#*#Konn_1"), Some(Protocol::Smtp)), []);
+        for tail in ["#ARZT", "#Konn_1", "#Konn_1#ARZT", "#*#ARZT", "#ARZT#Konn_1", "#*#Konn_1"] {
+            let login = format!("{smtp}{tail}");
+            assert_eq!(warnings(&login, Some(Protocol::Smtp)), [], "a UserId in SMTP: {tail}");
+            assert_eq!(warnings(&login, None), [], "{tail}");
+        }
         for server in ["", "*", "mail.kim.telematik:8995", "mail.kim.telematik;995"] {
             let login = GOOD.replace("mail.kim.telematik:995", server);
             assert_eq!(warnings(&login, Some(Protocol::Pop3)), [], "{server}");
@@ -262,7 +223,7 @@ mod tests {
     #[test]
     fn what_looks_wrong_is_named() {
         let (pop3, smtp) = (Some(Protocol::Pop3), Some(Protocol::Smtp));
-        let table: [(&str, Option<Protocol>, &[LoginWarning]); 22] = [
+        let table: [(&str, Option<Protocol>, &[LoginWarning]); 25] = [
             (GOOD, smtp, &[LoginWarning::PortOf(Protocol::Pop3)]),
             ("a@b#h:465#M#C#W", pop3, &[LoginWarning::PortOf(Protocol::Smtp)]),
             ("a@b#h:465#M#C#W", None, &[]),
@@ -305,8 +266,19 @@ mod tests {
             ("a@b#h:1#M#C#W#*", pop3, &[LoginWarning::StarAtTheEnd]),
             ("a@b#h:1#M#C#W##K", pop3, &[LoginWarning::WithoutStar(Field::UserId)]),
             ("a@b#h:1#M#C#W#U#*", pop3, &[LoginWarning::StarAtTheEnd]),
-            ("a@b#h:465#M#C#W#U", smtp, &[LoginWarning::UserIdInSmtp]),
-            ("a@b#h:465#M#C#W#U", None, &[LoginWarning::UserIdInSmtp]),
+            ("a@b#mail.x.de;995#M#C#W", smtp, &[LoginWarning::PortOf(Protocol::Pop3)]),
+            ("a@b#h:465#M#C#W##U", smtp, &[LoginWarning::WithoutStar(Field::KonnektorIdOrUserId)]),
+            (
+                "a@b#h:465#M#C#W#userid",
+                None,
+                &[LoginWarning::Placeholder(Field::KonnektorIdOrUserId)],
+            ),
+            (
+                "a@b#h:1#M#C#W#K#KonnektorId",
+                None,
+                &[LoginWarning::Placeholder(Field::KonnektorIdOrUserId)],
+            ),
+            ("a@b#h:1#M#C#W#userid", pop3, &[LoginWarning::Placeholder(Field::UserId)]),
             ("a@b#h:1#Praxis Dr. M\u{fc}ller#C#W", pop3, &[]),
         ];
         for (login, protocol, expected) in table {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::kim::{Account, Login};
-use crate::words::{Action, CloseReason, Protocol, Reason};
+use crate::words::{Action, CloseReason, Protocol, Reason, RequiredField};
 
 /// Something that happened.
 ///
@@ -64,6 +64,8 @@ pub enum Event<'a> {
         service: Option<&'a str>,
         /// The value of Message-ID, of which no more than a keyed hash is shown.
         message_id: Option<&'a str>,
+        /// The fields that it lacks.
+        missing: &'a [RequiredField],
         /// How many.
         recipients: u32,
         /// Whether the answer was a 2xx; `Err`: there was none, so it is unknown whether the message

@@ -15,6 +15,7 @@ mod log;
 mod metrics;
 mod pseudonym;
 mod record;
+mod sent_headers;
 mod sessions;
 mod status;
 
@@ -30,7 +31,7 @@ pub use pseudonym::Pseudonyms;
 pub use status::{
     AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ContextStatus, Counts,
     ErrorStatus, ListenerStatus, MailboxStatus, Missing, PauseReason, PauseScope, PauseStatus,
-    Readiness, RefusalStatus, SessionStatus, Status, TurnsStatus, VerdictStatus,
+    Readiness, RefusalStatus, SentHeadersStatus, SessionStatus, Status, TurnsStatus, VerdictStatus,
 };
 
 use std::io;
@@ -49,6 +50,7 @@ use health::Health;
 use labels::Labels;
 use metrics::Metrics;
 use record::{Record, SessionRecord};
+use sent_headers::SentHeaders;
 use sessions::Sessions;
 
 /// Where everything that happens is said. One per gateway; clones are the same observer.
@@ -71,6 +73,7 @@ struct Inner {
     /// Always on: a Message-ID may name its sender's machine, and its hash is enough to tell two apart.
     message_ids: Pseudonyms,
     sessions: Sessions,
+    sent_headers: SentHeaders,
     health: Health,
     turns: OnceLock<Box<dyn Fn() -> TurnsStatus + Send + Sync>>,
 }
@@ -102,6 +105,7 @@ impl Observer {
             names,
             message_ids,
             sessions: Sessions::default(),
+            sent_headers: SentHeaders::default(),
             turns: OnceLock::new(),
             metrics,
         };
@@ -119,6 +123,7 @@ impl Observer {
             names,
             message_ids,
             sessions,
+            sent_headers,
             health,
             ..
         } = &*self.inner;
@@ -141,6 +146,9 @@ impl Observer {
             | Event::Unlocked { .. } => {}
         }
         metrics.count(&event, &labels.load(), unix_seconds(now));
+        if sent_headers.note(&event, Instant::now(), now) {
+            metrics.message_id_reused();
+        }
         let record = Record::new(&event, now, names, message_ids);
         if let Event::Certificate { client_module, not_after: Some(end), .. } = event
             && labels.load().has_client_module(client_module)
@@ -323,6 +331,7 @@ impl Observer {
             contexts_active: self.inner.metrics.contexts_active(),
             turns: self.inner.turns.get().map(|turns| turns()).unwrap_or_default(),
             sessions: self.inner.sessions.status(),
+            sent_headers: self.inner.sent_headers.status(),
             ..self.inner.health.status(OffsetDateTime::now_utc())
         }
     }

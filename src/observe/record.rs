@@ -64,6 +64,9 @@ pub(super) struct SessionRecord<'a> {
     pub(super) clientsystem_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) workplace_id: Option<Cow<'a, str>>,
+    /// Names of the further fields that the login has, without their values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) optional_fields: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) client_module: Option<Cow<'a, str>>,
 }
@@ -357,6 +360,7 @@ impl<'a> RecordedEvent<'a> {
                 seconds,
                 service,
                 message_id,
+                missing: _,
                 recipients,
                 accepted,
                 left_after,
@@ -585,6 +589,7 @@ impl<'a> SessionRecord<'a> {
             mandant_id: login.and_then(|login| field(login.mandant_id())),
             clientsystem_id: login.and_then(|login| field(login.clientsystem_id())),
             workplace_id: login.and_then(|login| field(login.workplace_id())),
+            optional_fields: optional_fields(session),
             client_module: session.client_module.as_deref().map(printable),
         }
     }
@@ -603,6 +608,14 @@ fn account_name<'a>(account: &'a Account, known: bool, names: &Pseudonyms) -> Co
         Some(address) => names.of(address),
         None => Cow::Borrowed(NOT_AN_ADDRESS),
     }
+}
+
+/// Which fields the login has after its WorkplaceId, by their names in this protocol. Their values
+/// are not shown: with them, the line would hold all of the login that is secret.
+pub(super) fn optional_fields(session: &SessionFacts) -> Vec<&'static str> {
+    let Some(login) = &session.login else { return Vec::new() };
+    let fields = login.optional_fields(Some(session.protocol)).into_iter();
+    fields.filter(|(_, value)| !value.is_empty()).map(|(field, _)| field.as_str()).collect()
 }
 
 /// Stands for an account that is not configured and does not look like one.
@@ -698,6 +711,7 @@ mod tests {
             seconds: 0.5,
             service: Some("eAU;x"),
             message_id: None,
+            missing: &[],
             recipients: 2,
             accepted: Ok(true),
             left_after: Some(0.25),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use dashmap::DashMap;
 
-use super::record::{NOT_AN_ADDRESS, milliseconds, showable, shown};
+use super::record::{NOT_AN_ADDRESS, milliseconds, optional_fields, showable, shown};
 use super::status::SessionStatus;
 use super::{Direction, Phase, SessionFacts, SessionId};
 use crate::words::Protocol;
@@ -121,6 +121,7 @@ impl Entry {
             mandant_id: login.and_then(|login| named(login.mandant_id())),
             clientsystem_id: login.and_then(|login| named(login.clientsystem_id())),
             workplace_id: login.and_then(|login| named(login.workplace_id())),
+            optional_fields: optional_fields(&facts).into_iter().map(String::from).collect(),
             client_module: facts.client_module.as_deref().map(shown),
             phase: Phase::from_number(self.phase.load(Ordering::Relaxed)).as_str().into(),
             seconds: milliseconds(self.seconds()),

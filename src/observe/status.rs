@@ -1,6 +1,7 @@
 //! What `/status` says: plain values, written by the gateway, read by the console and by
 //! `kimgate status`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -38,6 +39,24 @@ pub struct Status {
     pub sessions: Vec<SessionStatus>,
     /// The latest refusals, newest first; a few dozen at most.
     pub refusals: Vec<RefusalStatus>,
+    /// Workstations whose sent messages lacked header fields, by name.
+    #[serde(default)]
+    pub sent_headers: Vec<SentHeadersStatus>,
+}
+
+/// What a workstation's sent messages lacked since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentHeadersStatus {
+    /// Its name; its address where it has none.
+    pub workstation: String,
+    /// All that it has sent.
+    pub messages: u64,
+    /// How many of them lacked a field, by the field's name.
+    pub missing: BTreeMap<String, u64>,
+    /// How many had the Message-ID of an earlier message.
+    pub reused_message_ids: u64,
+    /// When the latest message of these came.
+    pub last: String,
 }
 
 /// Whether mail can go through.
@@ -207,6 +226,9 @@ pub struct SessionStatus {
     pub clientsystem_id: Option<String>,
     /// From the login.
     pub workplace_id: Option<String>,
+    /// Names of the further fields that the login has, without their values.
+    #[serde(default)]
+    pub optional_fields: Vec<String>,
     /// The client module's name.
     pub client_module: Option<String>,
     /// What it is doing.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::kim::{Account, Login};
-use crate::words::{Action, CloseReason, Security};
+use crate::words::{Action, CloseReason, RequiredField, Security};
 
 /// What no output may contain as it stands: line ends, an escape sequence, a reversed text.
 const HOSTILE: &str = "x\r\n{\"event\":\"login\"}\u{1b}[2J\u{202e}\u{85}\u{2028}\u{200b}\u{feff}\u{e0041}\" 1\nkimgate_fake 1\n";
@@ -95,6 +95,7 @@ fn say_everything(observer: &Observer, session: &SessionFacts, text: &str) {
         seconds: 6.5,
         service: Some(text),
         message_id: Some(text),
+        missing: &[RequiredField::UserAgent],
         recipients: 2,
         accepted: Ok(accepted),
         left_after: None,
@@ -310,6 +311,7 @@ fn an_audit_line_has_the_fields_of_the_contract() {
     for (field, value) in expected {
         assert_eq!(refused[field], value, "{field}");
     }
+    assert_eq!(refused["optional_fields"], Value::from(vec!["UserId"]), "the name, no value");
     assert!(!refused.contains_key("service") && !refused.contains_key("would_deny"));
     assert_eq!(lines[2]["would_deny"], "denied");
     assert_eq!(lines[3]["reason"], "rejected-by-client-module");

@@ -259,7 +259,7 @@ fn judge_access(facts: &Facts<'_>, action: Action, trace: &mut impl Trace) -> Re
 /// [`Login::is_only_an_address`], so that `#` after an address does not get past the rule.
 fn lacks_context(login: &Login) -> bool {
     let fields = [login.mandant_id(), login.clientsystem_id(), login.workplace_id()];
-    let further = [login.user_id(), login.konnektor_id()];
+    let further = login.optional_fields(None).map(|(_, value)| value);
     fields.iter().chain(&further).all(|field| field.is_empty())
 }
 

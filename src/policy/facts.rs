@@ -78,7 +78,9 @@ impl Policy {
                 self.users_by_certificate.get(&name.to_ascii_lowercase()).into_iter().flatten(),
             );
         }
-        users.extend(self.users_by_user_id.get(request.login.user_id()).into_iter().flatten());
+        for user_id in request.login.user_ids(request.protocol) {
+            users.extend(self.users_by_user_id.get(user_id).into_iter().flatten());
+        }
         users.sort_unstable();
         users.dedup();
         users

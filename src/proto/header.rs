@@ -25,6 +25,10 @@ const CUT: &str = "\u{2026}";
 #[derive(Clone, Debug)]
 pub struct HeaderReader {
     wanted: &'static [&'static str],
+    /// Of these no more is kept than that they are there.
+    noticed: &'static [&'static str],
+    /// One bit for each of `noticed`.
+    present: u32,
     left: usize,
     state: State,
     /// The line holds nothing so far, except for a stuffed dot or a CR.
@@ -67,6 +71,8 @@ impl HeaderReader {
     pub fn new(wanted: &'static [&'static str], limit: usize) -> Self {
         Self {
             wanted,
+            noticed: &[],
+            present: 0,
             left: limit,
             state: State::LineStart,
             is_blank: true,
@@ -80,6 +86,12 @@ impl HeaderReader {
             has_long_name: false,
             is_malformed: false,
         }
+    }
+
+    /// Also notices whether there are fields of these names, 32 at most. Their values are not kept, and
+    /// they may repeat.
+    pub fn noticing(self, noticed: &'static [&'static str]) -> Self {
+        Self { noticed, ..self }
     }
 
     /// Reads the next piece. `Some(n)`: the header block and its empty line end after `n` bytes of it.
@@ -160,6 +172,19 @@ impl HeaderReader {
         self.values(name).next().is_some()
     }
 
+    /// Whether there is a field of this name, wanted or noticed, that is not empty.
+    pub fn says(&self, name: &str) -> bool {
+        let noticed = self.noticed.iter().position(|noticed| noticed.eq_ignore_ascii_case(name));
+        noticed.is_some_and(|at| self.present & 1 << at != 0)
+            || self.values(name).any(|value| !value.is_empty())
+    }
+
+    /// Whether a field that was not found is not there: the whole block was read, and there is no line
+    /// in which another reader may find it.
+    pub fn is_certain(&self) -> bool {
+        self.is_done() && !self.is_over_limit() && !self.is_malformed
+    }
+
     fn step(&mut self, byte: u8) {
         match (byte, self.state) {
             (_, State::Done | State::OverLimit) => {}
@@ -232,8 +257,8 @@ impl HeaderReader {
 
     fn begin_value(&mut self) {
         let name = self.name.trim_ascii_end();
-        let wanted =
-            self.wanted.iter().position(|wanted| name.eq_ignore_ascii_case(wanted.as_bytes()));
+        let mut names = self.wanted.iter().chain(self.noticed);
+        let wanted = names.position(|wanted| name.eq_ignore_ascii_case(wanted.as_bytes()));
         self.name.clear();
         self.value = wanted.map(|index| (index, Vec::new()));
         self.state = if self.value.is_some() { State::Value } else { State::Skip };
@@ -259,6 +284,10 @@ impl HeaderReader {
         // A name is forgotten at its colon.
         self.is_malformed |= !self.name.is_empty();
         let Some((index, value)) = self.value.take() else { return };
+        if let Some(noticed) = index.checked_sub(self.wanted.len()) {
+            self.present |= u32::from(!value.trim_ascii().is_empty()) << noticed;
+            return;
+        }
         let same = self.found.iter().filter(|(of, _)| *of == index).count();
         if same < VALUES {
             self.found.push((index, text(&value)));
@@ -312,6 +341,29 @@ mod tests {
         }
         assert_eq!(read(limit, message.chunks(1)), whole, "{}", message.escape_ascii());
         whole
+    }
+
+    #[test]
+    fn fields_are_noticed_without_being_kept_and_may_repeat() {
+        let table: [(String, bool, bool); 7] = [
+            ("A: 1\r\n\r\n".into(), true, false),
+            ("a :\r\n 1\r\nB: \r\n\r\n".into(), true, false),
+            ("A:\r\nB: x\r\n\r\n".into(), false, true),
+            ("A: 1\r\n".repeat(40) + "B: 1\r\n\r\n", true, true),
+            ("B: \r\nB: 1\r\nSubject: A: 1\r\n\r\n".into(), false, true),
+            ("Subject: x\r\n\r\nA: 1\r\nB: 1\r\n".into(), false, false),
+            (format!("A: {}\r\nB: \t \r\n\r\n", "x".repeat(5000)), true, false),
+        ];
+        for (message, a, b) in table {
+            for size in [1, 7, message.len()] {
+                let mut reader = HeaderReader::new(WANTED, 8192).noticing(&["A", "B"]);
+                for piece in message.as_bytes().chunks(size) {
+                    reader.feed(piece);
+                }
+                assert_eq!((reader.says("a"), reader.says("B")), (a, b), "{message}");
+                assert!(!reader.is_over_limit() && reader.is_certain(), "{message}");
+            }
+        }
     }
 
     #[test]

@@ -8,9 +8,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use time::{Duration, OffsetDateTime};
 use tokio_rustls::TlsAcceptor;
 
@@ -30,6 +31,9 @@ pub enum SimCertificate {
     PrivateCa,
     /// Signed by a private authority, for another name.
     WrongName,
+    /// Signed by an authority of the mail service's own, which nobody else knows, with a `cn` that is
+    /// no host and without other names: as client modules make it at their registration.
+    OwnPki,
     /// Signed by itself, with the configured names, and past its end.
     Expired,
     /// From PEM files: a chain, leaf first, and the leaf's key.
@@ -52,7 +56,30 @@ pub(crate) struct Material {
 }
 
 impl Material {
-    pub(crate) fn new(kind: &SimCertificate, names: &[String]) -> io::Result<Self> {
+    /// `client_ca`: whose certificates clients have to show.
+    pub(crate) fn new(
+        kind: &SimCertificate,
+        names: &[String],
+        client_ca: Option<&Path>,
+    ) -> io::Result<Self> {
+        let made = Made::new(kind, names)?;
+        let acceptor = acceptor(&made, client_ca)?;
+        let Made { root_pem, chain_pem, key_pem, fingerprint, .. } = made;
+        Ok(Self { acceptor, root_pem, chain_pem, key_pem, fingerprint })
+    }
+}
+
+/// A certificate with its key.
+struct Made {
+    root_pem: String,
+    chain_pem: String,
+    key_pem: String,
+    chain: Vec<CertificateDer<'static>>,
+    fingerprint: String,
+}
+
+impl Made {
+    fn new(kind: &SimCertificate, names: &[String]) -> io::Result<Self> {
         let other = ["another.kim.invalid".to_owned()];
         match kind {
             SimCertificate::SelfSigned => self_signed(names, IsCa::NoCa, 365),
@@ -61,52 +88,76 @@ impl Material {
             }
             SimCertificate::SelfSignedWrongName => self_signed(&other, IsCa::NoCa, 365),
             SimCertificate::Expired => self_signed(names, IsCa::NoCa, -1),
-            SimCertificate::PrivateCa => signed_by_authority(names),
-            SimCertificate::WrongName => signed_by_authority(&other),
+            SimCertificate::PrivateCa => {
+                signed_by_authority("Praxis-CA", names, "KOM-LE-Clientmodul")
+            }
+            SimCertificate::WrongName => {
+                signed_by_authority("Praxis-CA", &other, "KOM-LE-Clientmodul")
+            }
+            SimCertificate::OwnPki => {
+                signed_by_authority("KIM-Fachdienst CA", &[], "8002f1a7-KIM-CM")
+            }
             SimCertificate::Files { certificate, private_key } => {
                 let (chain, key) = (read(certificate)?, read(private_key)?);
-                Self::serve(chain.clone(), chain, key)
+                Self::of(chain.clone(), chain, key)
             }
         }
     }
 
-    fn serve(root_pem: String, chain_pem: String, key_pem: String) -> io::Result<Self> {
-        let chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(io::Error::other)?;
+    fn of(root_pem: String, chain_pem: String, key_pem: String) -> io::Result<Self> {
+        let chain = certificates(&chain_pem)?;
         let leaf = chain.first().ok_or_else(|| io::Error::other("no certificate in the chain"))?;
         let fingerprint = format!("sha256:{}", sha256_hex(leaf));
-        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(io::Error::other)?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-            .map_err(io::Error::other)?;
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Self { acceptor, root_pem, chain_pem, key_pem, fingerprint })
+        Ok(Self { root_pem, chain_pem, key_pem, chain, fingerprint })
     }
 }
 
-fn self_signed(names: &[String], is_ca: IsCa, days: i64) -> io::Result<Material> {
+fn acceptor(made: &Made, client_ca: Option<&Path>) -> io::Result<TlsAcceptor> {
+    let key = PrivateKeyDer::from_pem_slice(made.key_pem.as_bytes()).map_err(io::Error::other)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    let builder = match client_ca {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let mut roots = RootCertStore::empty();
+            for authority in certificates(&read(file)?)? {
+                roots.add(authority).map_err(io::Error::other)?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .map_err(io::Error::other)?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let config = builder.with_single_cert(made.chain.clone(), key).map_err(io::Error::other)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn certificates(pem: &str) -> io::Result<Vec<CertificateDer<'static>>> {
+    let all = CertificateDer::pem_slice_iter(pem.as_bytes());
+    all.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)
+}
+
+fn self_signed(names: &[String], is_ca: IsCa, days: i64) -> io::Result<Made> {
     let key = KeyPair::generate().map_err(io::Error::other)?;
     let mut params = params(names, "KOM-LE-Clientmodul", days)?;
     params.is_ca = is_ca;
     let certificate = params.self_signed(&key).map_err(io::Error::other)?;
-    Material::serve(certificate.pem(), certificate.pem(), key.serialize_pem())
+    Made::of(certificate.pem(), certificate.pem(), key.serialize_pem())
 }
 
-fn signed_by_authority(names: &[String]) -> io::Result<Material> {
+fn signed_by_authority(issuer: &str, names: &[String], name: &str) -> io::Result<Made> {
     let authority_key = KeyPair::generate().map_err(io::Error::other)?;
-    let mut authority = params(&[], "Praxis-CA", 365)?;
+    let mut authority = params(&[], issuer, 365)?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let root = authority.self_signed(&authority_key).map_err(io::Error::other)?;
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate().map_err(io::Error::other)?;
-    let leaf = params(names, "KOM-LE-Clientmodul", 365)?
-        .signed_by(&key, &issuer)
-        .map_err(io::Error::other)?;
-    Material::serve(root.pem(), leaf.pem(), key.serialize_pem())
+    let leaf = params(names, name, 365)?.signed_by(&key, &issuer).map_err(io::Error::other)?;
+    Made::of(root.pem(), leaf.pem(), key.serialize_pem())
 }
 
 /// Valid from 30 days ago, until so many days from now.
@@ -138,9 +189,10 @@ mod tests {
             SimCertificate::SelfSignedWrongName,
             SimCertificate::PrivateCa,
             SimCertificate::WrongName,
+            SimCertificate::OwnPki,
             SimCertificate::Expired,
         ] {
-            let [one, other] = [0, 1].map(|_| Material::new(&kind, &names).unwrap());
+            let [one, other] = [0, 1].map(|_| Material::new(&kind, &names, None).unwrap());
             assert_ne!(one.fingerprint, other.fingerprint, "{kind:?}");
             assert_eq!(one.fingerprint.len(), "sha256:".len() + 64);
         }
@@ -150,7 +202,7 @@ mod tests {
     fn a_missing_file_is_named() {
         let kind =
             SimCertificate::Files { certificate: "/absent.pem".into(), private_key: "".into() };
-        let error = Material::new(&kind, &[]).err().unwrap().to_string();
+        let error = Material::new(&kind, &[], None).err().unwrap().to_string();
         assert!(error.contains("/absent.pem"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use crate::secret::Secret;
 use crate::words::Security;
@@ -23,6 +24,8 @@ pub struct SimConfig {
     pub certificate: SimCertificate,
     /// DNS names and addresses in a certificate that is made at start.
     pub names: Vec<String>,
+    /// A PEM file with the authority whose certificate a client has to show; `None` asks for none.
+    pub client_ca: Option<PathBuf>,
     /// Whose password is right.
     pub accounts: Accounts,
     /// What EHLO and CAPA announce.
@@ -54,6 +57,7 @@ impl Default for SimConfig {
             security: Security::Implicit,
             certificate: SimCertificate::SelfSigned,
             names: ["localhost", "127.0.0.1", "::1"].map(String::from).to_vec(),
+            client_ca: None,
             accounts: Accounts::AnyLogin { password: None },
             capabilities: Capabilities::default(),
             strict_logins: false,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::digest::Digest;
 use super::fault::{Manner, Point};
 use super::journal::Seen;
+use super::kim_2026;
 use super::message::{self, Message};
 use super::session::{SimSession, World};
 use super::smtp::Envelope;
@@ -17,8 +18,10 @@ pub(crate) async fn receive(session: &mut SimSession, envelope: Envelope) -> Sim
     let read = read(session, &mut body).await;
     note(&session.world, session.connection, &envelope, &body, read.is_ok());
     read?;
-    if let Some(reply) = session.prepare(Point::EndOfData, "250 2.0.0 OK").await? {
-        if deliver(&session.world, &envelope, body) {
+    let complaint = complaint(session, &body);
+    let reply = complaint.as_deref().unwrap_or("250 2.0.0 OK");
+    if let Some(reply) = session.prepare(Point::EndOfData, reply).await? {
+        if complaint.is_some() || deliver(&session.world, &envelope, body) {
             session.reply(&reply).await?;
         } else {
             session.wire.reply(b"452 4.2.2 Der Speicher des Simulators ist voll").await?;
@@ -44,6 +47,18 @@ async fn read(session: &mut SimSession, body: &mut Body) -> SimResult<()> {
         }
         session.wire.fill().await?;
     }
+}
+
+/// Why a strict client module refuses this message. One that was too large to keep is let through.
+fn complaint(session: &SimSession, body: &Body) -> Option<String> {
+    let is_strict = session.world.script.has(session.protocol, Manner::StrictHeaders);
+    let message = body.kept.as_ref().filter(|_| is_strict)?;
+    let complaint = kim_2026::complaint(message);
+    complaint.or_else(|| {
+        let id = kim_2026::message_id(message)?;
+        let is_known = !session.world.remember(id);
+        is_known.then(|| "554 5.6.0 Message-ID ist schon verwendet".to_owned())
+    })
 }
 
 /// Notes what came of a message.

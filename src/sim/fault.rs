@@ -132,6 +132,10 @@ pub enum Manner {
     ForgetfulRset,
     /// The response that comes with AUTH is ignored, and asked for.
     IgnoreInitial,
+    /// EHLO, and the headers that TOP and RETR give, are those of gematik's draft of April 2026.
+    Kim2026,
+    /// A message is refused that lacks what that draft demands of practice software.
+    StrictHeaders,
 }
 
 impl Fault {

@@ -30,7 +30,7 @@ const POINTS: [(&str, Point); 19] = [
     ("quit", Point::Quit),
 ];
 
-const MANNERS: [(&str, Manner); 11] = [
+const MANNERS: [(&str, Manner); 13] = [
     ("one-byte", Manner::OneByte),
     ("dribble", Manner::Dribble(PACE)),
     ("split-crlf", Manner::SplitCrlf),
@@ -42,6 +42,8 @@ const MANNERS: [(&str, Manner); 11] = [
     ("openkim", Manner::OpenKim),
     ("forgetful-rset", Manner::ForgetfulRset),
     ("ignore-initial", Manner::IgnoreInitial),
+    ("kim-2026", Manner::Kim2026),
+    ("strict-headers", Manner::StrictHeaders),
 ];
 
 const LONG_LINE: usize = 1 << 20;
@@ -51,7 +53,7 @@ const PACE: Duration = Duration::from_secs(1);
 impl Fault {
     /// Every point, effect and manner in at least one fault that can be written as it stands here,
     /// with its meaning. Points and effects combine freely.
-    pub const ALL: [(&str, &str); 41] = [
+    pub const ALL: [(&str, &str); 43] = [
         ("handshake-drop", "the connection ends before the TLS handshake"),
         ("handshake-refuse", "a greeting in clear where TLS belongs"),
         ("greeting-delay=5s", "the greeting comes late"),
@@ -93,6 +95,8 @@ impl Fault {
         ("lenient-dot", "LF alone counts around the final dot, as in servers open to smuggling"),
         ("forgetful-rset", "RSET loses the login"),
         ("ignore-initial", "the response that comes with AUTH is ignored, and asked for"),
+        ("kim-2026", "EHLO, TOP and RETR as in gematik's draft of 2026: X-KIM-Auth, vendor codes"),
+        ("strict-headers", "a message without what that draft demands of it is refused"),
     ];
 }
 

@@ -197,7 +197,7 @@ pub(crate) fn header_block(message: &[u8]) -> &[u8] {
 }
 
 /// The value of a header that stands on one line.
-fn header(message: &[u8], name: &str) -> Option<String> {
+pub(crate) fn header(message: &[u8], name: &str) -> Option<String> {
     header_block(message).split(|byte| *byte == b'\n').find_map(|line| {
         let (start, value) = line.split_at_checked(name.len())?;
         let value = value.strip_prefix(b":")?;

@@ -11,6 +11,7 @@ mod digest;
 mod fault;
 mod fault_text;
 mod journal;
+mod kim_2026;
 mod mailin;
 mod message;
 mod pop3;
@@ -24,6 +25,7 @@ mod wire;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -51,6 +53,7 @@ pub struct Sim {
     pop3: SocketAddr,
     smtp: SocketAddr,
     names: Vec<String>,
+    client_ca: Option<PathBuf>,
     listening: CancellationToken,
     accepting: Vec<JoinHandle<()>>,
     stop: CancellationToken,
@@ -60,13 +63,15 @@ pub struct Sim {
 impl Sim {
     /// Binds both ports and serves them.
     pub async fn start(config: SimConfig) -> io::Result<Self> {
-        let material = Material::new(&config.certificate, &config.names)?;
+        let material =
+            Material::new(&config.certificate, &config.names, config.client_ca.as_deref())?;
         let pop3_listener = TcpListener::bind(config.pop3).await?;
         let smtp_listener = TcpListener::bind(config.smtp).await?;
         let (pop3, smtp) = (pop3_listener.local_addr()?, smtp_listener.local_addr()?);
         let stop = CancellationToken::new();
         let mut sim = Self {
             names: config.names.clone(),
+            client_ca: config.client_ca.clone(),
             world: Arc::new(World::new(config, material)),
             pop3,
             smtp,
@@ -137,7 +142,8 @@ impl Sim {
 
     /// Shows a new certificate from now on, signed by itself; open connections keep theirs.
     pub fn renew_certificate(&self) -> io::Result<()> {
-        let material = Material::new(&SimCertificate::SelfSigned, &self.names)?;
+        let material =
+            Material::new(&SimCertificate::SelfSigned, &self.names, self.client_ca.as_deref())?;
         self.world.set_material(material);
         Ok(())
     }

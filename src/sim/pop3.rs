@@ -10,6 +10,7 @@ use crate::words::Security;
 use super::config::maildrop_of;
 use super::fault::{Manner, Point};
 use super::journal::{Ending, Mechanism, Seen};
+use super::kim_2026;
 use super::message::header_block;
 use super::retrieve;
 use super::sasl::{self, Credentials};
@@ -247,7 +248,10 @@ impl Pop3 {
         let number = arguments.split(' ').next().unwrap_or_default();
         let Some((_, kept)) = self.find(number) else { return self.say(NO_SUCH_MESSAGE).await };
         let start = kept.message.pieces().next().unwrap_or_default();
-        let header = retrieve::stuffed(header_block(&start));
+        let header = match self.has(Manner::Kim2026) {
+            true => retrieve::stuffed(&kim_2026::outer(&start)),
+            false => retrieve::stuffed(header_block(&start)),
+        };
         self.session.wire.reply(b"+OK").await?;
         self.session.wire.send(&header).await?;
         self.session.wire.reply(if header.ends_with(b"\r\n") { b"." } else { b"\r\n." }).await

@@ -3,6 +3,7 @@
 use super::digest::Digest;
 use super::fault::{Manner, Point};
 use super::journal::Seen;
+use super::kim_2026;
 use super::message::{self, Message};
 use super::session::SimSession;
 use super::wire::SimResult;
@@ -14,13 +15,18 @@ pub(crate) async fn send(
     message: &Message,
 ) -> SimResult<()> {
     let mut digest = Digest::new();
-    let sent = if session.world.script.has(session.protocol, Manner::Undecryptable) {
+    let has = |manner| session.world.script.has(session.protocol, manner);
+    let mut message = message.clone();
+    if has(Manner::Undecryptable) {
         let original = message.pieces().next().unwrap_or_default();
-        let message = Message::whole(message::undecryptable(&original));
-        send_pieces(session, &message, &mut digest).await
-    } else {
-        send_pieces(session, message, &mut digest).await
-    };
+        message = Message::whole(message::undecryptable(&original));
+    }
+    if has(Manner::Kim2026)
+        && let Some(bytes) = message.bytes()
+    {
+        message = Message::whole(kim_2026::fetched(bytes));
+    }
+    let sent = send_pieces(session, &message, &mut digest).await;
     session.world.journal.write(|| Seen::Fetched {
         connection: session.connection,
         number,

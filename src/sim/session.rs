@@ -1,6 +1,7 @@
 //! What both protocols share: the world around a session, its opening, and the answers at points
 //! where faults may strike.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +36,12 @@ pub(crate) struct World {
     capabilities: Mutex<Capabilities>,
     material: Mutex<Arc<Material>>,
     last_connection: AtomicU64,
+    /// Message-IDs under [`super::fault::Manner::StrictHeaders`].
+    message_ids: Mutex<BTreeSet<String>>,
 }
+
+/// Message-IDs that are remembered; then the simulator begins anew.
+const MESSAGE_IDS: usize = 10_000;
 
 impl World {
     pub(crate) fn new(config: SimConfig, material: Material) -> Self {
@@ -52,6 +58,7 @@ impl World {
             capabilities: Mutex::new(config.capabilities),
             material: Mutex::new(Arc::new(material)),
             last_connection: AtomicU64::new(0),
+            message_ids: Mutex::default(),
         }
     }
 
@@ -71,6 +78,15 @@ impl World {
         let seen = || Seen::Login { connection, protocol, mechanism, login, lines, accepted };
         self.journal.write(seen);
         accepted
+    }
+
+    /// Remembers a Message-ID; false where it was known.
+    pub(crate) fn remember(&self, message_id: String) -> bool {
+        let mut known = self.message_ids.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MESSAGE_IDS {
+            known.clear();
+        }
+        known.insert(message_id)
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {

@@ -7,6 +7,7 @@ use crate::words::Security;
 use super::data;
 use super::fault::{Manner, Point};
 use super::journal::{Ending, Mechanism};
+use super::kim_2026;
 use super::sasl::{self, Credentials};
 use super::session::SimSession;
 use super::wire::SimResult;
@@ -72,7 +73,7 @@ impl Smtp {
 
     async fn hello(&mut self) -> SimResult<()> {
         let mut lines = vec!["KOM-LE-Clientmodul".to_owned()];
-        lines.extend(self.session.world.capabilities().smtp);
+        lines.extend(self.announced());
         if self.session.needs_tls() {
             lines.retain(|line| !line.starts_with("AUTH"));
             lines.push("STARTTLS".to_owned());
@@ -231,10 +232,16 @@ impl Smtp {
         Ok(())
     }
 
+    fn announced(&self) -> Vec<String> {
+        match self.session.world.script.has(self.session.protocol, Manner::Kim2026) {
+            true => kim_2026::SMTP.map(String::from).to_vec(),
+            false => self.session.world.capabilities().smtp,
+        }
+    }
+
     /// What EHLO announces as SIZE.
     fn limit(&self) -> Option<u64> {
-        let capabilities = self.session.world.capabilities();
-        capabilities.smtp.iter().find_map(|line| line.strip_prefix("SIZE ")?.parse().ok())
+        self.announced().iter().find_map(|line| line.strip_prefix("SIZE ")?.parse().ok())
     }
 
     async fn say(&mut self, reply: &str) -> SimResult<()> {

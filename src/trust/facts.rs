@@ -41,6 +41,9 @@ pub struct CertificateFacts {
     pub fingerprint: String,
     /// Whether the verdict is about a certificate above this one in the chain.
     pub issuer_at_fault: bool,
+    /// Whether its issuer is unknown and it is for another name as well, as client modules'
+    /// certificates usually are.
+    pub name_differs_too: bool,
 }
 
 impl CertificateFacts {
@@ -68,6 +71,7 @@ impl CertificateFacts {
             serial: printable(&hex(x509.raw_serial())),
             fingerprint: pin.to_string(),
             issuer_at_fault: false,
+            name_differs_too: false,
         }
     }
 }

@@ -181,11 +181,31 @@ fn a_login_that_looks_wrong_is_noted_and_decided_as_it_is() {
     let config = in_repository(PRACTICE);
     let odd = login("kfo", "KFO1").replace("kfo@", "KFO@") + "#ARZT";
     let said = explain(&config, "192.168.0.41", &odd, &["--protocol", "smtp"]).expect(0);
-    for doubt in ["has the port of POP3", "with another case", "has a UserId"] {
+    for doubt in ["has the port of POP3", "with another case"] {
         assert!(said.contains(doubt), "{said}");
     }
     let ran = explain(&config, "192.168.0.41", &odd, &["--protocol", "smtp", "--json"]);
-    assert_eq!(ran.json()["notes"].as_array().unwrap().len(), 3, "{ran:?}");
+    assert_eq!(ran.json()["notes"].as_array().unwrap().len(), 2, "{ran:?}");
+}
+
+#[test]
+fn the_fields_of_a_login_have_gematik_s_names_by_protocol_and_both_where_the_order_differs() {
+    let config = in_repository(PRACTICE);
+    for (protocol, port, named) in [
+        ("pop3", ":995", ["UserId Konn_1", "KonnektorId ARZT"]),
+        ("smtp", ":465", ["KonnektorId or UserId Konn_1", "UserId or KonnektorId ARZT"]),
+        ("smtp", ";465", ["KonnektorId or UserId Konn_1", "UserId or KonnektorId ARZT"]),
+    ] {
+        let login = login("kfo", "KFO1").replace(":995", port) + "#Konn_1#ARZT";
+        let said = explain(&config, "192.168.0.41", &login, &["--protocol", protocol]).expect(0);
+        assert!(said.contains(&format!("WorkplaceId KFO1, {}", named.join(", "))), "{said}");
+        assert!(!said.contains("the login has"), "a UserId in SMTP is no mistake: {said}");
+        let ran = explain(&config, "192.168.0.41", &login, &["--protocol", protocol, "--json"]);
+        let fields = ran.json()["login_fields"].as_array().unwrap().clone();
+        assert_eq!(fields.len(), 5);
+        let last = |at: usize| format!("{} {}", fields[at]["name"], fields[at]["value"]);
+        assert_eq!([last(3), last(4)].map(|text| text.replace('"', "")), named);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `kimgate trust`, in front of the simulator and of certificates that openssl made.
 
-use crate::support::cli::{Running, kimgate, text};
+use crate::support::cli::{Running, kimgate, text, write};
 use crate::support::pki::{Pki, Server, openssl_is_here};
 
 fn simulate(more: &[&str]) -> Running {
@@ -25,6 +25,8 @@ fn each_certificate_of_the_simulator_is_judged_as_the_table_of_the_contract_says
             [false, false, false, true, true],
         ),
         ("private-ca", "unknown-issuer", [false, false, false, false, true]),
+        ("wrong-name", "unknown-issuer", [false, false, false, false, true]),
+        ("own-pki", "unknown-issuer", [false, false, false, false, true]),
         ("expired", "expired", [false, false, false, false, false]),
     ];
     for (certificate, class, expected) in table {
@@ -62,6 +64,64 @@ fn the_lines_that_it_prints_are_a_configuration() {
     let document: toml_edit::DocumentMut = said[start..].parse().unwrap();
     let pins = document["client_modules"]["NAME"]["trust"]["pins"].as_array().unwrap();
     assert!(sim.value("certificate").contains(pins.get(0).unwrap().as_str().unwrap()));
+}
+
+/// As gematik's draft of 2026 describes it: its own PKI, and a name of its own.
+#[test]
+fn the_usual_certificate_of_a_client_module_leads_to_a_pin_in_one_step() {
+    let sim = simulate(&["--certificate", "own-pki"]);
+    let target = sim.value("POP3").to_owned();
+    let port = target.rsplit_once(':').unwrap().1;
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        "[listeners.l]\nprotocol = \"pop3\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\n\
+         [client_modules.\"kim rechner\"]\nhost = \"127.0.0.1\"\npop3_port = {port}\n"
+    );
+    let file = text(&write(folder.path(), "kimgate.toml", &config));
+    let said = kimgate(&["trust", &target, "--config", &file]).expect(0);
+    for part in [
+        "both are usual with KIM client modules [unknown-issuer]",
+        "`ignore` does not help here",
+        &format!("kimgate trust localhost:{port}\n"),
+        &format!("openssl s_client -connect localhost:{port} </dev/null"),
+        "another machine answers here",
+    ] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    assert!(
+        !said.contains("ca = ["),
+        "with its issuer alone it would be refused for its name: {said}"
+    );
+    // Pasted as it stands, it is all that is needed.
+    let lines = &said[said.find("[client_modules").unwrap()..];
+    assert!(
+        lines.starts_with("[client_modules.\"kim rechner\".trust]\npins = [\"sha256:"),
+        "{said}"
+    );
+    write(folder.path(), "kimgate.toml", &(config + lines));
+    let said = kimgate(&["doctor", "--config", &file]);
+    assert!(said.stdout.contains("[pinned]"), "{said:?}");
+}
+
+#[test]
+fn the_openssl_command_that_it_names_shows_the_same_fingerprint() {
+    if !openssl_is_here() {
+        return;
+    }
+    for tls in ["implicit", "starttls"] {
+        let sim = simulate(&["--certificate", "own-pki", "--tls", tls]);
+        let target = sim.value("POP3").to_owned();
+        let more: &[&str] = if tls == "starttls" { &["--starttls", "pop3"] } else { &[] };
+        let said = kimgate(&[&["trust", &target], more].concat()).expect(0);
+        let command = said.lines().find(|line| line.trim().starts_with("openssl")).unwrap();
+        // The simulator is at 127.0.0.1 alone.
+        let command = command.replace("localhost", "127.0.0.1");
+        let ran = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+        let shown = String::from_utf8_lossy(&ran.stdout).to_lowercase();
+        let (_, shown) = shown.trim().split_once("fingerprint=").unwrap();
+        let pin = format!("sha256:{}", shown.replace(':', ""));
+        assert!(sim.value("certificate").contains(&pin), "{pin}: {command}");
+    }
 }
 
 #[test]

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use crate::support::cli::kimgate;
 use crate::support::dialogue::{ADDRESS, End, PASSWORD, auth_plain};
 use crate::support::transcript::Listener;
 use crate::support::world::{LOGIN, PC1, World, count, only};
 use kimgate::sim::{Seen, Sim};
 use kimgate::words::Protocol;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const MESSAGE: &[u8] =
     b"Subject: Befund\r\nX-KIM-Dienstkennung: eAU;Lieferung;V1.0\r\n\r\nGr\xc3\xbc\xdfe\r\n";
@@ -330,6 +331,86 @@ async fn the_switches_add_their_lines_and_change_nothing_else() {
         let expected = [added.as_bytes(), message].concat();
         assert_eq!(delivered(&world.sim), expected, "{lines:?}");
     }
+}
+
+#[tokio::test]
+async fn our_middleware_line_follows_those_that_are_there_already() {
+    let ours = format!("X-KIM-Middleware: kimgate;{}\r\n", env!("CARGO_PKG_VERSION"));
+    let other = "x-kim-middleware: Virenscanner;\r\n 4.2\r\n";
+    let table = [
+        (format!("{other}Subject: a\r\n"), "\r\nText\r\n"),
+        (format!("Subject: a\r\n{other}{other}"), "\r\nX-KIM-Middleware: in;the body\r\n"),
+        (format!("Subject: a\r\n{other}"), "\r\n"),
+        (format!("Subject: a\r\n{other}"), ""),
+    ];
+    for (header, body) in table {
+        for cut in [0, 1, header.len() / 2, header.len() - 1, header.len(), header.len() + 1] {
+            let world = World::with(&[r#"headers.middleware = "add""#], |sim| {
+                sim.raw_delivery = true;
+            })
+            .await;
+            let mut client = world.smtp().await;
+            client.begin_message().await;
+            let message = format!("{header}{body}.\r\n");
+            let (first, rest) = message.split_at(cut.min(message.len()));
+            client.send_bytes(first.as_bytes()).await;
+            client.send_bytes(rest.as_bytes()).await;
+            client.expect("250 <any>").await;
+            client.ask("QUIT", "221 <any>").await;
+            let got = String::from_utf8(delivered(&world.sim)).unwrap();
+            assert_eq!(got, format!("{header}{ours}{body}"), "cut at {cut}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_lacking_what_gematik_demands_is_counted_by_workstation_and_not_changed() {
+    let world = World::with(&[], |sim| sim.raw_delivery = true).await;
+    let mut client = world.smtp().await;
+    let all = "Message-ID: <1@praxis>\r\nX-KIM-Dienstkennung: eAU;Lieferung;V1.2\r\n\
+        X-KIM-Sendersystem: Praxis;1.0\r\nX-KIM-Support:\r\n hilfe@hersteller.example\r\n\
+        x-ti-user-agent : Firma-Produkt/2.0.0\r\n";
+    let messages = [
+        // All is there.
+        format!("{all}\r\nText\r\n"),
+        // The same again: the same Message-ID.
+        format!("{all}\r\nText\r\n"),
+        // One is there without a value, and one is in the body.
+        format!("{}X-KIM-Support: \r\n\r\nX-TI-User-Agent: a\r\n", "Message-ID: <2@praxis>\r\n"),
+        // A line that is no field may hide one.
+        "Message-ID\u{a0}: <3@praxis>\r\n\r\nText\r\n".to_owned(),
+    ];
+    for message in &messages {
+        client.begin_message().await;
+        client.send_bytes(format!("{message}.\r\n").as_bytes()).await;
+        client.expect("250 <any>").await;
+    }
+    client.ask("QUIT", "221 <any>").await;
+    let kept = world.sim.maildrop(RECIPIENT);
+    let got: Vec<_> = kept.iter().map(|bytes| String::from_utf8_lossy(bytes)).collect();
+    assert_eq!(got, messages, "nothing was changed");
+    for (field, count) in [
+        ("Message-ID", 0.0),
+        ("X-KIM-Dienstkennung", 1.0),
+        ("X-KIM-Sendersystem", 1.0),
+        ("X-KIM-Support", 1.0),
+        ("X-TI-User-Agent", 1.0),
+    ] {
+        let series = format!("kimgate_header_fields_missing_total{{field=\"{field}\"}}");
+        assert_eq!(world.metric(&series), count, "{field}");
+    }
+    assert_eq!(world.metric("kimgate_message_ids_reused_total"), 1.0);
+    let status: Value = serde_json::from_str(&world.get("/status").await.1).unwrap();
+    let rows = status["sent_headers"].as_array().unwrap();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!((&rows[0]["messages"], &rows[0]["reused_message_ids"]), (&json!(4), &json!(1)));
+    assert_eq!(rows[0]["missing"]["X-TI-User-Agent"], 1);
+    assert!(!status.to_string().contains("@praxis>"), "{status}");
+    let admin = world.admin.to_string();
+    let said = tokio::task::spawn_blocking(move || kimgate(&["status", "--address", &admin]));
+    let said = said.await.unwrap().stdout;
+    let row = said.lines().find(|line| line.contains("X-TI-User-Agent 1")).unwrap();
+    assert!(row.contains("PC1") && row.contains("Message-ID used again 1"), "{said}");
 }
 
 #[tokio::test]

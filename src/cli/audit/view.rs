@@ -40,6 +40,7 @@ const KNOWN: &[&str] = &[
     "mandant_id",
     "clientsystem_id",
     "workplace_id",
+    "optional_fields",
     "client_module",
     "action",
     "accepted",

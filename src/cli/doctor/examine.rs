@@ -208,7 +208,8 @@ impl Examination<'_> {
             let advice = self.texts.advice_certificate_ends(days);
             self.note("certificate", started, text, Some(advice));
         } else if let Some(change) = verdict.change(self.texts.0) {
-            let advice = format!("{change} {}", self.texts.advice_certificate_changed());
+            let advice =
+                self.placed(&format!("{change} {}", self.texts.advice_certificate_changed()));
             self.note("certificate", started, text, Some(advice));
         } else if matches!(verdict.class, Class::Ok | Class::Pinned) {
             self.pass("certificate", started, text);
@@ -231,9 +232,20 @@ impl Examination<'_> {
             Some(change) => format!("{change} {advice}"),
             None => advice,
         };
-        let advice =
-            advice.replace("client_modules.NAME", &format!("client_modules.{}", self.name));
+        let advice = self.placed(&advice);
         self.fail(step, started, text, Some(advice))
+    }
+
+    /// The advice with this client module's name and port in it.
+    fn placed(&self, advice: &str) -> String {
+        let port = self.module.port(self.protocol);
+        let starttls = match self.module.security {
+            Security::StartTls => format!(" --starttls {}", self.protocol),
+            Security::Implicit | Security::None => String::new(),
+        };
+        advice
+            .replace("client_modules.NAME", &format!("client_modules.{}", self.name))
+            .replace("localhost:PORT", &format!("localhost:{port}{starttls}"))
     }
 
     async fn greeting(&mut self, dialogue: &mut Dialogue) -> Result<(), Stopped> {

@@ -218,7 +218,7 @@ impl Doctor {
             (Some(meant), protocol) if meant == protocol => Credential::Login(login),
             (None, Protocol::Pop3) => Credential::Login(login),
             (Some(_), _) | (None, Protocol::Smtp) => {
-                let port = parsed.server().rsplit_once(':').map_or("", |(_, port)| port);
+                let port = parsed.server_port().unwrap_or_default();
                 Credential::OtherProtocol(printable(port).into_owned())
             }
         }

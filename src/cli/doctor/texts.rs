@@ -179,8 +179,10 @@ impl Texts {
 
     pub(super) fn advice_certificate_changed(self) -> &'static str {
         self.of(
-            "Wurde es am KIM-Clientmodul erneuert? Dann ist nichts zu tun.",
-            "Was it renewed at the client module? Then there is nothing to do.",
+            "Am Rechner des KIM-Clientmoduls zeigt kimgate trust localhost:PORT sein Zertifikat. Ist \
+             es dasselbe, wurde es erneuert, und alles ist gut; sonst antwortet hier ein anderer Rechner.",
+            "At the client module's own PC, kimgate trust localhost:PORT shows its certificate. If it \
+             is the same, it was renewed, and all is well; else another machine answers here.",
         )
     }
 

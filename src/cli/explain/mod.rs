@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{ConfigFile, Failure, Screen, check};
 use crate::config::{Config, Loaded, load};
-use crate::kim::{Login, LoginWarning};
+use crate::kim::{Field, Login, LoginWarning};
 use crate::policy::{Explanation, Mode, Outcome, Policy, Request, Rule, Station, Wish};
 use crate::printable::printable;
 use crate::trust::ClientCertificates;
@@ -209,6 +209,7 @@ struct ExplanationJson<'a> {
     action: Action,
     account: String,
     workstation: Option<&'a str>,
+    login_fields: Vec<FieldJson>,
     subjects: Vec<String>,
     client_module: &'a str,
     #[serde(flatten)]
@@ -219,6 +220,13 @@ struct ExplanationJson<'a> {
     remedy: Option<String>,
     steps: Vec<StepJson>,
     notes: &'a [String],
+}
+
+/// A field of the login by gematik's name. A login by SMTP has two readings of its last fields.
+#[derive(Serialize)]
+struct FieldJson {
+    name: &'static str,
+    value: String,
 }
 
 #[derive(Serialize)]
@@ -265,6 +273,11 @@ impl Case<'_> {
     fn show(&self, screen: &mut Screen) {
         let explanation = &self.explanation;
         screen.headline(&format!("{} {}", self.who(), self.wants()));
+        let fields = self.fields();
+        if !fields.is_empty() {
+            let fields = fields.iter().map(|field| format!("{} {}", field.name, field.value));
+            screen.say(&format!("  as {}", fields.collect::<Vec<_>>().join(", ")));
+        }
         if !explanation.subjects.is_empty() {
             let subjects: Vec<String> = self.subjects();
             screen.say(&format!("  counts as {}", subjects.join(", ")));
@@ -325,6 +338,7 @@ impl Case<'_> {
             action: self.action,
             account: self.account(),
             workstation: explanation.workstation.as_deref(),
+            login_fields: self.fields(),
             subjects: self.subjects(),
             client_module: &explanation.client_module,
             rule: self.place(&explanation.rule),
@@ -360,6 +374,24 @@ impl Case<'_> {
 
     fn subjects(&self) -> Vec<String> {
         self.explanation.subjects.iter().map(ToString::to_string).collect()
+    }
+
+    /// The fields that the login has, without those before its context.
+    fn fields(&self) -> Vec<FieldJson> {
+        let login = &self.login;
+        let needed = [
+            (Field::MandantId, login.mandant_id()),
+            (Field::ClientsystemId, login.clientsystem_id()),
+            (Field::WorkplaceId, login.workplace_id()),
+        ];
+        let all = needed.into_iter().chain(login.optional_fields(Some(self.protocol)));
+        let there = all.filter(|(_, value)| !value.is_empty());
+        there
+            .map(|(field, value)| FieldJson {
+                name: field.as_str(),
+                value: printable(value).into_owned(),
+            })
+            .collect()
     }
 
     /// The account as the login has it, fit for a terminal.

@@ -80,10 +80,10 @@ fn never_used(
 /// Warns where the host or port in a login is the client module's: it must be the KIM mail
 /// service's.
 fn server(key: &Key, login: &Login, settings: &Settings, report: &mut Report<'_>) {
-    let Some((host, port)) = login.server().rsplit_once(':') else { return };
+    let (Some(host), Some(port)) = (login.server_host(), login.server_port()) else { return };
     for (name, module) in settings.client_modules.iter().take(super::client_modules::MOST) {
         let host_of_module = module.host.as_deref().unwrap_or_default();
-        if host.eq_ignore_ascii_case(host_of_module) {
+        if host.is_some_and(|host| host.eq_ignore_ascii_case(host_of_module)) {
             let problem = format!("names the host of client module {}", quoted(name));
             let remedy = "one is wrong: a login names the KIM mail service, \
                           client_modules the machine in the practice";
@@ -107,7 +107,7 @@ fn one_protocol(key: &Key, workstation: &Workstation, report: &mut Report<'_>) {
     let logins: Vec<Login> =
         workstation.logins.iter().map(|text| Login::parse(text.as_bytes())).collect();
     for (index, login) in logins.iter().enumerate() {
-        if let Some((_, port)) = login.server().rsplit_once(':') {
+        if let Some(port) = login.server_port() {
             ports.entry(login.account().clone()).or_default().push((index, port));
         }
     }

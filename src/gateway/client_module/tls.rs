@@ -66,7 +66,7 @@ impl ClientModule {
             sentence: &sentence,
             fingerprint: verdict.certificate.as_ref().map(|c| c.fingerprint.as_str()),
             not_after: verdict.certificate.as_ref().map(|c| c.not_after.unix_timestamp()),
-            replaces: verdict.replaces.as_deref(),
+            replaces: verdict.replaces.as_ref().map(|old| old.fingerprint.as_str()),
         });
         sentence
     }

@@ -11,6 +11,7 @@ use crate::kim::Evidence;
 use crate::observe::{Direction, Event, Phase};
 use crate::proto::header::HeaderReader;
 use crate::proto::relay::Fact;
+use crate::words::RequiredField;
 
 /// Numbers of undecrypted messages that a session remembers; no mailbox is that full.
 const REMEMBERED: usize = 100_000;
@@ -90,14 +91,16 @@ impl Driver {
             Fact::Deleted { number } => observer.emit(Event::MessageDeleted { session, number }),
             Fact::SendBegan => pair.tracked.phase(Phase::Sending),
             Fact::SendEnded => record.begin(),
-            Fact::Sent { bytes, service, message_id, recipients, accepted, reply, added } => {
+            Fact::Sent { bytes, header, recipients, accepted, reply, added } => {
                 let left_after = record.asked.zip(record.left);
+                let missing = missing_fields(header);
                 observer.emit(Event::MessageSent {
                     session,
                     bytes,
                     seconds: record.seconds(),
-                    service,
-                    message_id,
+                    service: header.values(RequiredField::Service.as_str()).next(),
+                    message_id: header.values(RequiredField::MessageId.as_str()).next(),
+                    missing: &missing,
                     recipients,
                     accepted,
                     left_after: left_after
@@ -143,6 +146,17 @@ impl Driver {
         pair.tracked.relayed(Direction::ToClient, to_workstation - reported.to_workstation);
         *reported = Reported { to_workstation, to_client_module };
     }
+}
+
+/// What a sent message lacks of what practice software has to write. Nothing, where a field that was
+/// not found may be there all the same.
+fn missing_fields(header: &HeaderReader) -> Vec<RequiredField> {
+    let mut missing = Vec::new();
+    if header.is_certain() {
+        missing.extend(RequiredField::ALL);
+        missing.retain(|field| !header.says(field.as_str()));
+    }
+    missing
 }
 
 /// Whether the header says that the client module could not decrypt the message, or may say so where

@@ -172,7 +172,7 @@ impl Turns {
     /// the operator wants to see.
     pub(crate) fn status(&self, shown: impl Fn(&Account) -> String) -> TurnsStatus {
         let contexts = self.contexts.taken().into_iter().map(|(key, holder, sessions)| {
-            // UserId and KonnektorId follow in the login. The status does not show them.
+            // The optional fields follow in the login. The status does not show their values.
             let mut fields = key.context.split('#');
             let mut field = || printable(fields.next().unwrap_or_default()).into_owned();
             ContextStatus {

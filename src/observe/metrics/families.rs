@@ -42,6 +42,8 @@ pub(super) struct Families {
     pub(super) messages_unanswered: IntCounter,
     pub(super) messages_unheard: IntCounter,
     pub(super) message_bytes: IntCounterVec,
+    pub(super) header_fields_missing: IntCounterVec,
+    pub(super) message_ids_reused: IntCounter,
     /// By protocol and direction: moved with every piece that is relayed.
     pub(super) relay_bytes: [[IntCounter; 2]; 2],
     pub(super) end_of_data_seconds: Histogram,
@@ -162,6 +164,15 @@ impl Families {
                 "kimgate_message_bytes_total",
                 "Bytes of messages that were passed on, whole or in part.",
                 &["direction"],
+            )?,
+            header_fields_missing: register.counters(
+                "kimgate_header_fields_missing_total",
+                "Sent messages without a header field that practice software has to write.",
+                &["field"],
+            )?,
+            message_ids_reused: register.counter(
+                "kimgate_message_ids_reused_total",
+                "Sent messages with the Message-ID of an earlier message of their account.",
             )?,
             relay_bytes: PROTOCOLS.map(|protocol| {
                 Direction::ALL.map(|direction| {

@@ -8,7 +8,7 @@ use prometheus::{IntCounter, IntCounterVec, TextEncoder};
 use super::labels::{self, Labels, OTHER};
 use super::{ClientModuleState, Counts, Direction, Event};
 use crate::trust::Class;
-use crate::words::{CloseReason, Protocol, Reason};
+use crate::words::{CloseReason, Protocol, Reason, RequiredField};
 use families::{Families, PROTOCOLS};
 
 /// The numbers of one gateway.
@@ -53,8 +53,13 @@ impl Metrics {
                     self.0.would_deny.with_label_values(&[reason.as_str()]).inc();
                 }
             }
-            Event::MessageSent { bytes, seconds, service, accepted, left_after, .. } => {
+            Event::MessageSent {
+                bytes, seconds, service, missing, accepted, left_after, ..
+            } => {
                 self.0.end_of_data_seconds.observe(sane(seconds));
+                for field in missing {
+                    self.0.header_fields_missing.with_label_values(&[field.as_str()]).inc();
+                }
                 match accepted {
                     Ok(true) => self.message("sent", labels.service(service), bytes),
                     Ok(false) => self.0.messages_rejected.inc(),
@@ -111,6 +116,10 @@ impl Metrics {
                     .inc();
             }
         }
+    }
+
+    pub(super) fn message_id_reused(&self) {
+        self.0.message_ids_reused.inc();
     }
 
     pub(super) fn relayed(&self, protocol: Protocol, direction: Direction, bytes: u64) {
@@ -275,6 +284,9 @@ impl Metrics {
         }
         for code in ["01", "02", "03", "04", "05", "06", "07", "08", "09", OTHER] {
             self.0.integrity_results.with_label_values(&[code]);
+        }
+        for field in RequiredField::ALL.map(RequiredField::as_str) {
+            self.0.header_fields_missing.with_label_values(&[field]);
         }
         for mode in ["observe", "enforce"] {
             self.0.context_conflicts.with_label_values(&[mode]);

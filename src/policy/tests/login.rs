@@ -329,3 +329,19 @@ fn a_login_without_a_server_must_pass_workplaces_in_both_readings() {
     assert_eq!(ask(&["PC1"], "mail.kim.telematik:995#Mandant1#pvs#PC1"), None);
     assert_eq!(ask(&["PC1"], "*#Mandant1#pvs#PC1"), None);
 }
+
+#[test]
+fn a_user_is_found_by_the_user_id_of_an_smtp_login_in_either_order() {
+    let users = |tail: &str, protocol| {
+        let login = format!("prx@praxis.kim.telematik#*#Mandant1#pvs#PC1{tail}");
+        let permit = decide(practice(), "192.168.0.31", &login, protocol).unwrap();
+        permit.users().iter().map(|name| name.to_string()).collect::<Vec<_>>()
+    };
+    for tail in ["#ARZT", "#ARZT#Konn_1", "#Konn_1#ARZT", "#*#ARZT"] {
+        assert_eq!(users(tail, Protocol::Smtp), ["dr.mueller"], "{tail}");
+    }
+    assert_eq!(users("#ARZT#Konn_1", Protocol::Pop3), ["dr.mueller"]);
+    for tail in ["#Konn_1#ARZT", "#*#ARZT", "#*#Konn_1"] {
+        assert!(users(tail, Protocol::Pop3).is_empty(), "POP3 has one order: {tail}");
+    }
+}

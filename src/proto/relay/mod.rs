@@ -267,10 +267,8 @@ pub enum Fact<'a> {
     Sent {
         /// Bytes of the message on the wire, without the line that ends it.
         bytes: u64,
-        /// The first value of X-KIM-Dienstkennung.
-        service: Option<&'a str>,
-        /// The value of Message-ID.
-        message_id: Option<&'a str>,
+        /// Its header block as far as it was read.
+        header: &'a HeaderReader,
         /// How many the client module had accepted.
         recipients: u32,
         /// Whether the answer was a 2yz; `Err`: there was none, so the message's fate is unknown.

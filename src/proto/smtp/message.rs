@@ -12,6 +12,7 @@ use crate::proto::relay::{
 };
 use crate::words::Reason;
 
+const EMPTY_LINE: &[u8] = b"\r\n";
 const GO_AHEAD: &[u8] = b"354 KIM-Gateway: end data with <CR><LF>.<CR><LF>\r\n";
 
 const SERVICE: &str = "X-KIM-Dienstkennung";
@@ -23,6 +24,9 @@ const MIDDLEWARE: &str = "X-KIM-Middleware";
 
 /// What is read of a message that is sent.
 const HEADER_FIELDS: &[&str] = &[SERVICE, READ_RECEIPT, MESSAGE_ID, FROM, SENDER];
+/// What no rule asks about. These may repeat without end.
+const NOTICED_FIELDS: &[&str] =
+    &[MIDDLEWARE, "X-KIM-Sendersystem", "X-KIM-Support", "X-TI-User-Agent"];
 
 /// From DATA to the answer.
 pub(super) struct Message {
@@ -52,6 +56,8 @@ enum State {
     AwaitDataReply,
     /// The client module accepted DATA.
     AddHeader,
+    /// The header block was passed on up to the place where kimgate's lines stand.
+    SayHeader,
     /// The message is passed on.
     Body,
     /// All but the final line was passed on. The client module was polled.
@@ -178,6 +184,10 @@ impl Message {
             },
             State::AwaitDataReply => self.await_data_reply(seen),
             State::AddHeader => self.add_header(seen),
+            State::SayHeader => {
+                self.state = State::Body;
+                Step::Say { to: Side::ClientModule, words: &self.lines }
+            }
             State::Body => self.pass_on(seen),
             State::BeforeFinalLine => match broken_silence(GOODBYE, seen.client_module) {
                 Some(reason) => self.fail(seen, reason),
@@ -309,7 +319,9 @@ impl Message {
         }
     }
 
-    /// Adds the header lines that the configuration asks for.
+    /// Adds the header lines that the configuration asks for: at the top, or where other middleware
+    /// has left a line, after all of the header block. Each gateway's line then follows those of the
+    /// ones before it.
     fn add_header(&mut self, seen: Seen<'_>) -> Step<'_> {
         (self.state, self.is_unfinished) = (State::Body, true);
         let Self { lines, added, account, .. } = self;
@@ -330,7 +342,14 @@ impl Message {
         if self.lines.is_empty() {
             return self.pass_on(seen);
         }
-        Step::Say { to: Side::ClientModule, words: &self.lines }
+        let follows_other = added.contains(&MIDDLEWARE) && header.says(MIDDLEWARE);
+        match self.intake.header_end.filter(|_| follows_other) {
+            None => Step::Say { to: Side::ClientModule, words: &self.lines },
+            Some(end) => {
+                self.state = State::SayHeader;
+                Step::Forward { from: Side::Workstation, bytes: self.intake.take(end) }
+            }
+        }
     }
 
     fn pass_on(&mut self, seen: Seen<'_>) -> Step<'_> {
@@ -385,8 +404,7 @@ impl Message {
     fn sent(&self, accepted: Result<bool, Reason>, reply: usize) -> Step<'_> {
         Step::Note(Fact::Sent {
             bytes: self.intake.bytes,
-            service: self.intake.header.values(SERVICE).next(),
-            message_id: self.intake.header.values(MESSAGE_ID).next(),
+            header: &self.intake.header,
             recipients: self.transaction.recipients,
             accepted,
             reply,
@@ -476,6 +494,9 @@ struct Intake {
     /// So far it may be passed on. The rest is a dot whose meaning the next bytes decide, or the
     /// final line.
     cleared: usize,
+    /// The place before the empty line that ends the header block, once that was read; nothing is used
+    /// up before.
+    header_end: Option<usize>,
     /// Bytes of the message that were cleared, the final line not among them.
     bytes: u64,
     has_ended: bool,
@@ -486,9 +507,10 @@ impl Intake {
     fn new(header_limit: usize) -> Self {
         Self {
             dots: DotScan::strict(),
-            header: HeaderReader::new(HEADER_FIELDS, header_limit),
+            header: HeaderReader::new(HEADER_FIELDS, header_limit).noticing(NOTICED_FIELDS),
             scanned: 0,
             cleared: 0,
+            header_end: None,
             bytes: 0,
             has_ended: false,
             is_ambiguous: false,
@@ -503,10 +525,15 @@ impl Intake {
     fn read_header(&mut self, unread: &[u8]) {
         let before = self.cleared;
         self.read(unread);
-        self.header.feed(&unread[before..self.cleared]);
-        if self.has_ended {
+        let was_done = self.header.is_done();
+        let end = self.header.feed(&unread[before..self.cleared]);
+        if let (false, Some(end)) = (was_done, end) {
+            self.header_end = Some(before + end - EMPTY_LINE.len());
+        }
+        if self.has_ended && !self.header.is_done() {
             // The final line is not cleared, and it ends the last field of a message without a body.
             self.header.feed(END);
+            self.header_end = self.header.is_done().then_some(self.cleared);
         }
     }
 
@@ -523,6 +550,13 @@ impl Intake {
         self.scanned += found.end.unwrap_or(new.len());
         self.has_ended = found.end.is_some();
         self.is_ambiguous |= found.ambiguous;
+    }
+
+    /// So many of the bytes that may be passed on, which are then used up.
+    fn take(&mut self, bytes: usize) -> usize {
+        self.cleared -= bytes;
+        self.scanned -= bytes;
+        bytes
     }
 
     /// What may be passed on, which is then used up.

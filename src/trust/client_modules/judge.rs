@@ -57,6 +57,7 @@ impl Judge {
             Err(Fault::Above(class)) => (class, true),
         };
         facts.issuer_at_fault = issuer_at_fault;
+        facts.name_differs_too = class == Class::UnknownIssuer && !is_for(leaf, name);
         // A pin vouches for the leaf: its issuer and the issuer's faults do not matter then. A
         // fault of the leaf itself still does.
         let pinned = self.pins.contains(&pin) && (issuer_at_fault || is_tolerable(class));
@@ -241,6 +242,12 @@ impl Judge {
             .filter(|above| above.x509.subject().as_raw() == issuer)
             .find_map(|above| self.weakness(&above))
     }
+}
+
+fn is_for(leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
+    let named =
+        EndEntityCert::try_from(leaf).and_then(|leaf| leaf.verify_is_valid_for_subject_name(name));
+    named.is_ok()
 }
 
 /// Where a fault lies. A pin outweighs every fault above the leaf.

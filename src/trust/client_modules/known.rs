@@ -8,9 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::known_certificate::KnownCertificate;
 use super::verdict::Verdict;
 use crate::trust::keep::{make_state_dir, write};
 
@@ -19,19 +19,6 @@ const FILE: &str = "known-certificates.json";
 
 /// The longest file that is read, in bytes: a practice has only a few client modules.
 const LONGEST: u64 = 1 << 20;
-
-/// A certificate that was shown in a good connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownCertificate {
-    /// `sha256:` and 64 hexadecimal digits.
-    pub fingerprint: String,
-    /// Its distinguished name.
-    pub subject: String,
-    /// When it expires, in Unix seconds.
-    pub not_after: i64,
-    /// When it was first seen, in Unix seconds.
-    pub since: i64,
-}
 
 /// What every client module showed in its last good connection.
 #[derive(Debug)]
@@ -67,8 +54,8 @@ impl KnownCertificates {
     /// connection to `place`, written `host:port`.
     pub fn compare(&self, place: &str, verdict: &mut Verdict) {
         let Some(shown) = &verdict.certificate else { return };
-        let last = self.of(place).map(|known| known.fingerprint);
-        verdict.replaces = last.filter(|fingerprint| *fingerprint != shown.fingerprint);
+        let last = self.of(place);
+        verdict.replaces = last.filter(|known| known.fingerprint != shown.fingerprint);
     }
 
     /// As [`compare`](Self::compare), and keeps the certificate if it was accepted.
@@ -147,9 +134,10 @@ mod tests {
 
         let known = KnownCertificates::open(&state);
         known.meet(place, &mut bad);
-        assert_eq!(bad.replaces.as_ref(), Some(&old));
+        let replaced = |verdict: &Verdict| verdict.replaces.clone().map(|old| old.fingerprint);
+        assert_eq!(replaced(&bad).as_ref(), Some(&old));
         known.meet(place, &mut second);
-        assert_eq!(second.replaces.as_ref(), Some(&old), "a refused one was not kept");
+        assert_eq!(replaced(&second).as_ref(), Some(&old), "a refused one was not kept");
         for (language, words) in [(Language::De, "geaendert"), (Language::En, "has changed")] {
             let sentence = second.sentence(language);
             assert!(sentence.contains(words) && sentence.contains(&old), "{sentence}");

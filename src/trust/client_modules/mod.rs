@@ -6,6 +6,7 @@ mod class;
 mod handshake;
 mod judge;
 mod known;
+mod known_certificate;
 mod phrases;
 mod system_roots;
 mod tickets;
@@ -15,6 +16,7 @@ mod verifier;
 
 pub use class::Class;
 pub use handshake::{looks_like_tls, refused_chain, verdict_of};
-pub use known::{KnownCertificate, KnownCertificates};
+pub use known::KnownCertificates;
+pub use known_certificate::KnownCertificate;
 pub use upstream::UpstreamTls;
 pub use verdict::Verdict;

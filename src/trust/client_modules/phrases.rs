@@ -99,6 +99,44 @@ pub(super) fn finding(class: Class, language: Language) -> &'static str {
     of(language, de, en)
 }
 
+/// What is said of an unknown issuer's certificate that is for another name too.
+pub(super) fn and_name_differs(language: Language) -> &'static str {
+    of(
+        language,
+        ", und es gilt nicht fuer den Namen, unter dem das KIM-Clientmodul angesprochen wird; beides \
+         ist bei KIM-Clientmodulen ueblich",
+        ", and it is not for the name that the KIM client module is reached by; both are usual with \
+         KIM client modules",
+    )
+}
+
+/// How to tell whether the certificate is the client module's, and what to do if it is not.
+pub(super) fn comparing(language: Language) -> (&'static str, &'static str) {
+    match language {
+        Language::De => (
+            "Fingerabdruck am Rechner des KIM-Clientmoduls vergleichen (dort: kimgate trust \
+             localhost:PORT). Ist er gleich, in [client_modules.NAME.trust] eintragen: ",
+            ". Ist er anders, nichts eintragen: dann antwortet hier ein anderer Rechner.",
+        ),
+        Language::En => (
+            "Compare the fingerprint at the KIM client module's own PC (there: kimgate trust \
+             localhost:PORT). If it is the same, write into [client_modules.NAME.trust]: ",
+            ". If it is another one, write nothing: another machine answers here.",
+        ),
+    }
+}
+
+/// Why tolerating faults is no way to accept an unknown issuer.
+pub(super) fn why_not_ignore(language: Language) -> &'static str {
+    of(
+        language,
+        "`ignore` hilft hier nicht: es duldet \"self-signed\" und \"name-mismatch\", aber keinen \
+         unbekannten Aussteller.",
+        "`ignore` does not help here: it tolerates \"self-signed\" and \"name-mismatch\", and no \
+         unknown issuer.",
+    )
+}
+
 /// What to know about an accepted certificate.
 pub(super) fn accepted_advice(class: Class, language: Language) -> &'static str {
     let (de, en) = if matches!(class, Class::Ok | Class::Pinned) {

@@ -5,7 +5,10 @@ use time::OffsetDateTime;
 use crate::words::Language;
 
 use super::class::Class;
-use super::phrases::{accepted_advice, finding, refused_advice};
+use super::known_certificate::KnownCertificate;
+use super::phrases::{
+    accepted_advice, and_name_differs, comparing, finding, refused_advice, why_not_ignore,
+};
 use crate::trust::facts::CertificateFacts;
 use crate::trust::printable::ascii;
 
@@ -19,8 +22,8 @@ pub struct Verdict {
     /// The certificate that was shown; `None` where the handshake ended before one, or where it
     /// cannot be read.
     pub certificate: Option<CertificateFacts>,
-    /// The fingerprint of the certificate in the last good connection, if that was another one.
-    pub replaces: Option<String>,
+    /// The certificate of the last good connection, if that was another one.
+    pub replaces: Option<KnownCertificate>,
 }
 
 impl Verdict {
@@ -39,6 +42,11 @@ impl Verdict {
                 Language::En => " (not itself, but a certificate above it)",
             });
         }
+        let name_differs_too =
+            self.certificate.as_ref().is_some_and(|facts| facts.name_differs_too);
+        if name_differs_too && self.class == Class::UnknownIssuer {
+            out.push_str(and_name_differs(language));
+        }
         out.push_str(&format!(" [{}]", self.class));
         out
     }
@@ -48,19 +56,38 @@ impl Verdict {
         ascii(&self.advised(language))
     }
 
-    /// A sentence that the certificate has changed, with the old fingerprint, in ASCII; `None`
-    /// where it has not.
+    /// That the certificate has changed, what it was before, and that the new one has to be compared
+    /// as the first one was, in ASCII; `None` where it has not changed.
     pub fn change(&self, language: Language) -> Option<String> {
-        self.replaces.as_ref().map(|old| match language {
-            Language::De => {
-                format!(
-                    "Seit der letzten guten Verbindung hat es sich geaendert; damals war es {old}."
-                )
-            }
-            Language::En => {
-                format!("It has changed since the last good connection, when it was {old}.")
-            }
-        })
+        let old = self.replaces.as_ref()?;
+        let end = OffsetDateTime::from_unix_timestamp(old.not_after).map_or(String::new(), date);
+        let (subject, fingerprint) = (&old.subject, &old.fingerprint);
+        let same = self.certificate.as_ref().is_some_and(|new| new.subject == *subject);
+        // An authority vouches for the new one, or its own pin is listed already.
+        let is_vouched_for = matches!(self.class, Class::Ok | Class::Pinned);
+        let before = match (language, same) {
+            (Language::De, true) => "derselbe Inhaber".to_owned(),
+            (Language::De, false) => format!("Inhaber {subject}"),
+            (Language::En, true) => "the same subject".to_owned(),
+            (Language::En, false) => format!("subject {subject}"),
+        };
+        let mut out = match language {
+            Language::De => format!(
+                "Seit der letzten guten Verbindung hat es sich geaendert; damals war es \
+                 {fingerprint}, {before}, gueltig bis {end}."
+            ),
+            Language::En => format!(
+                "It has changed since the last good connection, when it was {fingerprint}, \
+                 {before}, valid until {end}."
+            ),
+        };
+        if !is_vouched_for {
+            out.push_str(match language {
+                Language::De => " Das neue muss neu verglichen werden.",
+                Language::En => " The new one has to be compared anew.",
+            });
+        }
+        Some(ascii(&out))
     }
 
     /// Class, certificate and what to do, in one line of ASCII.
@@ -79,15 +106,21 @@ impl Verdict {
         ascii(&out)
     }
 
-    /// The lines for `[client_modules.NAME.trust]` that would each accept exactly this, the safest
-    /// first; empty where no setting may accept it.
+    /// The lines for `[client_modules.NAME.trust]` that would each accept this, the safest first;
+    /// empty where no setting may accept it. The first one lists a certificate that this one replaces
+    /// as well, so that the client module may go back to it.
     pub fn accepting_lines(&self) -> Vec<String> {
         let Some(facts) = &self.certificate else { return vec![] };
         let second = second_line(self.class);
         if second.is_none() && !facts.issuer_at_fault {
             return vec![];
         }
-        let pin = format!(r#"pins = ["{}"]"#, facts.fingerprint);
+        let old = self.replaces.iter().map(|old| old.fingerprint.as_str());
+        let pins: Vec<String> =
+            old.chain([facts.fingerprint.as_str()]).map(|pin| format!("\"{pin}\"")).collect();
+        let pin = format!("pins = [{}]", pins.join(", "));
+        // Its issuer as an authority would not make its name right.
+        let second = second.filter(|_| !facts.name_differs_too);
         std::iter::once(pin).chain(second.map(str::to_owned)).collect()
     }
 
@@ -95,23 +128,18 @@ impl Verdict {
         if self.accepted {
             return accepted_advice(self.class, language).to_owned();
         }
-        match (self.accepting_lines().as_slice(), language) {
-            ([], _) => refused_advice(self.class, language).to_owned(),
-            ([pin, rest @ ..], Language::De) => {
-                let or = rest.first().map_or(String::new(), |line| format!(", sonst {line}"));
-                format!(
-                    "Fingerabdruck am KIM-Clientmodul vergleichen; stimmt er, dann in \
-                     [client_modules.NAME.trust]: {pin}{or}."
-                )
-            }
-            ([pin, rest @ ..], Language::En) => {
-                let or = rest.first().map_or(String::new(), |line| format!(", or else {line}"));
-                format!(
-                    "Compare the fingerprint at the KIM client module; if it is the same, write \
-                     into [client_modules.NAME.trust]: {pin}{or}."
-                )
-            }
+        let lines = self.accepting_lines();
+        let Some(pin) = lines.first() else {
+            return refused_advice(self.class, language).to_owned();
+        };
+        // The other lines are left out: whoever finds another fingerprint must not write them instead.
+        let (compare, otherwise) = comparing(language);
+        let mut out = format!("{compare}{pin}{otherwise}");
+        if self.class == Class::UnknownIssuer {
+            out.push(' ');
+            out.push_str(why_not_ignore(language));
         }
+        out
     }
 }
 
@@ -188,6 +216,7 @@ mod tests {
             serial: "01".to_owned(),
             fingerprint: "sha256:00".to_owned(),
             issuer_at_fault: false,
+            name_differs_too: false,
         }
     }
 
@@ -208,14 +237,12 @@ mod tests {
         }
     }
 
+    fn verdict(class: Class, facts: CertificateFacts) -> Verdict {
+        Verdict { class, accepted: false, certificate: Some(facts), replaces: None }
+    }
+
     #[test]
     fn the_line_that_would_accept_it_is_named_where_one_may() {
-        let verdict = |class| Verdict {
-            class,
-            accepted: false,
-            certificate: Some(facts("CN=x")),
-            replaces: None,
-        };
         for (class, lines) in [
             (Class::SelfSigned, &[r#"pins = ["sha256:00"]"#, r#"ignore = ["self-signed"]"#][..]),
             (Class::UnknownIssuer, &[r#"pins = ["sha256:00"]"#, r#"ca = ["FILE.pem"]"#]),
@@ -223,9 +250,67 @@ mod tests {
             (Class::BadSignature, &[]),
             (Class::Version1, &[]),
         ] {
-            assert_eq!(verdict(class).accepting_lines(), lines, "{class}");
-            let sentence = verdict(class).sentence(Language::En);
-            assert!(lines.iter().all(|line| sentence.contains(line)), "{sentence}");
+            let verdict = verdict(class, facts("CN=x"));
+            assert_eq!(verdict.accepting_lines(), lines, "{class}");
+            let sentence = verdict.sentence(Language::En);
+            assert!(lines.first().is_none_or(|pin| sentence.contains(pin)), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_to_ignore_a_certificate_whose_fingerprint_is_another_one() {
+        for class in Class::ALL {
+            let refused = verdict(class, facts("CN=x"));
+            let [de, en] = [Language::De, Language::En].map(|language| refused.sentence(language));
+            assert!(!de.contains("ignore =") && !en.contains("ignore ="), "{de} {en}");
+            if !refused.accepting_lines().is_empty() {
+                assert!(de.contains("Ist er anders, nichts eintragen"), "{de}");
+                assert!(en.contains("If it is another one, write nothing"), "{en}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_usual_certificate_of_a_client_module_leads_to_a_pin_and_to_nothing_else() {
+        let usual = CertificateFacts { name_differs_too: true, ..facts("CN=x") };
+        let pinned = Verdict { accepted: true, ..verdict(Class::Pinned, usual.clone()) };
+        assert!(!pinned.sentence(Language::En).contains("usual"), "it is listed, and that is all");
+        let verdict = verdict(Class::UnknownIssuer, usual);
+        assert_eq!(verdict.accepting_lines(), [r#"pins = ["sha256:00"]"#], "no ca = would do");
+        let de = verdict.sentence(Language::De);
+        for part in ["Aussteller", "nicht fuer den Namen", "ueblich", "`ignore` hilft hier nicht"] {
+            assert!(de.contains(part), "{part}: {de}");
+        }
+        let en = verdict.sentence(Language::En);
+        for part in ["issuer", "not for the name", "usual", "`ignore` does not help here"] {
+            assert!(en.contains(part), "{part}: {en}");
+        }
+    }
+
+    #[test]
+    fn a_changed_certificate_is_to_be_compared_anew_and_both_pins_are_listed() {
+        let old = |subject: &str| KnownCertificate {
+            fingerprint: "sha256:11".into(),
+            subject: subject.into(),
+            not_after: datetime!(2026-12-01 0:00 UTC).unix_timestamp(),
+            since: 0,
+        };
+        for (subject, de, en) in [
+            ("CN=x", "derselbe Inhaber", "the same subject"),
+            ("CN=M\u{fc}ller", "Inhaber CN=Mueller", "subject CN=Mueller"),
+        ] {
+            let replaces = Some(old(subject));
+            let verdict = Verdict { replaces, ..verdict(Class::SelfSigned, facts("CN=x")) };
+            for (language, before, anew) in
+                [(Language::De, de, "muss neu verglichen"), (Language::En, en, "compared anew")]
+            {
+                let said = verdict.sentence(language);
+                for part in ["sha256:11", "2026-12-01", before, anew] {
+                    assert!(said.contains(part), "{part}: {said}");
+                }
+                assert!(said.contains(r#"pins = ["sha256:11", "sha256:00"]"#), "{said}");
+                assert!(said.is_ascii(), "{said}");
+            }
         }
     }
 }

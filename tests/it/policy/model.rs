@@ -35,7 +35,7 @@ pub(crate) struct Model<'a> {
 
 impl<'a> Model<'a> {
     pub(crate) fn new(rules: &'a Rules, asked: &'a Asked) -> Self {
-        let login = Typed::read(&asked.login);
+        let login = Typed::read(&asked.login, asked.protocol);
         let shows = |names: &[String]| {
             names.iter().any(|n| asked.certificates.iter().any(|c| c.eq_ignore_ascii_case(n)))
         };
@@ -48,7 +48,8 @@ impl<'a> Model<'a> {
         let mut users = BTreeSet::new();
         for (name, user) in &rules.users {
             let here = workstation.is_some_and(|w| user.workstations.contains(w));
-            let claims = user.user_ids.iter().any(|id| !id.is_empty() && id == login.user_id);
+            let claims =
+                user.user_ids.iter().any(|id| !id.is_empty() && login.user_ids.contains(&&**id));
             if shows(&user.certificates) || here || claims {
                 users.insert(name.clone());
             }
@@ -153,8 +154,7 @@ impl<'a> Model<'a> {
         let bare = self.login.mandant_id.is_empty()
             && self.login.clientsystem_id.is_empty()
             && self.login.workplace_id.is_empty()
-            && self.login.user_id.is_empty()
-            && self.login.konnektor_id.is_empty();
+            && self.login.further.iter().all(|field| field.is_empty());
         let off_list = |list: Option<&Vec<String>>, text: &str| {
             let list = list.filter(|list| !list.is_empty())?;
             Some(!list.iter().any(|entry| !entry.is_empty() && entry == text))
@@ -311,12 +311,13 @@ struct Typed<'a> {
     mandant_id: &'a str,
     clientsystem_id: &'a str,
     workplace_id: &'a str,
-    user_id: &'a str,
-    konnektor_id: &'a str,
+    further: [&'a str; 2],
+    /// In SMTP the UserId may stand at either place.
+    user_ids: Vec<&'a str>,
 }
 
 impl<'a> Typed<'a> {
-    fn read(text: &'a str) -> Self {
+    fn read(text: &'a str, protocol: Protocol) -> Self {
         let fields: Vec<&str> = text.split('#').collect();
         let field = |at: usize| match fields.get(at) {
             None | Some(&"*") => "",
@@ -329,8 +330,11 @@ impl<'a> Typed<'a> {
             mandant_id: field(2),
             clientsystem_id: field(3),
             workplace_id: field(4),
-            user_id: field(5),
-            konnektor_id: field(6),
+            further: [field(5), field(6)],
+            user_ids: match protocol {
+                Protocol::Pop3 => vec![field(5)],
+                Protocol::Smtp => vec![field(5), field(6)],
+            },
         }
     }
 

@@ -484,7 +484,8 @@ fn told(fact: &Fact<'_>, client_module: &[u8]) -> String {
             let part = if *is_complete { "" } else { " so far" };
             format!("previewed {number}, {bytes} bytes of content{part}, {services:?}")
         }
-        Fact::Sent { bytes, service, recipients, accepted, reply, added, .. } => {
+        Fact::Sent { bytes, header, recipients, accepted, reply, added } => {
+            let service = header.values("X-KIM-Dienstkennung").next();
             let reply = client_module[..*reply].escape_ascii();
             let accepted = accepted.map_err(Reason::as_str);
             format!("sent {bytes} bytes, {service:?}, {recipients}, {accepted:?} {reply}{added:?}")
