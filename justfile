@@ -39,6 +39,10 @@ soak SECONDS="1200":
 hostile CONNECTIONS="2000":
     KIMGATE_HOSTILE={{CONNECTIONS}} cargo test --locked --test overload hostile -- --nocapture
 
+# How fast a practice works beside floods of connections, refusals, strangers and certificates.
+floods:
+    cargo test --locked --test overload floods -- --ignored --nocapture
+
 # What kimgate says to some ninety certificates under every policy, as a table to read.
 trust-matrix:
     @sed '/^$/q' tests/trust_matrix.txt

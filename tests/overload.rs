@@ -18,12 +18,19 @@ use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use kimgate::sim::{Capabilities, Sim, SimConfig};
+use kimgate::trust::Authority;
 use kimgate::words::{Protocol, Security};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::runtime::Builder;
+use tokio::task::JoinSet;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use support::daemon::{give_to, running_as_root};
@@ -31,7 +38,7 @@ use support::dialogue::{Client, PATIENCE};
 use support::kimgate::{ADDRESS, Kimgate, client_module};
 use support::tools;
 use support::transcript::Listener;
-use support::world::World;
+use support::world::{World, secure_to};
 
 const SECRET: &str = "Befund Erika Mustermann";
 
@@ -256,11 +263,21 @@ async fn hostile_connections_take_bounded_memory_and_leave_room_for_others() {
 /// Without their own limit, the first 20 strangers would have every place.
 #[tokio::test]
 async fn a_thousand_strangers_share_a_corner_and_a_practices_pc_keeps_its_place() {
-    let world = World::start(&["limits.connections = 20", "limits.unknown_connections = 5"]).await;
-    let stranger = |at: u32| Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 66, 0, 0)) + at).into();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    fs::write(&ca, Authority::new("Praxis").unwrap().certificate()).unwrap();
+    // A certificate could still name them, so they are let in as far as there is room.
+    let world = World::start(&[
+        "limits.connections = 20",
+        "limits.unknown_connections = 5",
+        r#"tls.client_certificates = "optional""#,
+        &format!("tls.client_ca = {ca:?}"),
+        r#"workstations.PC7.certificates = ["pc7"]"#,
+    ])
+    .await;
     let mut inside = Vec::new();
     for at in 0..1000 {
-        let mut client = world.client_from(Protocol::Pop3, Listener::Plain, stranger(at)).await;
+        let mut client = world.client_from(Protocol::Pop3, Listener::StartTls, stranger(at)).await;
         let greeting = client.heard().await.unwrap();
         if greeting.starts_with("+OK") {
             inside.push(client);
@@ -278,11 +295,267 @@ async fn a_thousand_strangers_share_a_corner_and_a_practices_pc_keeps_its_place(
     // The place of one who left is another's.
     drop(inside.pop());
     loop {
-        let mut client = world.client_from(Protocol::Pop3, Listener::Plain, stranger(0)).await;
+        let mut client = world.client_from(Protocol::Pop3, Listener::StartTls, stranger(0)).await;
         if client.heard().await.unwrap().starts_with("+OK") {
             break;
         }
     }
+}
+
+/// They keep their connections open as long as they can.
+#[tokio::test]
+async fn a_thousand_strangers_that_nothing_can_name_are_told_so_and_hold_no_place() {
+    let world = World::start(&["limits.connections = 20", "limits.unknown_connections = 5"]).await;
+    let mut held = Vec::new();
+    for at in 0..1000 {
+        let listener = if at % 50 == 0 { Listener::Implicit } else { Listener::Plain };
+        let mut client = world.client_from(Protocol::Pop3, listener, stranger(at)).await;
+        let said = client.heard().await.unwrap();
+        assert!(said.contains("(unknown-workstation)"), "{said}");
+        held.push(client);
+    }
+    world.nobody_left().await;
+    let mut client = world.pop3().await;
+    client.ask("NOOP", "+OK<any>").await;
+    client.ask("QUIT", "+OK<any>").await;
+}
+
+fn stranger(at: u32) -> std::net::IpAddr {
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 66, 0, 0)) + at).into()
+}
+
+/// A practice's work beside each kind of stranger, in figures. `KIMGATE_BINARY` names another binary.
+#[tokio::test]
+#[ignore = "prints figures"]
+async fn a_practice_works_beside_floods() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let hostile = Arc::new(hostile_identity(&ca));
+    let sim = Sim::start(SimConfig { mailbox_in_use: None, ..SimConfig::default() }).await.unwrap();
+    for attack in [
+        Attack::None,
+        Attack::Connections,
+        Attack::Handshakes,
+        Attack::Refusals,
+        Attack::Strangers,
+        Attack::Chains(6),
+        Attack::Chains(40),
+    ] {
+        let asks = if matches!(attack, Attack::Chains(_)) { "optional" } else { "off" };
+        let more = format!(
+            "{}[tls]\nclient_certificates = {asks:?}\nclient_ca = {ca:?}\n\
+             [workstations.PRACTICE]\naddresses = [\"127.0.1.0/24\"]\n\
+             [workstations.PC8]\naddresses = [\"127.0.8.8\"]\ncertificates = [\"pc8\"]\n\
+             [policy]\nunknown_accounts = \"allow\"\n",
+            client_module("main", &sim, Security::Implicit),
+        );
+        let kimgate = Kimgate::start(&[Protocol::Pop3, Protocol::Smtp], &more).await.ready().await;
+        let kimgate = Arc::new(kimgate);
+        // They are other machines, so they must take no time from what is measured.
+        let others = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .on_thread_start(give_way)
+            .build()
+            .unwrap();
+        let attackers = {
+            let _guard = others.enter();
+            attack.begin(&kimgate, &hostile)
+        };
+        let end = Instant::now() + Duration::from_secs(10);
+        let mut practice = JoinSet::new();
+        for pc in 1..=5 {
+            practice.spawn(work(kimgate.clone(), Ipv4Addr::new(127, 0, 1, pc), end));
+        }
+        let (mut logins, mut noops) = (Vec::new(), Vec::new());
+        for (login, noop) in practice.join_all().await {
+            logins.extend(login);
+            noops.extend(noop);
+        }
+        let cpu = cpu_seconds(&kimgate);
+        drop(attackers);
+        others.shutdown_background();
+        println!(
+            "{attack:?}: {} attacks; login {}; NOOP {}; {cpu:.1} s of CPU; audit {} lines",
+            ATTACKS.swap(0, Ordering::Relaxed),
+            quantiles(&mut logins),
+            quantiles(&mut noops),
+            audit_lines(&kimgate),
+        );
+    }
+}
+
+/// The thread gets time that nobody else wants.
+fn give_way() {
+    let thread = fs::read_link("/proc/thread-self").unwrap();
+    let id = thread.file_name().unwrap().to_owned();
+    Command::new("renice").args(["-n", "19", "-p"]).arg(id).output().unwrap();
+}
+
+/// Attacks that came to an end.
+static ATTACKS: AtomicU64 = AtomicU64::new(0);
+
+#[derive(Clone, Copy, Debug)]
+enum Attack {
+    None,
+    /// One source connects without TLS, as fast as it can.
+    Connections,
+    /// One source begins handshakes, as fast as it can.
+    Handshakes,
+    /// One known workstation tries an unknown account, as fast as it can.
+    Refusals,
+    /// 1,000 sources in no rule keep connections as long as they may.
+    Strangers,
+    /// So many at a time show chains that are expensive to check.
+    Chains(u32),
+}
+
+impl Attack {
+    fn begin(self, kimgate: &Arc<Kimgate>, hostile: &Arc<Identity>) -> JoinSet<()> {
+        let mut attackers = JoinSet::new();
+        let at_once = match self {
+            Self::None => 0,
+            Self::Connections | Self::Handshakes | Self::Refusals => 8,
+            Self::Strangers => 1000,
+            Self::Chains(at_once) => at_once,
+        };
+        for at in 0..at_once {
+            let (kimgate, hostile) = (kimgate.clone(), hostile.clone());
+            attackers.spawn(async move {
+                loop {
+                    let _ = self.once(&kimgate, &hostile, at).await;
+                    ATTACKS.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        attackers
+    }
+
+    async fn once(self, kimgate: &Kimgate, hostile: &Identity, at: u32) -> std::io::Result<()> {
+        let stranger = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 66, 0, 0)) + at);
+        match self {
+            Self::None => Ok(()),
+            Self::Connections => {
+                let from = Ipv4Addr::new(127, 66, 0, 0);
+                let tcp = connect(kimgate, Protocol::Pop3, Security::None, from).await?;
+                Client::new(Box::new(tcp)).heard().await;
+                Ok(())
+            }
+            Self::Handshakes => {
+                let from = Ipv4Addr::new(127, 66, 0, 0);
+                let tcp = connect(kimgate, Protocol::Pop3, Security::Implicit, from).await?;
+                secure_to(&kimgate.certificate(), "localhost", tcp, None).await?;
+                Ok(())
+            }
+            Self::Refusals => {
+                let from = Ipv4Addr::new(127, 0, 8, 8);
+                let tcp = connect(kimgate, Protocol::Pop3, Security::None, from).await?;
+                let mut client = Client::new(Box::new(tcp));
+                client.heard().await;
+                for _ in 0..9 {
+                    client.send("USER x@y.de#127.0.0.1:22#M#C#W").await;
+                    client.send("PASS geheim").await;
+                    if client.heard().await.is_none() || client.heard().await.is_none() {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+            Self::Strangers => {
+                let security = [Security::None, Security::Implicit][at as usize % 2];
+                let mut tcp = connect(kimgate, Protocol::Pop3, security, stranger).await?;
+                let _ = tokio::io::AsyncReadExt::read_to_end(&mut tcp, &mut Vec::new()).await;
+                Ok(())
+            }
+            Self::Chains(_) => {
+                let from = Ipv4Addr::from(u32::from(stranger) + at);
+                let tcp = connect(kimgate, Protocol::Pop3, Security::Implicit, from).await?;
+                let (chain, key) = hostile;
+                let identity = Some((chain.clone(), key.clone_key()));
+                let tls = secure_to(&kimgate.certificate(), "localhost", tcp, identity).await?;
+                Client::new(Box::new(tls)).heard().await;
+                Ok(())
+            }
+        }
+    }
+}
+
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// The largest chain that is looked at: a leaf and three authorities of the name of the authority in
+/// this file, so that every order of them is tried.
+fn hostile_identity(ca: &Path) -> Identity {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "Praxis");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = || KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
+    fs::write(ca, params.self_signed(&key()).unwrap().pem()).unwrap();
+    let other = key();
+    let issuer = Issuer::from_params(&params, &other);
+    let leaf_key = KeyPair::generate().unwrap();
+    let names = (0..1000).map(|n| format!("{n}.praxis.local")).collect::<Vec<_>>();
+    let leaf = CertificateParams::new(names).unwrap().signed_by(&leaf_key, &issuer).unwrap();
+    let above = (0..3).map(|_| params.clone().signed_by(&key(), &issuer).unwrap().into());
+    let chain = std::iter::once(leaf.into()).chain(above).collect();
+    (chain, PrivateKeyDer::try_from(leaf_key.serialize_der()).unwrap())
+}
+
+async fn connect(
+    kimgate: &Kimgate,
+    protocol: Protocol,
+    security: Security,
+    from: Ipv4Addr,
+) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((from, 0).into())?;
+    socket.connect((Ipv4Addr::LOCALHOST, kimgate.port(protocol, security)).into()).await
+}
+
+/// A PC that polls: it logs in, asks twenty times whether the connection is there, and leaves. How long
+/// logins and questions took.
+async fn work(
+    kimgate: Arc<Kimgate>,
+    from: Ipv4Addr,
+    end: Instant,
+) -> (Vec<Duration>, Vec<Duration>) {
+    let (mut logins, mut noops) = (Vec::new(), Vec::new());
+    while Instant::now() < end {
+        let start = Instant::now();
+        let tcp = connect(&kimgate, Protocol::Pop3, Security::Implicit, from).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        let tls = secure_to(&kimgate.certificate(), "localhost", tcp, None).await.unwrap();
+        let mut client = Client::new(Box::new(tls));
+        client.expect("+OK <any>").await;
+        client.pop3_login(&format!("{from}@x.telematik#mail.tm.kim.telematik:995#M#C#PC1")).await;
+        logins.push(start.elapsed());
+        for _ in 0..20 {
+            let start = Instant::now();
+            client.ask("NOOP", "+OK<any>").await;
+            noops.push(start.elapsed());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        client.ask("QUIT", "+OK<any>").await;
+    }
+    (logins, noops)
+}
+
+fn quantiles(times: &mut [Duration]) -> String {
+    times.sort();
+    let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or_default();
+    format!("p50 {:?} p99 {:?} ({})", at(50), at(99), times.len())
+}
+
+fn audit_lines(kimgate: &Kimgate) -> usize {
+    fs::read_to_string(kimgate.folder().join("audit.jsonl")).unwrap().lines().count()
+}
+
+/// User and system time of the process.
+fn cpu_seconds(kimgate: &Kimgate) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", kimgate.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }
 
 /// 64 MiB without a line end: as a command, as a login, as a message.

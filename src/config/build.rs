@@ -259,6 +259,7 @@ fn limits(written: &settings::Limits) -> gateway::Limits {
         connections: count(written.connections),
         connections_per_workstation: count(written.connections_per_workstation),
         unknown_connections: count(written.unknown_connections.of(written.connections)),
+        connection_rate: written.connection_rate,
         login_line: bytes(written.login_line),
         command_line: bytes(written.command_line),
         header: bytes(written.header),

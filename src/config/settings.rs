@@ -423,6 +423,9 @@ pub struct Limits {
     /// The most connections of all sources in no rule together, where they are denied; a percentage
     /// of `connections` or a number; default 10%.
     pub unknown_connections: Share,
+    /// Connections and refused logins a second from one source, with a burst of ten times as many; 0 (no
+    /// limit) to 10000; default 20.
+    pub connection_rate: u32,
     /// The longest line with a login; 1KiB–1MiB; default 16KiB.
     pub login_line: Size,
     /// The longest other command line; 512B–1MiB; default 4KiB.
@@ -448,6 +451,7 @@ impl Default for Limits {
             connections: 2000,
             connections_per_workstation: 50,
             unknown_connections: Share::Percent(10),
+            connection_rate: 20,
             login_line: Size(16 << 10),
             command_line: Size(4 << 10),
             header: Size(256 << 10),

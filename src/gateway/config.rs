@@ -105,6 +105,8 @@ pub struct Limits {
     pub connections_per_workstation: usize,
     /// Connections of all sources in no rule together, where the rules deny unknown workstations.
     pub unknown_connections: usize,
+    /// Connections and refused logins a second from one source. Zero: no limit.
+    pub connection_rate: u32,
     /// Bytes of a line with credentials, CRLF included.
     pub login_line: usize,
     /// Bytes of any other command line, CRLF included.
@@ -129,6 +131,7 @@ impl Default for Limits {
             connections: 2000,
             connections_per_workstation: 50,
             unknown_connections: 200,
+            connection_rate: 20,
             login_line: 16 << 10,
             command_line: 4 << 10,
             header: 256 << 10,

@@ -130,7 +130,7 @@ impl Gateway {
 
 /// Accepts connections of every listener, and runs each as a session.
 fn acceptor(shared: &Arc<Shared>, sessions: TaskTracker) -> Acceptor {
-    let of_session = shared.clone();
+    let (of_session, turning_away) = (shared.clone(), shared.clone());
     let serve = move |accepted: Accepted| {
         sessions.spawn(session::run(accepted, of_session.clone()));
     };
@@ -138,7 +138,11 @@ fn acceptor(shared: &Arc<Shared>, sessions: TaskTracker) -> Acceptor {
         stop: shared.stop.clone(),
         observer: shared.observer.clone(),
         connections: shared.connections.clone(),
+        rate: shared.rate.clone(),
         serve: Box::new(serve),
+        turn_away: Box::new(move |tcp, peer, listener| {
+            session::turn_away(&tcp, peer, listener, &turning_away);
+        }),
     }
 }
 

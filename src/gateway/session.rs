@@ -4,17 +4,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use super::config::Listener;
 use super::door::connections::{OriginPlace, Place};
 use super::door::{Accepted, proxy};
 use super::login::Admitted;
 use super::relay::{self, Ended, Held, Pair};
+use super::reply::{About, no_greeting};
 use super::shared::Shared;
-use super::wire::Wire;
+use super::wire::{self, Wire};
 use super::workstation::Session;
 use crate::observe::{Event, SessionFacts};
-use crate::words::{CloseReason, Reason, Security};
+use crate::words::{Action, CloseReason, Reason, Security};
 
 /// How long PROXY header and TLS handshake may take. Neither waits for a card or for a person.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -47,7 +50,27 @@ pub(crate) async fn run(mut accepted: Accepted, shared: Arc<Shared>) {
     drop(tracked);
 }
 
-/// The workstation's address; `None` if the gateway stops, or if a PROXY header is missing or wrong.
+/// Ends a connection of a source that is over `limits.connection_rate`, before anything is spent on it.
+pub(crate) fn turn_away(tcp: &TcpStream, peer: SocketAddr, listener: &Listener, shared: &Shared) {
+    let reason = Reason::TooManyConnections;
+    let facts = SessionFacts::new(listener.protocol, listener.name.clone(), peer);
+    shared.observer.connection_refused(reason);
+    shared.observer.emit(Event::Denied {
+        session: &facts,
+        action: Action::Login,
+        reason,
+        rule: Some("limits.connection_rate"),
+        enforced: true,
+    });
+    // A reply in clear means nothing where TLS comes first, and TLS is what a flood wants.
+    if listener.security != Security::Implicit {
+        let language = shared.loaded.load().config.language;
+        wire::say_at_once(tcp, &no_greeting(listener.protocol, language, reason, About::default()));
+    }
+}
+
+/// The workstation's address; `None` if there will be no session: the gateway stops, a PROXY header is
+/// missing or wrong, or the source that it names is over its rate.
 async fn read_address(accepted: &mut Accepted, shared: &Shared) -> Option<SocketAddr> {
     let limit = HANDSHAKE.min(shared.loaded.load().config.limits.login_timeout);
     let networks = &accepted.listener.proxy_protocol_from;
@@ -56,10 +79,16 @@ async fn read_address(accepted: &mut Accepted, shared: &Shared) -> Option<Socket
         () = shared.stop.cancelled() => return None,
         header = proxy::read(&mut accepted.tcp, accepted.peer, networks, limit) => header,
     };
-    if header.is_err() {
+    let Ok(address) = header else {
         shared.observer.connection_refused(Reason::BadCommand);
+        return None;
+    };
+    let is_proxied = proxy::is_expected(accepted.peer, networks);
+    if is_proxied && !shared.rate.admits(address.ip(), std::time::Instant::now()) {
+        turn_away(&accepted.tcp, address, &accepted.listener, shared);
+        return None;
     }
-    header.ok()
+    Some(address)
 }
 
 /// The two halves of a session, each in a box of its own: the first needs much memory for handshakes
@@ -81,29 +110,20 @@ async fn serve(mut session: Session, accepted: Accepted) -> (SessionFacts, Ended
 /// connection has been closed.
 async fn begin(session: &mut Session, accepted: Accepted) -> Result<Box<Begun>, Ended> {
     let Accepted { tcp, listener, place, over_limit, .. } = accepted;
+    let security = listener.security;
     let mut client = Wire::new(tcp);
-    let mut corner = match session.enter_corner() {
-        Ok(corner) => corner,
+    // A place in the corner is kept until the login: TLS may begin after the greeting.
+    let (origin, _corner) = match let_in(session, &mut client, security, over_limit).await {
+        Ok(places) => places,
         Err(reason) => {
-            // A reply in clear means nothing where TLS comes first, and TLS is what a flood wants.
-            if listener.security != Security::Implicit {
-                client.close(&session.goodbye(reason)).await;
+            // A reply in clear means nothing where TLS comes first.
+            if security != Security::Implicit || client.has_tls() {
+                client.close(&session.no_greeting(reason)).await;
             }
             return Err(CloseReason::Because(reason).into());
         }
     };
-    if listener.security == Security::Implicit {
-        handshake(session, &mut client).await.map_err(CloseReason::Because)?;
-    }
-    session.recognise(&client);
-    // Named by its certificate, it is no stranger.
-    corner.take_if(|_| session.facts.workstation.is_some());
-    let origin = if over_limit { None } else { session.enter() };
-    let Some(origin) = origin else {
-        client.close(&session.goodbye(Reason::TooManyConnections)).await;
-        return Err(CloseReason::Because(Reason::TooManyConnections).into());
-    };
-    match session.log_in(&mut client, listener.security).await {
+    match session.log_in(&mut client, security).await {
         Ok(admitted) => Ok(Box::new(Begun { client, admitted, origin, place })),
         Err(close) => {
             let to_workstation = client.sent();
@@ -111,6 +131,33 @@ async fn begin(session: &mut Session, accepted: Accepted) -> Result<Box<Begun>, 
             Err(Ended { close, to_workstation, to_client_module: 0 })
         }
     }
+}
+
+/// Everything before the greeting: TLS where it comes first, who the workstation is, and its places: one
+/// of its own, and one among the strangers while it is one. `Err` is why it gets no greeting.
+async fn let_in(
+    session: &mut Session,
+    client: &mut Wire,
+    security: Security,
+    over_limit: bool,
+) -> Result<(OriginPlace, Option<OriginPlace>), Reason> {
+    // With TLS from the first byte, the refusal can only be said after the handshake.
+    if security != Security::Implicit {
+        session.refuse_stranger(security)?;
+    }
+    let mut corner = session.enter_corner()?;
+    if security == Security::Implicit {
+        handshake(session, client).await?;
+    }
+    session.recognise(client);
+    session.refuse_stranger(match security {
+        Security::Implicit => Security::None,
+        later @ (Security::StartTls | Security::None) => later,
+    })?;
+    // Named by its certificate, it is no stranger.
+    corner.take_if(|_| session.facts.workstation.is_some());
+    let origin = if over_limit { None } else { session.enter() };
+    Ok((origin.ok_or(Reason::TooManyConnections)?, corner))
 }
 
 /// The TLS handshake of a listener that has TLS from the first byte.

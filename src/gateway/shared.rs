@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -9,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::client_module::health;
 use super::door::connections::Connections;
+use super::door::rate::Rate;
 use super::loaded::Loaded;
 use super::login_warnings::LoginWarnings;
 use super::turns::Turns;
@@ -20,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) loaded: ArcSwap<Loaded>,
     pub(crate) observer: Observer,
     pub(crate) connections: Connections,
+    pub(crate) rate: Arc<Rate>,
     pub(crate) turns: Turns,
     pub(crate) login_warnings: LoginWarnings,
     /// Ends the probes that the configuration in force has started.
@@ -35,6 +38,7 @@ impl Shared {
         let config = &loaded.config;
         Self {
             connections: Connections::new(config.limits.connections),
+            rate: Arc::new(Rate::new(config.limits.connection_rate, Instant::now())),
             turns: Turns::new(&config.protection),
             loaded: ArcSwap::new(Arc::new(loaded)),
             observer,
@@ -48,6 +52,7 @@ impl Shared {
     /// Puts another configuration in force.
     pub(crate) fn replace(&self, loaded: Loaded) {
         self.connections.set_limit(loaded.config.limits.connections);
+        self.rate.set(loaded.config.limits.connection_rate);
         self.turns.adjust(&loaded.config.protection);
         self.loaded.store(Arc::new(loaded));
     }

@@ -1,20 +1,21 @@
 //! The workstation's side of a session before its login: TLS, who it is, and how it is refused.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::Listener;
-use super::door::connections::{Origin, OriginPlace};
+use super::door::connections::{Origin, OriginPlace, source};
 use super::door::proxy::answer_plaintext;
 use super::loaded::Loaded;
-use super::reply::{About, goodbye, refusal};
+use super::reply::{About, goodbye, no_greeting, refusal};
 use super::shared::Shared;
 use super::wire::{PeerCertificate, Wire};
-use crate::observe::{LiveSession, Phase, SessionFacts};
+use crate::observe::{Event, LiveSession, Phase, SessionFacts};
 use crate::policy::Station;
+use crate::trust::ClientCertificates;
 use crate::trust::HandshakeFault;
-use crate::words::{Action, Protocol, Reason};
+use crate::words::{Action, Protocol, Reason, Security};
 
 /// A session, and what is known about it.
 pub(crate) struct Session {
@@ -71,7 +72,7 @@ impl Session {
     pub(crate) fn enter(&self) -> Option<OriginPlace> {
         self.enter_as(match &self.facts.workstation {
             Some(name) => Origin::Workstation(name.clone()),
-            None => Origin::Address(self.address()),
+            None => Origin::Address(source(self.facts.peer.ip())),
         })
     }
 
@@ -79,15 +80,35 @@ impl Session {
     /// before its certificate was shown; without a limit, one machine that only connects could take
     /// the places of all.
     pub(crate) fn enter_handshake(&self) -> Option<OriginPlace> {
-        self.enter_as(Origin::Handshake(self.address()))
+        self.enter_as(Origin::Handshake(source(self.facts.peer.ip())))
+    }
+
+    /// Refuses a workstation that no rule names, if such are denied and nothing that it can still show
+    /// would change that. `to_come` is the TLS that it can still begin, and in which it could show a
+    /// certificate.
+    pub(crate) fn refuse_stranger(&self, to_come: Security) -> Result<(), Reason> {
+        let Loaded { config, policy, .. } = &*self.loaded;
+        let Err(denial) = policy.admit_station(&self.station()) else { return Ok(()) };
+        let asked = config.tls.as_ref().map(|tls| tls.client_certificates);
+        let is_asked = !matches!(asked, None | Some(ClientCertificates::Off));
+        if to_come != Security::None && is_asked && policy.knows_certificates() {
+            return Ok(());
+        }
+        self.shared.observer.emit(Event::Denied {
+            session: &self.facts,
+            action: denial.action,
+            reason: denial.reason,
+            rule: Some(denial.rule.as_str()),
+            enforced: true,
+        });
+        Err(denial.reason)
     }
 
     /// A place among all sources that no rule names, if this is one and such are denied. A
     /// certificate may name it later; until then strangers must not take the places of the practice.
     /// `Err` if they have too many.
     pub(crate) fn enter_corner(&self) -> Result<Option<OriginPlace>, Reason> {
-        let policy = &self.loaded.policy;
-        if policy.lets_strangers_in() || self.station().name().is_some() {
+        if self.loaded.policy.admit_station(&self.station()).is_ok() {
             return Ok(None);
         }
         let limit = self.loaded.config.limits.unknown_connections;
@@ -98,14 +119,6 @@ impl Session {
     fn enter_as(&self, origin: Origin) -> Option<OriginPlace> {
         let limit = self.loaded.config.limits.connections_per_workstation;
         self.shared.connections.enter_from(origin, limit)
-    }
-
-    /// What connections are counted by: the address, of IPv6 its /64, which one machine has alone.
-    fn address(&self) -> IpAddr {
-        match self.facts.peer.ip().to_canonical() {
-            IpAddr::V4(ip) => ip.into(),
-            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-        }
     }
 
     /// The reply that refuses a login, for a reason of kimgate's own. `detail` is one more fact,
@@ -132,6 +145,13 @@ impl Session {
             ..about
         };
         refusal(self.facts.protocol, self.loaded.config.language, reason, about)
+    }
+
+    /// The reply of a connection that is closed instead of greeted.
+    pub(crate) fn no_greeting(&self, reason: Reason) -> Vec<u8> {
+        let workstation = self.facts.workstation_or_address();
+        let about = About { workstation: &workstation, ..About::default() };
+        no_greeting(self.facts.protocol, self.loaded.config.language, reason, about)
     }
 
     /// The last reply of a connection that ends before its login.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::account::{Access, AccountTable, Only};
-use super::decide::{LoginServers, Policy, WorkstationTable};
+use super::decide::{Policy, WorkstationTable};
 use super::error::Problems;
+use super::login_servers::LoginServers;
 use super::membership::{Id, Membership, SubjectList};
 use super::networks::canonical;
 use super::pattern::Patterns;
@@ -24,16 +25,15 @@ impl Policy {
     /// Every problem of the rules, each with its key.
     pub fn compile(rules: Rules) -> Result<Policy, Vec<RuleError>> {
         let mut compiler = Compiler { problems: Problems::default(), rules: &rules };
+        let login_servers =
+            compiler.entries(&["policy", "login_servers"], &rules.login_servers, None);
         let mut membership = compiler.membership();
         let mut policy = Policy {
             mode: rules.mode,
             unknown_workstations: rules.unknown_workstations,
             unknown_accounts: rules.unknown_accounts,
             logins_without_context: rules.logins_without_context,
-            login_servers: LoginServers {
-                any: rules.login_servers.iter().any(|pattern| pattern == "*"),
-                hosts: Patterns::new(&rules.login_servers),
-            },
+            login_servers: LoginServers::new(login_servers),
             unknown_account: Arc::new(AccountTable::of_unknown(compiler.default_client_module())),
             ..Policy::default()
         };

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::account::AccountTable;
 use super::explain::{Outcome, StepName};
 use super::facts::Facts;
+use super::login_servers::LoginServers;
 use super::membership::{Id, Membership};
 use super::networks::Networks;
-use super::pattern::Patterns;
 use super::rules::{Mode, Otherwise};
 use super::trace::{NoTrace, Trace};
 use super::{Denial, Permit, Rule};
@@ -38,14 +38,6 @@ pub struct Policy {
     pub(super) accounts: HashMap<Box<str>, Arc<AccountTable>>,
     /// The rules for all other accounts.
     pub(super) unknown_account: Arc<AccountTable>,
-}
-
-/// The hosts that a login's host:port may name.
-#[derive(Debug, Default)]
-pub(super) struct LoginServers {
-    /// `*` is listed. Only then may a login name what is no single host.
-    pub(super) any: bool,
-    pub(super) hosts: Patterns,
 }
 
 /// What one workstation may put into a login, and which users it stands for.
@@ -108,6 +100,23 @@ impl Policy {
         self.unknown_workstations == Otherwise::Allow || self.mode == Mode::Observe
     }
 
+    /// Whether a certificate can name a workstation.
+    pub fn knows_certificates(&self) -> bool {
+        !self.stations_by_certificate.is_empty()
+    }
+
+    /// The first question about every login of this workstation, for before there is one.
+    ///
+    /// # Errors
+    ///
+    /// No entry describes it, and no login of such a workstation can get a permit.
+    pub fn admit_station(&self, station: &Station) -> Result<(), Denial> {
+        if self.lets_strangers_in() {
+            return Ok(());
+        }
+        self.judge_workstation(station.name(), &mut NoTrace)
+    }
+
     /// Decides about a login. In [`Mode::Observe`] the answer is always a permit, and
     /// [`Permit::would_deny`] has the refusal.
     ///
@@ -144,7 +153,7 @@ impl Policy {
         facts: &Facts<'_>,
         trace: &mut impl Trace,
     ) -> Result<Rule, Denial> {
-        self.judge_workstation(facts, trace)?;
+        self.judge_workstation(facts.workstation.map(|(name, _)| &**name), trace)?;
         self.judge_account(facts, trace)?;
         self.judge_assignment(facts, trace)?;
         judge_access(facts, Action::Login, trace)?;
@@ -152,13 +161,17 @@ impl Policy {
         Ok(facts.admitting_rule())
     }
 
-    fn judge_workstation(&self, facts: &Facts<'_>, trace: &mut impl Trace) -> Result<(), Denial> {
-        let outcome = match (facts.workstation, self.unknown_workstations) {
+    fn judge_workstation(
+        &self,
+        workstation: Option<&str>,
+        trace: &mut impl Trace,
+    ) -> Result<(), Denial> {
+        let outcome = match (workstation, self.unknown_workstations) {
             (None, Otherwise::Deny) => Outcome::Refuse(Reason::UnknownWorkstation),
             (None, Otherwise::Allow) | (Some(_), _) => Outcome::Pass,
         };
-        trace.answer(StepName::Workstation, outcome, Action::Login, || match facts.workstation {
-            Some((name, _)) => Rule::under(&["workstations", name]),
+        trace.answer(StepName::Workstation, outcome, Action::Login, || match workstation {
+            Some(name) => Rule::under(&["workstations", name]),
             None => Rule::under(&["policy", "unknown_workstations"]),
         })
     }
@@ -167,9 +180,9 @@ impl Policy {
         let form = refuse_if(!facts.login.is_well_formed(), Reason::LoginMalformed);
         trace.answer(StepName::LoginForm, form, Action::Login, Rule::built_in)?;
 
-        let server = match facts.login.server_host() {
+        let server = match self.login_servers.admit(facts.login) {
             None => Outcome::NoRule,
-            Some(host) => refuse_if(!self.may_name(host), Reason::LoginServerNotAllowed),
+            Some(may) => refuse_if(!may, Reason::LoginServerNotAllowed),
         };
         let rule = || Rule::under(&["policy", "login_servers"]);
         trace.answer(StepName::LoginServer, server, Action::Login, rule)?;
@@ -184,11 +197,6 @@ impl Policy {
             (false, retired) => refuse_if(retired, Reason::AccountRetired),
         };
         trace.answer(StepName::Retired, retired, Action::Login, || facts.account.rule(&["retired"]))
-    }
-
-    fn may_name(&self, host: Option<&str>) -> bool {
-        let servers = &self.login_servers;
-        servers.any || host.is_some_and(|host| servers.hosts.matches(host))
     }
 
     fn judge_assignment(&self, facts: &Facts<'_>, trace: &mut impl Trace) -> Result<(), Denial> {

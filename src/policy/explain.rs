@@ -19,6 +19,8 @@ pub struct Wish<'a> {
     pub sender: Option<&'a str>,
     /// A RCPT TO.
     pub recipient: Option<&'a str>,
+    /// The address in From or Sender of a message.
+    pub author: Option<&'a str>,
     /// An X-KIM-Dienstkennung; empty asks about a message without one.
     pub service: Option<&'a str>,
 }
@@ -109,6 +111,8 @@ pub enum StepName {
     Service,
     /// May this session send messages of this service?
     ServiceOnly,
+    /// May this address stand in From and Sender of a message?
+    Author,
 }
 
 impl StepName {
@@ -135,6 +139,7 @@ impl StepName {
             Self::Recipient => "recipient",
             Self::Service => "service",
             Self::ServiceOnly => "service-only",
+            Self::Author => "author",
         }
     }
 }
@@ -194,6 +199,10 @@ fn judge_wish(facts: &Facts<'_>, wish: &Wish<'_>, steps: &mut Vec<Step>) -> Resu
     if let Some(service) = wish.service {
         let (outcome, rule) = table.service_only(Some(service), &table.shut(&facts.who));
         steps.answer(StepName::ServiceOnly, outcome, Action::Send, || rule.clone())?;
+    }
+    if let Some(author) = wish.author {
+        let outcome = table.author(account, Some(author));
+        steps.answer(StepName::Author, outcome, Action::Send, || table.rule(&["send", "from"]))?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ mod decide;
 mod error;
 mod explain;
 mod facts;
+mod login_servers;
 mod membership;
 mod networks;
 mod pattern;
@@ -28,6 +29,7 @@ pub use changes::{AccessChange, AccountAspect, AccountChange, Changes, Effect};
 pub use decide::{Policy, Request, Station};
 pub use error::{Problem, RuleError};
 pub use explain::{Explanation, Outcome, Step, StepName, Wish};
+pub use login_servers::LoginServers;
 pub use permit::{Denial, Judgement, Permit};
 pub use rule::Rule;
 pub use rules::{

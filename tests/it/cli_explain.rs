@@ -155,6 +155,25 @@ fn observe_mode_is_said_and_lets_it_pass() {
 }
 
 #[test]
+fn an_author_is_judged_by_send_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let practice = std::fs::read_to_string(in_repository(PRACTICE)).unwrap();
+    let ask = |config: &str, author: &str| {
+        explain(config, "192.168.0.41", &login("kfo", "KFO1"), &["--author", author])
+    };
+    let any = in_repository(PRACTICE);
+    let said = ask(&any, "x@y.kim.telematik").expect(0);
+    assert!(said.contains("any author may stand in From and Sender"), "{said}");
+    let key = "accounts.\"kfo@praxis.kim.telematik\".send";
+    let only = practice.replace(&format!("[{key}]"), &format!("[{key}]\nfrom = \"account\""));
+    let config = text(&write(folder.path(), "account.toml", &only));
+    ask(&config, "KFO@praxis.kim.telematik").expect(0);
+    let said = ask(&config, "x@y.kim.telematik").expect(1);
+    assert!(said.contains("sender-not-allowed") && said.contains(&format!("{key}.from")), "{said}");
+    assert!(said.contains(&format!("add \"x@y.kim.telematik\" to {key}.senders")), "{said}");
+}
+
+#[test]
 fn certificates_count_as_far_as_the_gateway_asks_for_them() {
     let folder = tempfile::tempdir().unwrap();
     let practice = std::fs::read_to_string(in_repository(PRACTICE)).unwrap();

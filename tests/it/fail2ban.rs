@@ -1,14 +1,18 @@
 //! The fail2ban filter in `config/fail2ban`, with fail2ban's own reader and an audit of a gateway.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
 use crate::support::cli::in_repository;
 use crate::support::dialogue::PASSWORD;
 use crate::support::tools;
+use crate::support::transcript::Listener;
 use crate::support::world::{LOGIN, World};
 use kimgate::words::Protocol;
 
 const FILTER: &str = "config/fail2ban/kimgate.conf";
+/// A workstation in no rule.
+const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 77));
 /// For refusals that were folded into one line.
 const FLOOD: &str = "config/fail2ban/kimgate-flood.conf";
 
@@ -50,14 +54,19 @@ async fn fail2ban_counts_refused_logins_and_connections_and_nothing_else() {
         confused.ask("NONSENSE", "-ERR <any>(bad-command)").await;
     }
     confused.ask("NONSENSE", "-ERR <any>(bad-command)").await;
-    drop((pop3, unlucky, confused));
+    confused.end().await;
+    let mut stranger = world.client_from(Protocol::Pop3, Listener::Plain, STRANGER).await;
+    stranger.expect("-ERR <any>(unknown-workstation)").await;
+    drop((pop3, unlucky, confused, stranger));
     let lines = world.audit().await;
     let peer = lines.iter().find_map(|line| line["peer"].as_str()).unwrap();
     let (ip, _) = peer.rsplit_once(':').unwrap();
+    let stranger = STRANGER.to_string();
     let audit = world.folder.path().join("audit.jsonl");
     let found = found(audit.to_str().unwrap(), FILTER);
-    // Two unknown accounts, one wrong password, one connection that is not mail.
-    assert_eq!(found, [ip; 4], "{lines:#?}");
+    // Two unknown accounts, one wrong password, one connection that is not mail; and one workstation
+    // that is unknown, which two lines tell.
+    assert_eq!(found, [ip, ip, ip, ip, &stranger], "{lines:#?}");
 }
 
 #[test]
@@ -73,7 +82,9 @@ fn the_filters_test_lines_say_what_they_should() {
     };
     assert_eq!(addresses(FILTER), [vec!["192.0.2.9"], vec!["2001:db8::9"], vec![]]);
     // The ban was for the address 2001:db8:1:2:: alone, which nobody has.
-    assert_eq!(addresses(FLOOD), [vec!["192.0.2.9"], vec![], vec!["2001:db8:1:2::/64"]]);
+    let networks = ["2001:db8::/64", "2001:db8:1:2::/64"].map(|network| vec![network]);
+    let [rate, refusals] = networks;
+    assert_eq!(addresses(FLOOD), [vec!["192.0.2.9"], rate, vec![], refusals]);
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ mod cli_status;
 mod cli_trust;
 mod client_module;
 mod config;
+mod door;
 mod fail2ban;
 mod foreign;
 mod kim_2026;

@@ -55,13 +55,17 @@ pub(super) struct Explain {
     /// The value of X-KIM-Dienstkennung; empty for a message without it
     #[arg(long, value_name = "S")]
     service: Option<String>,
+    /// An address in From: or Sender: of the message
+    #[arg(long, value_name = "A")]
+    author: Option<String>,
     /// Print everything as one JSON object
     #[arg(long)]
     json: bool,
     /// Propose, as a diff to the configuration, the rules that admit exactly the traffic in these
     /// audit files, and nothing else where no list stands yet
     #[arg(long, value_name = "AUDITFILE", num_args = 1.., conflicts_with_all = [
-        "from", "login", "certificates", "protocol", "action", "sender", "recipient", "service", "json",
+        "from", "login", "certificates", "protocol", "action", "sender", "recipient", "service", "author",
+        "json",
     ])]
     learn: Vec<PathBuf>,
 }
@@ -103,8 +107,9 @@ impl Explain {
 
     /// What is asked about, where the options agree with each other.
     fn question(&self) -> Result<(Protocol, Action), Failure> {
-        let about_sending =
-            self.sender.is_some() || self.recipient.is_some() || self.service.is_some();
+        let about_sending = [&self.sender, &self.recipient, &self.service, &self.author]
+            .into_iter()
+            .any(Option::is_some);
         let (needed, action) = match self.action {
             Some(Wants::Send) => (Some(Speaks::Smtp), Action::Send),
             Some(Wants::Receive) => (Some(Speaks::Pop3), Action::Receive),
@@ -114,7 +119,7 @@ impl Explain {
         };
         if about_sending && action != Action::Send {
             return Err(Failure::usage(
-                "--sender, --recipient and --service belong to --action send",
+                "--sender, --recipient, --service and --author belong to --action send",
             ));
         }
         let protocol = match (self.protocol, needed) {
@@ -152,6 +157,7 @@ impl Explain {
             sender: self.sender.as_deref(),
             recipient: self.recipient.as_deref(),
             service: self.service.as_deref(),
+            author: self.author.as_deref(),
         };
         let request = Request { station: &station, login: &login, protocol };
         let explanation = policy.explain(&request, &wish);

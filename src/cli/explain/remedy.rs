@@ -51,6 +51,11 @@ impl Case<'_> {
                 self.leave_deny(denial)
             }
             Reason::DeleteNotAllowed => self.join_allow(denial),
+            Reason::SenderNotAllowed if rule.path().last().is_some_and(|key| key == "from") => {
+                let author = printable(self.asked.author.as_deref().unwrap_or_default());
+                let send = rule.as_str().strip_suffix("from").unwrap_or_default();
+                format!("add \"{author}\" to {send}senders, or write \"any\" for {rule}")
+            }
             Reason::SenderNotAllowed => match self.asked.sender.as_deref().unwrap_or_default() {
                 "" => format!("add \"<>\" to {rule}"),
                 sender => format!(

@@ -67,6 +67,17 @@ impl Case<'_> {
                 Outcome::Pass => "the service is reserved, and this session may send it".into(),
                 Outcome::Refuse(_) => "the service is reserved for others".into(),
             },
+            StepName::Author => {
+                let author = self.asked.author.as_deref().unwrap_or_default();
+                let author = format!("author {}", printable(author));
+                match step.outcome {
+                    Outcome::NoRule => "any author may stand in From and Sender".into(),
+                    Outcome::Pass => format!("{author} is the account or one of its senders"),
+                    Outcome::Refuse(_) => {
+                        format!("{author} is neither the account nor one of its senders")
+                    }
+                }
+            }
         }
     }
 

@@ -53,6 +53,7 @@ fn counts(settings: &Settings, report: &mut Report<'_>) {
     let table = [
         (["limits", "connections"], limits.connections, 1, 100_000),
         (["limits", "connections_per_workstation"], limits.connections_per_workstation, 1, 100_000),
+        (["limits", "connection_rate"], limits.connection_rate, 0, 10_000),
         (["protection", "login_failures"], settings.protection.login_failures, 0, 100),
     ];
     for (key, value, least, most) in table {
@@ -164,6 +165,12 @@ fn switches(settings: &Settings, report: &mut Report<'_>) {
             ["protection", "hold_delete_on_failed_decryption"],
             "a mail client may delete the only copy of a message that could not be decrypted",
             "write true",
+        ),
+        (
+            settings.limits.connection_rate == 0,
+            ["limits", "connection_rate"],
+            "one machine may take all of kimgate's time with connections",
+            "write 20",
         ),
         (
             settings.protection.login_failures == 0,

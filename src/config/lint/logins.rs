@@ -9,11 +9,13 @@ use super::entry;
 use crate::config::finding::{Key, Report, quoted};
 use crate::config::settings::{Settings, Workstation};
 use crate::kim::{Account, Login, LoginWarning};
-use crate::policy::Otherwise;
+use crate::policy::{LoginServers, Otherwise};
 
 pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
     let accounts: std::collections::BTreeSet<Account> =
         settings.accounts.keys().map(|address| Account::new(address)).collect();
+    let servers = LoginServers::new(&settings.policy.login_servers);
+    no_host(settings, report);
     for (name, workstation) in &settings.workstations {
         let key = entry("workstations", name).join("logins");
         for (index, text) in workstation.logins.iter().enumerate() {
@@ -22,6 +24,10 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
             if form(&key, text, &login, settings, report) {
                 never_used(&key, &login, workstation, settings, report);
                 server(&key, &login, settings, report);
+                if servers.admit(&login) == Some(false) {
+                    let problem = "its server is not among policy.login_servers, so it is refused";
+                    report.warning(&key, problem, "add the host there, or correct the login");
+                }
             }
             let closed = settings.policy.unknown_accounts == Otherwise::Deny;
             if closed && !accounts.contains(login.account()) && login.is_well_formed() {
@@ -31,6 +37,20 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
             }
         }
         one_protocol(&key, workstation, report);
+    }
+}
+
+/// Warns of a pattern that no host of a login matches.
+fn no_host(settings: &Settings, report: &mut Report<'_>) {
+    let key = Key::of(&["policy", "login_servers"]);
+    for (index, pattern) in settings.policy.login_servers.iter().enumerate() {
+        // Two colons are an IPv6 address, which stands here without its brackets.
+        let has_port = pattern.matches(':').count() == 1;
+        if has_port || pattern.contains(['/', '@', '#', '[', ']', ' ']) {
+            let problem = format!("{} matches no host", quoted(pattern));
+            let remedy = "write the host alone, without port, as in \"*.telematik\"";
+            report.warning(&key.element(index), problem, remedy);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections::{Connections, Place};
 use super::listener::OpenListener;
+use super::proxy;
+use super::rate::Rate;
 use crate::gateway::config::Listener;
 use crate::gateway::wire;
 use crate::observe::Observer;
@@ -29,14 +31,20 @@ pub(crate) struct Accepted {
     pub(crate) over_limit: bool,
 }
 
+/// Ends a connection of this peer without a session.
+type TurnAway = dyn Fn(TcpStream, SocketAddr, &Listener) + Send + Sync;
+
 /// What the accept loops of all listeners share.
 pub(crate) struct Acceptor {
     /// No connection is accepted after this.
     pub(crate) stop: CancellationToken,
     pub(crate) observer: Observer,
     pub(crate) connections: Connections,
+    pub(crate) rate: Arc<Rate>,
     /// Starts the session of a connection, and does not wait for it.
     pub(crate) serve: Box<dyn Fn(Accepted) + Send + Sync>,
+    /// Ends a connection of a source that is over its rate.
+    pub(crate) turn_away: Box<TurnAway>,
 }
 
 impl Acceptor {
@@ -75,6 +83,11 @@ impl Acceptor {
     }
 
     fn welcome(&self, tcp: TcpStream, peer: SocketAddr, listener: Arc<Listener>) {
+        // What comes through a load balancer is counted by the address in its header.
+        let is_proxied = proxy::is_expected(peer, &listener.proxy_protocol_from);
+        if !is_proxied && !self.rate.admits(peer.ip(), Instant::now()) {
+            return (self.turn_away)(tcp, peer, &listener);
+        }
         let (place, over_limit) = match self.connections.enter() {
             Some(place) => (place, false),
             None => {

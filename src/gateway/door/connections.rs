@@ -1,6 +1,6 @@
 //! How many connections there may be, in all and from one workstation.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,6 +17,14 @@ pub(crate) enum Origin {
     Strangers,
     /// An address during a TLS handshake. The certificate may show later which workstation it is.
     Handshake(IpAddr),
+}
+
+/// What connections are counted by: the address, of IPv6 its /64, which one machine has alone.
+pub(crate) fn source(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+    }
 }
 
 /// Connections over the limit that get a reply. More are closed without one.

@@ -1,4 +1,5 @@
-//! The door: listening sockets, the PROXY header, and how many connections there may be.
+//! The door: listening sockets, the PROXY header, and how many connections there may be, in all and a
+//! second.
 
 mod acceptor;
 pub(crate) mod connections;
@@ -6,6 +7,7 @@ pub(crate) mod exposure;
 mod listener;
 mod listeners;
 pub(crate) mod proxy;
+pub(crate) mod rate;
 
 pub use exposure::{ExposedError, Exposure, exposure, own_addresses};
 pub use listeners::Sockets;

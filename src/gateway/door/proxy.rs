@@ -19,6 +19,12 @@ const V1: usize = 107;
 const V2: usize = 2048;
 const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
+/// Whether a connection of this peer starts with a PROXY header.
+pub(crate) fn is_expected(peer: SocketAddr, networks: &[IpNet]) -> bool {
+    let from = peer.ip().to_canonical();
+    networks.iter().any(|network| network.contains(&from))
+}
+
 /// The workstation's address. If the connection comes from one of these networks, it starts with a
 /// PROXY header, which must be complete within `patience` and gives the address; otherwise it is
 /// `peer`.
@@ -28,8 +34,7 @@ pub(crate) async fn read(
     networks: &[IpNet],
     patience: Duration,
 ) -> io::Result<SocketAddr> {
-    let from = peer.ip().to_canonical();
-    if !networks.iter().any(|network| network.contains(&from)) {
+    if !is_expected(peer, networks) {
         return Ok(peer);
     }
     let header = timeout(patience, header(tcp)).await??;

@@ -57,6 +57,12 @@ impl Session {
                 }
                 Err(Rejection::Refused(refused)) => {
                     self.report_login(Err(&refused), asked);
+                    // A source may be refused as often as it may connect, or a loop of logins would
+                    // be the cheaper flood.
+                    if !self.shared.rate.admits(self.facts.peer.ip(), std::time::Instant::now()) {
+                        let _ = timeout(LAST_REPLY, client.send(&refused.reply)).await;
+                        return Err(CloseReason::Because(Reason::TooManyConnections));
+                    }
                     front.refuse(&refused.reply);
                 }
                 Err(Rejection::ClientLeft) => return Err(CloseReason::ClientLeft),

@@ -43,6 +43,14 @@ pub(super) fn pop3(reason: Reason) -> &'static str {
     }
 }
 
+/// The SMTP code instead of a greeting: 554 where it is no use to come again (RFC 5321 section 3.1).
+pub(super) fn smtp_greeting(reason: Reason) -> &'static str {
+    match smtp(reason) {
+        "550 5.7.1" => "554 5.7.1",
+        _ => "421 4.7.0",
+    }
+}
+
 /// The SMTP code with its enhanced status (RFC 3463).
 pub(super) fn smtp(reason: Reason) -> &'static str {
     match reason {

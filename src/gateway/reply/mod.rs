@@ -49,6 +49,20 @@ pub(crate) fn refusal(
     line(code, &text(language, reason, about), reason)
 }
 
+/// The refusal that a connection gets instead of a greeting, and that ends it.
+pub(crate) fn no_greeting(
+    protocol: Protocol,
+    language: Language,
+    reason: Reason,
+    about: About<'_>,
+) -> Vec<u8> {
+    let code = match protocol {
+        Protocol::Pop3 => codes::pop3(reason),
+        Protocol::Smtp => codes::smtp_greeting(reason),
+    };
+    line(code, &text(language, reason, about), reason)
+}
+
 /// The refusal that ends the connection.
 pub(crate) fn goodbye(
     protocol: Protocol,
@@ -188,6 +202,7 @@ mod tests {
                     for reply in [
                         shown(refusal(protocol, language, reason, about)),
                         shown(goodbye(protocol, language, reason, about)),
+                        shown(no_greeting(protocol, language, reason, about)),
                     ] {
                         check(&reply, reason);
                     }

@@ -1,6 +1,7 @@
 //! One connection with the bytes that were read from it and not yet used.
 
 mod buffer;
+mod handshakes;
 mod tls;
 
 use std::future::poll_fn;
@@ -55,6 +56,12 @@ pub(crate) fn prepare(tcp: &TcpStream) -> io::Result<()> {
     SockRef::from(tcp).set_tcp_keepalive(&keepalive)
 }
 
+/// Sends what the kernel takes without waiting, to a peer whose connection ends at once.
+pub(crate) fn say_at_once(tcp: &TcpStream, last_words: &[u8]) {
+    // The connection ends, whether the peer hears this or not.
+    let _ = SockRef::from(tcp).send(last_words);
+}
+
 impl Wire {
     /// A connection without TLS.
     pub(crate) fn new(tcp: TcpStream) -> Self {
@@ -91,6 +98,11 @@ impl Wire {
                 Err(io::ErrorKind::InvalidInput.into())
             }
         }
+    }
+
+    /// Whether a TLS handshake succeeded.
+    pub(crate) fn has_tls(&self) -> bool {
+        matches!(self.stream, Stream::Workstation(_) | Stream::ClientModule(_))
     }
 
     /// The certificate that the workstation showed in its handshake.

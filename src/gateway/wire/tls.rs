@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
+use super::handshakes::aside;
 use crate::trust::{
     HandshakeFault, ListenerTls, UpstreamTls, Verdict, client_expires_at, client_names,
 };
@@ -45,7 +46,8 @@ impl Stream {
     /// Does the TLS handshake with a workstation. Also fails if the workstation resumed a session
     /// whose certificate has expired since: rustls does not check that again.
     pub(super) async fn accept(tcp: TcpStream, tls: &ListenerTls) -> Result<Self, HandshakeFault> {
-        let accepted = TlsAcceptor::from(tls.server_config()).accept(tcp).await;
+        let acceptor = TlsAcceptor::from(tls.server_config());
+        let accepted = aside(async move { acceptor.accept(tcp).await }).await;
         let stream = accepted.map_err(|error| HandshakeFault::of(&error))?;
         match HandshakeFault::of_resumed(shown(stream.get_ref().1)) {
             Some(fault) => Err(fault),
@@ -57,7 +59,8 @@ impl Stream {
     /// was wrong with its certificate.
     pub(super) async fn connect(tcp: TcpStream, tls: &UpstreamTls) -> io::Result<Self> {
         let connector = TlsConnector::from(tls.client_config());
-        let stream = connector.connect(tls.server_name(), tcp).await?;
+        let name = tls.server_name();
+        let stream = aside(async move { connector.connect(name, tcp).await }).await?;
         Ok(Self::ClientModule(Box::new(stream)))
     }
 

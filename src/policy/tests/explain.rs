@@ -32,6 +32,7 @@ fn every_step_has_a_word_of_its_own() {
         sender: Some("prx@praxis.kim.telematik"),
         recipient: Some("a@b"),
         service: Some(""),
+        author: Some("prx@praxis.kim.telematik"),
     };
     let steps = policy.explain(&request, &wish).steps;
     let words: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
@@ -52,6 +53,7 @@ fn every_step_has_a_word_of_its_own() {
         "recipient",
         "service",
         "service-only",
+        "author",
     ];
     assert_eq!(words, expected);
 }

@@ -60,8 +60,8 @@ pub(super) fn finding(class: Class, language: Language) -> &'static str {
             "The certificate cannot be read or has an unknown critical extension",
         ),
         Class::ChainTooLong => (
-            "Die Zertifikatskette hat mehr als vier Zertifikate oder mehr als 32 KiB",
-            "The certificate chain has more than four certificates or more than 32 KiB",
+            "Die Zertifikatskette hat mehr als vier Zertifikate, mehr als 32 KiB oder drei Aussteller eines Namens",
+            "The certificate chain has more than four certificates, more than 32 KiB or three issuers of one name",
         ),
         Class::Version1 => (
             "Das Zertifikat ist nach X.509 Version 1, die sich nicht pruefen laesst",

@@ -1,5 +1,6 @@
 //! TLS towards workstations.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -178,14 +179,12 @@ pub fn client_expires_at(chain: &[CertificateDer<'_>]) -> Option<OffsetDateTime>
 /// would attack the log or terminal that prints it.
 fn names_in(leaf: &CertificateDer<'_>) -> Vec<String> {
     let Some(certificate) = Certificate::parse(leaf) else { return vec![] };
-    let mut names: Vec<String> = vec![];
-    for name in common_names(&certificate).chain(dns_names(&certificate)) {
-        let usable = !name.is_empty() && name.len() <= 255 && !name.contains(char::is_control);
-        if usable && !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
-        }
-    }
-    names
+    // A certificate of 32 KiB has room for thousands of names.
+    let mut known = HashSet::new();
+    let names = common_names(&certificate).chain(dns_names(&certificate));
+    let usable =
+        |name: &str| !name.is_empty() && name.len() <= 255 && !name.contains(char::is_control);
+    names.filter(|name| usable(name) && known.insert(*name)).map(str::to_owned).collect()
 }
 
 /// A digest of everything that tells two configurations apart.

@@ -93,12 +93,12 @@ pub(super) fn texts(class: FaultClass, language: Language) -> (&'static str, &'s
         ),
         FaultClass::TooLong => (
             (
-                "Die Kette des Client-Zertifikats hat mehr als vier Zertifikate oder mehr als 32 KiB",
+                "Die Kette des Client-Zertifikats hat mehr als vier Zertifikate, mehr als 32 KiB oder drei Aussteller eines Namens",
                 "Im Mailprogramm nur das Zertifikat und die Stellen zwischen ihm und tls.client_ca \
                  hinterlegen.",
             ),
             (
-                "The client certificate's chain has more than four certificates or more than 32 KiB",
+                "The client certificate's chain has more than four certificates, more than 32 KiB or three issuers of one name",
                 "Give the mail program the certificate and the authorities between it and \
                  tls.client_ca only.",
             ),

@@ -94,8 +94,29 @@ mod tests {
     use rustls::server::WebPkiClientVerifier;
 
     use super::*;
-    use crate::trust::chain::tests::authorities_of_one_name;
+    use crate::trust::chain::tests::{authorities_of_one_name, expensive_chains, quickest};
     use crate::trust::provider::for_workstations;
+
+    #[test]
+    #[ignore = "prints figures"]
+    fn what_chains_of_a_workstation_cost() {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
+        let mut root = CertificateParams::new(vec![]).unwrap();
+        root.distinguished_name.push(rcgen::DnType::CommonName, "Praxis");
+        root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let mut roots = RootCertStore::empty();
+        roots.add(root.self_signed(&key).unwrap().into()).unwrap();
+        let webpki =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), for_workstations());
+        let ours = NamingVerifier(webpki.build().unwrap());
+        for (what, chain) in expensive_chains(&root) {
+            let check = || ours.verify_client_cert(&chain[0], &chain[1..], UnixTime::now());
+            assert!(check().is_err());
+            let took = quickest(|| drop(check()));
+            let read = quickest(|| drop(crate::trust::client_names(&chain)));
+            println!("{what}: {took:?}, its names read in {read:?}");
+        }
+    }
 
     #[test]
     fn a_workstation_with_12_authorities_of_one_name_is_refused_before_a_path_is_built() {
@@ -107,7 +128,7 @@ mod tests {
         let webpki =
             WebPkiClientVerifier::builder_with_provider(roots, for_workstations()).build().unwrap();
         let ours = NamingVerifier(webpki.clone());
-        for (above, word) in [(3, "UnknownIssuer"), (4, "TooLong"), (12, "TooLong")] {
+        for (above, word) in [(2, "UnknownIssuer"), (3, "TooLong"), (12, "TooLong")] {
             let chain = authorities_of_one_name(above);
             let start = Instant::now();
             let _ = webpki.verify_client_cert(&chain[0], &chain[1..], UnixTime::now());

@@ -177,6 +177,7 @@ fn compare_explanations(policy: &Policy, model: &Model<'_>) {
         sender: Some(&asked.sender),
         recipient: Some(&asked.recipient),
         service: Some(&asked.service),
+        author: None,
     };
     let deleting = Wish { action: Some(Action::Delete), ..Wish::default() };
     let further: [(Wish<'_>, Vec<Told>); 3] = [
@@ -210,6 +211,7 @@ fn around(ca: &std::path::Path) -> Vec<String> {
         r#"client_modules.main.tls = "none""#.to_owned(),
         r#"contexts.mode = "off""#.to_owned(),
         r#"mailboxes.wait = "0s""#.to_owned(),
+        "limits.connection_rate = 0".to_owned(),
     ];
     for listener in ["pop3-implicit", "pop3-plain", "smtp-implicit", "smtp-plain"] {
         lines.push(format!("listeners.{listener}.proxy_protocol_from = [\"127.0.0.0/8\"]"));
@@ -366,9 +368,11 @@ impl AuditLine {
 fn action_of(step: StepName) -> Action {
     match step {
         StepName::ActionDeny(action) | StepName::ActionAllow(action) => action,
-        StepName::Sender | StepName::Recipient | StepName::Service | StepName::ServiceOnly => {
-            Action::Send
-        }
+        StepName::Sender
+        | StepName::Recipient
+        | StepName::Service
+        | StepName::ServiceOnly
+        | StepName::Author => Action::Send,
         StepName::Workstation
         | StepName::LoginForm
         | StepName::LoginServer
@@ -401,6 +405,10 @@ impl Visit {
     /// Asks one question after another until a login is let in; what the audit has to say of it.
     async fn pay(self, world: Arc<World>, authority: Arc<Authority>) -> Paid {
         let mut client = self.connect(&world, &authority).await;
+        let first = up_to_refusal(Model::new(&self.rules, &self.questions[0]).login_steps());
+        if self.is_turned_away(&first) {
+            return self.hear_no_greeting(client, &first).await;
+        }
         if self.questions[0].protocol == Protocol::Smtp {
             client.expect("220 <any>").await;
             client.send("EHLO pc").await;
@@ -431,6 +439,22 @@ impl Visit {
         }
         client.ask("QUIT", "<any>").await;
         Paid { port: self.port, logins, told }
+    }
+
+    /// Whether the workstation is refused: then no login is waited for, whichever it would be.
+    fn is_turned_away(&self, steps: &[Told]) -> bool {
+        steps.last().is_some_and(|last| last.0 == StepName::Workstation && self.is_refused(last))
+    }
+
+    async fn hear_no_greeting(&self, mut client: Client, steps: &[Told]) -> Paid {
+        let code = match self.questions[0].protocol {
+            Protocol::Pop3 => "-ERR [SYS/PERM]",
+            Protocol::Smtp => "554 5.7.1",
+        };
+        let (reason, _) = refusal(steps).unwrap();
+        client.expect(&format!("{code} KIM-Gateway: <any>({reason})")).await;
+        let told = vec![AuditLine::new(steps.last(), Some(Action::Login), self.rules.mode)];
+        Paid { port: self.port, logins: 0, told }
     }
 
     async fn connect(&self, world: &World, authority: &Authority) -> Client {
