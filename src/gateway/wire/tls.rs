@@ -45,6 +45,7 @@ impl Stream {
     /// Does the TLS handshake with a workstation. Also fails if the workstation resumed a session
     /// whose certificate has expired since: rustls does not check that again.
     pub(super) async fn accept(tcp: TcpStream, tls: &ListenerTls) -> Result<Self, HandshakeFault> {
+        refuse_old(&tcp).await?;
         let accepted = TlsAcceptor::from(tls.server_config()).accept(tcp).await;
         let stream = accepted.map_err(|error| HandshakeFault::of(&error))?;
         match HandshakeFault::of_resumed(shown(stream.get_ref().1)) {
@@ -105,6 +106,28 @@ impl Stream {
         let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
     }
 }
+
+/// Tells a client that offers nothing newer than TLS 1.1 so. rustls looks for an extension of TLS 1.2
+/// first, and its alert would speak of ciphers. A hello that comes in smaller pieces is left to it.
+async fn refuse_old(tcp: &TcpStream) -> Result<(), HandshakeFault> {
+    // The head of the record, the type and length of the hello, and the newest version (RFC 5246
+    // section 7.4.1.2). TLS 1.3 writes 1.2 there.
+    let mut hello = [0; 11];
+    let seen = tcp.peek(&mut hello).await.unwrap_or_default();
+    let is_old = seen == hello.len()
+        && matches!(hello, [0x16, 3, _, _, _, 1, _, _, _, 3, minor] if minor < 3);
+    if !is_old {
+        return Ok(());
+    }
+    // What came is read first: a close with unread bytes is a reset, which may take the alert away. The
+    // connection ends, whether the alert arrives or not.
+    let _ = tcp.try_read(&mut [0; 4096]);
+    let _ = tcp.try_write(PROTOCOL_VERSION);
+    Err(HandshakeFault::too_old())
+}
+
+/// The fatal alert 70 in a record of TLS 1.0 (RFC 5246 section 7.2).
+const PROTOCOL_VERSION: &[u8] = &[0x15, 3, 1, 0, 2, 2, 70];
 
 /// The certificates that the peer of this connection showed, its own first. Empty if there are none.
 fn shown(connection: &CommonState) -> &[CertificateDer<'static>] {
