@@ -313,7 +313,7 @@ mod tests {
             let found = CertificateDer::pem_slice_iter(&read(bytes.clone()))
                 .collect::<Result<Vec<_>, _>>()
                 .unwrap();
-            assert_eq!(found, [certificate_der.clone()], "{}", bytes.escape_ascii());
+            assert_eq!(found, std::slice::from_ref(&certificate_der), "{}", bytes.escape_ascii());
         }
         for bytes in [
             key.clone().into_bytes(),

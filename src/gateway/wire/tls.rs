@@ -13,7 +13,7 @@ use rustls::CommonState;
 use rustls::pki_types::CertificateDer;
 use socket2::SockRef;
 use time::OffsetDateTime;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
@@ -44,8 +44,11 @@ pub(crate) struct PeerCertificate {
 impl Stream {
     /// Does the TLS handshake with a workstation. Also fails if the workstation resumed a session
     /// whose certificate has expired since: rustls does not check that again.
-    pub(super) async fn accept(tcp: TcpStream, tls: &ListenerTls) -> Result<Self, HandshakeFault> {
-        refuse_old(&tcp).await?;
+    pub(super) async fn accept(
+        mut tcp: TcpStream,
+        tls: &ListenerTls,
+    ) -> Result<Self, HandshakeFault> {
+        refuse_old(&mut tcp).await?;
         let accepted = TlsAcceptor::from(tls.server_config()).accept(tcp).await;
         let stream = accepted.map_err(|error| HandshakeFault::of(&error))?;
         match HandshakeFault::of_resumed(shown(stream.get_ref().1)) {
@@ -109,7 +112,7 @@ impl Stream {
 
 /// Tells a client that offers nothing newer than TLS 1.1 so. rustls looks for an extension of TLS 1.2
 /// first, and its alert would speak of ciphers. A hello that comes in smaller pieces is left to it.
-async fn refuse_old(tcp: &TcpStream) -> Result<(), HandshakeFault> {
+async fn refuse_old(tcp: &mut TcpStream) -> Result<(), HandshakeFault> {
     // The head of the record, the type and length of the hello, and the newest version (RFC 5246
     // section 7.4.1.2). TLS 1.3 writes 1.2 there.
     let mut hello = [0; 11];
@@ -119,12 +122,18 @@ async fn refuse_old(tcp: &TcpStream) -> Result<(), HandshakeFault> {
     if !is_old {
         return Ok(());
     }
-    // What came is read first: a close with unread bytes is a reset, which may take the alert away. The
-    // connection ends, whether the alert arrives or not.
-    let _ = tcp.try_read(&mut [0; 4096]);
-    let _ = tcp.try_write(PROTOCOL_VERSION);
+    // The whole record is read first: a close with unread bytes is a reset, which may take the alert away,
+    // and a client that is still writing would hear of nothing else. The connection ends, whether the alert
+    // arrives or not.
+    let rest = usize::from(u16::from_be_bytes([hello[3], hello[4]]));
+    let _ = tcp.read_exact(&mut vec![0; 5 + rest.min(RECORD)]).await;
+    let _ = tcp.write_all(PROTOCOL_VERSION).await;
+    let _ = tcp.shutdown().await;
     Err(HandshakeFault::too_old())
 }
+
+/// Bytes of the longest record (RFC 5246 section 6.2.1).
+const RECORD: usize = 1 << 14;
 
 /// The fatal alert 70 in a record of TLS 1.0 (RFC 5246 section 7.2).
 const PROTOCOL_VERSION: &[u8] = &[0x15, 3, 1, 0, 2, 2, 70];
