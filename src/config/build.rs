@@ -65,7 +65,11 @@ pub(super) fn network(text: &str) -> Result<IpNet, ValueError> {
         return Ok(IpNet::from(address.to_canonical()));
     }
     text.parse::<IpNet>().map_err(|_| {
+        let plain = without_blanks(text);
         let remedy: String = match text.rsplit_once(':') {
+            _ if plain != text && (is_address(&plain) || plain.parse::<IpNet>().is_ok()) => {
+                format!("write \"{plain}\", without the blank")
+            }
             Some((address, port))
                 if port.parse::<u16>().is_ok() && address.parse::<IpAddr>().is_ok() =>
             {
@@ -75,6 +79,16 @@ pub(super) fn network(text: &str) -> Result<IpNet, ValueError> {
         };
         ValueError::new(format!("{} is neither an address nor a network", quoted(text)), remedy)
     })
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+}
+
+/// Without blanks, those of word processors and web pages among them.
+fn without_blanks(text: &str) -> String {
+    let is_blank = |c: char| c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}');
+    text.chars().filter(|c| !is_blank(*c)).collect()
 }
 
 /// Reads each entry of a list; bad ones are reported at their own line.

@@ -197,6 +197,12 @@ impl<'a> Report<'a> {
         self.unread.iter().any(|unread| unread == key)
     }
 
+    /// Whether something in this section's entry of this name, or around it, could not be read.
+    pub(super) fn is_unread_within(&self, section: &str, name: &str) -> bool {
+        let entry = Key::of(&[section, name]);
+        self.unread.iter().any(|unread| unread.is_within(&entry) || entry.is_within(unread))
+    }
+
     /// Whether `key` is a table that no header names, only headers of tables in it.
     pub(super) fn is_implied(&self, key: &Key) -> bool {
         self.source.is_implied(key)

@@ -12,6 +12,7 @@ mod read;
 mod rules;
 pub mod settings;
 mod source;
+mod toml_hints;
 mod values;
 
 use std::collections::hash_map::DefaultHasher;

@@ -5,11 +5,13 @@ use super::finding::{Key, Report};
 use super::settings::{self, Settings};
 use super::values::ValueError;
 use crate::policy::{
-    AccessRules, AccountRules, Policy, RuleError, Rules, Subject, SubjectError, User, Workstation,
+    AccessRules, AccountRules, Policy, Problem, RuleError, Rules, Subject, SubjectError, User,
+    Workstation,
 };
 
 /// Builds the rules and reports what `policy` finds wrong with them as a whole.
 pub(super) fn rules(settings: &Settings, report: &mut Report<'_>) -> Rules {
+    let default = default_client_module(settings);
     let rules = Rules {
         mode: settings.policy.mode,
         unknown_workstations: settings.policy.unknown_workstations,
@@ -24,8 +26,19 @@ pub(super) fn rules(settings: &Settings, report: &mut Report<'_>) -> Rules {
         }),
         groups: named(&settings.groups, "groups", report, members),
         departments: named(&settings.departments, "departments", report, members),
-        accounts: named(&settings.accounts, "accounts", report, account),
-        client_modules: settings.client_modules.keys().cloned().collect(),
+        accounts: named(&settings.accounts, "accounts", report, |written, key, report| {
+            let rules = account(written, key, report);
+            let client_module = rules.client_module.or_else(|| default.map(str::to_owned));
+            AccountRules { client_module, ..rules }
+        }),
+        // Accounts without a table get the first, or main.
+        client_modules: default
+            .into_iter()
+            .chain(
+                settings.client_modules.keys().map(String::as_str).filter(|n| Some(*n) != default),
+            )
+            .map(str::to_owned)
+            .collect(),
     };
     if let Err(errors) = Policy::compile(rules.clone()) {
         for error in errors {
@@ -33,6 +46,24 @@ pub(super) fn rules(settings: &Settings, report: &mut Report<'_>) -> Rules {
         }
     }
     rules
+}
+
+/// The client module of accounts that name none: of those that are nobody's standby the only one, else
+/// `main`. Which of several is meant, kimgate cannot know.
+pub(super) fn default_client_module(settings: &Settings) -> Option<&str> {
+    let modules = &settings.client_modules;
+    let is_standby = |name: &str| {
+        let mut others = modules.iter().filter(|(other, _)| *other != name);
+        others.any(|(_, module)| module.standby.as_deref() == Some(name))
+    };
+    let mut free = modules.keys().map(String::as_str).filter(|name| !is_standby(name));
+    match (free.next(), free.next()) {
+        // A circle of standbys, which is said elsewhere.
+        (None, None) => modules.keys().next().map(String::as_str),
+        (only, None) => only,
+        (Some("main"), _) | (_, Some("main")) => Some("main"),
+        (_, Some(_)) => free.find(|name| *name == "main"),
+    }
 }
 
 fn named<T, U>(
@@ -112,6 +143,29 @@ fn complain(error: RuleError, settings: &Settings, report: &mut Report<'_>) {
     if settings.client_modules.is_empty() && error.key.first().is_none_or(|k| k == "client_modules")
     {
         return; // lint says it
+    }
+    // What it names was written, and could not be read.
+    let is_unread = match &error.problem {
+        Problem::UnknownSubject { subject, .. } => match subject {
+            Subject::Workstation(name) => report.is_unread_within("workstations", name),
+            Subject::User(name) => report.is_unread_within("users", name),
+            Subject::Group(name) => report.is_unread_within("groups", name),
+            Subject::Department(name) => report.is_unread_within("departments", name),
+            Subject::Any | Subject::Mandant(_) => false,
+        },
+        Problem::UnknownClientModule { name, .. } => {
+            report.is_unread_within("client_modules", name)
+        }
+        Problem::NoClientModule
+        | Problem::Cycle { .. }
+        | Problem::SameNetwork { .. }
+        | Problem::SameCertificate { .. }
+        | Problem::SameAccount { .. }
+        | Problem::NotAnAccount
+        | Problem::EmptyEntry { .. } => false,
+    };
+    if is_unread {
+        return;
     }
     report.error(&Key::from(error.key), error.problem.to_string(), error.problem.remedy());
 }

@@ -259,8 +259,8 @@ pub struct Members {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Account {
-    /// Name of the client module that serves it; default: the only one, else `main`, else the first
-    /// by name.
+    /// Name of the client module that serves it; default: the only one that is nobody's standby, else
+    /// `main`.
     pub client_module: Option<String>,
     /// Whether it is no longer in use and every login is refused ("Nicht mehr zur Auswahl
     /// anbieten"); default false.

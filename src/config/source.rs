@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use toml_edit::{ImDocument, Item, Table, TableLike, Value};
 
 use super::finding::{Finding, Key, Severity};
+use super::toml_hints;
 
 /// The largest file, in bytes: ten thousand workstations and accounts fit, a log file does not.
 const LARGEST: u64 = 4 << 20;
@@ -53,8 +54,20 @@ impl Source {
             Err(error) => {
                 let at = error.span().map(|span| span.start);
                 let message = super::finding::printable(&error.message().replace('\n', "; "));
-                let remedy = "text stands in quotes, a table's name in [brackets], each key once";
-                return Err(source.refuse(at, format!("not TOML: {message}"), remedy));
+                let line = at.map(|at| source.position(at).0 - 1);
+                let meant = line.and_then(|line| toml_hints::meant(&source.text, line));
+                let shown = super::finding::printable;
+                let remedy = match &meant {
+                    Some((_, meant)) => format!("write {}", shown(meant)),
+                    None => {
+                        "text stands in quotes, a table's name in [brackets], each key once".into()
+                    }
+                };
+                let problem = match &meant {
+                    Some((line, _)) => format!("not TOML: {}: {message}", shown(line)),
+                    None => format!("not TOML: {message}"),
+                };
+                return Err(source.refuse(at, problem, &remedy));
             }
         };
         collect_table(document.as_table(), &mut Vec::new(), &mut source.spans);

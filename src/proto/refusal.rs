@@ -15,6 +15,8 @@ pub enum Hint {
     LoggedIn,
     /// The command is known, but its arguments cannot be read.
     Malformed,
+    /// The address of MAIL or RCPT stands without its angle brackets.
+    NeedBrackets,
     /// DATA came before MAIL and RCPT.
     NeedTransaction,
     /// RCPT came before MAIL.
@@ -73,6 +75,7 @@ impl Hint {
             Self::NotCarried
             | Self::LoggedIn
             | Self::Malformed
+            | Self::NeedBrackets
             | Self::NeedTransaction
             | Self::NeedSender
             | Self::NeedName

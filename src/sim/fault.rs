@@ -105,6 +105,8 @@ pub enum Effect {
     Unasked,
     /// The same in a packet of its own, so long after the answer, and with this line if there is one.
     Extra(Duration, Option<String>),
+    /// The answer is followed by the line that announces the end.
+    Goodbye,
 }
 
 /// How everything is done.

@@ -53,7 +53,7 @@ const PACE: Duration = Duration::from_secs(1);
 impl Fault {
     /// Every point, effect and manner in at least one fault that can be written as it stands here,
     /// with its meaning. Points and effects combine freely.
-    pub const ALL: [(&str, &str); 43] = [
+    pub const ALL: [(&str, &str); 44] = [
         ("handshake-drop", "the connection ends before the TLS handshake"),
         ("handshake-refuse", "a greeting in clear where TLS belongs"),
         ("greeting-delay=5s", "the greeting comes late"),
@@ -74,6 +74,7 @@ impl Fault {
         ("data-refuse", "DATA is refused"),
         ("in-data-reset@65536", "RST after so many bytes of a message"),
         ("end-of-data-delay=60s", "signing and sending takes so long"),
+        ("end-of-data-goodbye", "the answer to a message, and 421 in the same packet"),
         ("end-of-data-close", "the end, in order, without an answer to the message"),
         ("after-data-half-close", "nothing more is sent after the answer to a message"),
         ("retr-refuse", "RETR is refused"),
@@ -168,6 +169,7 @@ fn effect_kind(name: &str) -> Option<Effect> {
         "double" => Effect::Double,
         "unasked" => Effect::Unasked,
         "extra" => Effect::Extra(GAP, None),
+        "goodbye" => Effect::Goodbye,
         _ => return None,
     })
 }
@@ -265,6 +267,7 @@ fn write_at(f: &mut fmt::Formatter<'_>, point: Point, effect: &Effect) -> fmt::R
         Effect::Unasked => ("unasked", None),
         Effect::Extra(gap, None) => ("extra", Some(written(*gap))),
         Effect::Extra(gap, Some(line)) => ("extra", Some(format!("{} {line}", written(*gap)))),
+        Effect::Goodbye => ("goodbye", None),
     };
     write!(f, "{point}-{effect}")?;
     if let Some(offset) = offset {

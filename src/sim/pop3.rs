@@ -230,7 +230,7 @@ impl Pop3 {
         argument: &str,
         row: impl Fn(usize, &Kept) -> String,
     ) -> SimResult<()> {
-        let reply = if argument.is_empty() {
+        let reply = if argument.trim().is_empty() {
             let rows: String =
                 self.listed().map(|(number, kept)| row(number, kept) + "\r\n").collect();
             format!("+OK {} Messages\r\n{rows}.", self.listed().count())
@@ -245,7 +245,7 @@ impl Pop3 {
 
     /// The header alone, whatever number of lines is asked for (KOM-LE-A_2041).
     async fn top(&mut self, arguments: &str) -> SimResult<()> {
-        let number = arguments.split(' ').next().unwrap_or_default();
+        let number = arguments.split_whitespace().next().unwrap_or_default();
         let Some((_, kept)) = self.find(number) else { return self.say(NO_SUCH_MESSAGE).await };
         let start = kept.message.pieces().next().unwrap_or_default();
         let header = match self.has(Manner::Kim2026) {

@@ -278,6 +278,9 @@ impl SimSession {
                     let line = line.unwrap_or_else(|| self.unasked().to_owned());
                     self.extras.push((gap, line));
                 }
+                Effect::Goodbye => {
+                    reply = [&reply[..], b"\r\n", self.goodbye().as_bytes()].concat();
+                }
                 Effect::Delay(_)
                 | Effect::Close
                 | Effect::Drop
@@ -323,6 +326,7 @@ impl SimSession {
                 let line = line.clone().unwrap_or_else(|| self.unasked().to_owned());
                 self.wire.reply(line.as_bytes()).await
             }
+            Effect::Goodbye => self.wire.reply(self.goodbye().as_bytes()).await,
         }
     }
 
@@ -377,6 +381,13 @@ impl SimSession {
         match self.protocol {
             Protocol::Pop3 => "-ERR Simulierter Fehler",
             Protocol::Smtp => "451 4.3.0 Simulierter Fehler",
+        }
+    }
+
+    fn goodbye(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Pop3 => "-ERR Auf Wiedersehen",
+            Protocol::Smtp => "421 4.3.2 Auf Wiedersehen",
         }
     }
 

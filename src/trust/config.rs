@@ -53,9 +53,16 @@ impl PinError {
 impl FromStr for Pin {
     type Err = PinError;
 
-    /// Reads `sha256:<hex>`, also with colons between the bytes, as openssl prints them.
+    /// Reads `sha256:<hex>`, also with colons between the bytes, and the line that openssl prints:
+    /// `SHA256 Fingerprint=AB:CD:…`. Browsers show the pairs alone.
     fn from_str(text: &str) -> Result<Self, PinError> {
-        let hex = text.strip_prefix("sha256:").ok_or(PinError)?;
+        let text = text.trim();
+        let after = |head: &str| {
+            let (start, rest) = text.split_at_checked(head.len())?;
+            start.eq_ignore_ascii_case(head).then_some(rest)
+        };
+        let hex = after("sha256:").or_else(|| after("sha256 fingerprint="));
+        let hex = hex.or_else(|| text.contains(':').then_some(text)).ok_or(PinError)?;
         let mut digits = hex.chars().filter(|c| *c != ':').map(|c| c.to_digit(16).ok_or(PinError));
         let mut pin = [0; 32];
         for byte in &mut pin {
@@ -132,7 +139,18 @@ mod tests {
         assert_eq!(plain.to_string(), format!("sha256:{hex}"));
         let pairs: Vec<&str> = (0..64).step_by(2).map(|i| &hex[i..i + 2]).collect();
         assert_eq!(format!("sha256:{}", pairs.join(":").to_uppercase()).parse(), Ok(plain));
-        for bad in [hex, "sha256:", &format!("sha256:{hex}0"), &format!("sha256:{}x", &hex[1..])] {
+        let colons = pairs.join(":").to_uppercase();
+        for written in [&colons, &format!("SHA256 Fingerprint={colons}"), &format!("SHA256:{hex} ")]
+        {
+            assert_eq!(written.parse(), Ok(plain), "{written}");
+        }
+        for bad in [
+            hex,
+            &colons[..59],
+            "sha256:",
+            &format!("sha256:{hex}0"),
+            &format!("sha256:{}x", &hex[1..]),
+        ] {
             assert_eq!(bad.parse::<Pin>(), Err(PinError), "{bad}");
         }
     }

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::config::Identity;
 use super::facts::CertificateFacts;
+use super::pem::{Foreign, as_pem};
 use super::problem::{MaterialError, MaterialProblem, MaterialWarning};
 
 /// The longest file that is read, in bytes; a bundle of all system roots has a quarter of it.
@@ -36,7 +37,7 @@ pub(super) fn identity(
 /// All certificates of a PEM file; at least one.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
     let problem = |problem: MaterialProblem| problem.of(path.to_path_buf());
-    let bytes = read(path).map_err(problem)?;
+    let bytes = as_pem(read(path).map_err(problem)?);
     let found: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<_, _>>()
         .map_err(|_| problem(MaterialProblem::BrokenPem))?;
@@ -52,7 +53,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 /// The private key of a PEM file.
 pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, MaterialError> {
     let problem = |problem: MaterialProblem| problem.of(path.to_path_buf());
-    let bytes = read(path).map_err(problem)?;
+    let bytes = as_pem(read(path).map_err(problem)?);
     let text = String::from_utf8_lossy(&bytes);
     if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(problem(MaterialProblem::EncryptedKey));
@@ -116,9 +117,9 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialProblem> {
     Ok(bytes)
 }
 
-/// The problem of a file where nothing was found; usually it is DER instead of PEM.
+/// The problem of a file where nothing was found; often it is of another kind.
 fn nothing_found(bytes: &[u8], otherwise: MaterialProblem) -> MaterialProblem {
-    if matches!(bytes, [0x30, 0x80..=0x84, ..]) { MaterialProblem::Binary } else { otherwise }
+    Foreign::of(bytes).map_or(otherwise, MaterialProblem::Foreign)
 }
 
 #[cfg(unix)]
@@ -154,11 +155,16 @@ mod tests {
         let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let locked = key.replace("BEGIN PRIVATE", "BEGIN ENCRYPTED PRIVATE");
         let long = "x".repeat(LIMIT as usize + 1);
+        let pkcs12 = [&b"\x30\x82\x0a\x00\x02\x01\x03\x30"[..], &[0; 40]].concat();
+        let pkcs7 = &b"-----BEGIN PKCS7-----\nMIIB\n-----END PKCS7-----\n"[..];
         for (certificate, key, blamed, wanted) in [
             (certificate.as_bytes(), key.as_bytes(), "", ""),
             (b"", key.as_bytes(), "c.pem", "-----BEGIN CERTIFICATE-----"),
             (key.as_bytes(), key.as_bytes(), "c.pem", "no certificate in it"),
-            (&der, key.as_bytes(), "c.pem", "openssl x509 -inform der"),
+            (&der, key.as_bytes(), "", ""),
+            (&pkcs12, key.as_bytes(), "c.pem", "this is a PKCS#12 file (.p12, .pfx); convert it"),
+            (certificate.as_bytes(), &pkcs12, "k.pem", "openssl pkcs12 -in OLD -nodes"),
+            (pkcs7, key.as_bytes(), "c.pem", "openssl pkcs7 -print_certs"),
             (cut.as_bytes(), key.as_bytes(), "c.pem", "broken PEM"),
             (junk.as_bytes(), key.as_bytes(), "c.pem", "cannot be read"),
             (long.as_bytes(), key.as_bytes(), "c.pem", "1 MiB"),

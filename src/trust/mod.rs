@@ -11,6 +11,7 @@ mod config;
 mod facts;
 mod keep;
 mod material;
+mod pem;
 mod printable;
 mod problem;
 mod provider;
@@ -20,14 +21,16 @@ mod x509;
 
 pub use authority::{Authority, AuthorityError, Issued};
 pub use client_modules::{
-    Class, KnownCertificate, KnownCertificates, UpstreamTls, Verdict, looks_like_tls,
-    refused_chain, verdict_of,
+    Asked, Class, KnownCertificate, KnownCertificates, Stands, UpstreamTls, Verdict,
+    looks_like_tls, refused_chain, verdict_of,
 };
 pub use config::{
     ClientCertificates, ClientModuleTrust, Identity, ListenerTlsConfig, MinVersion, Pin, PinError,
 };
 pub use facts::CertificateFacts;
 pub(crate) use keep::make_state_dir;
+pub use pem::Foreign;
+pub(crate) use pem::as_pem;
 pub use problem::{MaterialError, MaterialProblem, MaterialWarning};
 pub use workstations::{HandshakeFault, ListenerTls, client_expires_at, client_names};
 

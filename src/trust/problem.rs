@@ -3,6 +3,8 @@
 use std::io::{Error, ErrorKind};
 use std::path::PathBuf;
 
+use super::pem::Foreign;
+
 /// A file that cannot be used, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}; {}", path.display(), problem.remedy())]
@@ -28,9 +30,9 @@ pub enum MaterialProblem {
     /// PEM that is cut off or is not base64.
     #[error("broken PEM")]
     BrokenPem,
-    /// DER or PKCS#12 instead of PEM.
-    #[error("this is DER or PKCS#12, not PEM")]
-    Binary,
+    /// A file of another kind.
+    #[error("this is {0}")]
+    Foreign(Foreign),
     /// No certificate.
     #[error("no certificate in it")]
     NoCertificate,
@@ -80,10 +82,7 @@ impl MaterialProblem {
             Self::Io(_) => "the account that kimgate runs under must be able to read and write it",
             Self::TooLong => "name the PEM file with the certificate or the key",
             Self::BrokenPem => "copy the file anew, with its BEGIN and END lines",
-            Self::Binary => {
-                "convert it to PEM with `openssl x509 -inform der -in OLD -out NEW`, or with \
-                 `openssl pkcs12 -in OLD.p12 -nodes -out NEW`"
-            }
+            Self::Foreign(kind) => kind.remedy(),
             Self::NoCertificate => "name a file with a line -----BEGIN CERTIFICATE-----",
             Self::NotACertificate => "have it issued anew as X.509 version 3",
             Self::NoKey => "name a file with a line -----BEGIN PRIVATE KEY-----",

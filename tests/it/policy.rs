@@ -231,7 +231,14 @@ async fn a_proxy_that_is_trusted_says_where_the_workstation_is() {
         &[127, 0, 0, 2, 127, 0, 0, 1, 0x30, 0x39, 0x03, 0xe3],
     ]
     .concat();
-    for header in [b"PROXY TCP4 127.0.0.2 127.0.0.1 12345 995\r\n", &v2[..]] {
+    // Load balancers on IPv6 sockets write IPv4 addresses so.
+    let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 2];
+    let mapped_v2 =
+        [&b"\r\n\r\n\0\r\nQUIT\n\x21\x21\x00\x24"[..], &mapped, &mapped, &[0x30, 0x39, 0x03, 0xe3]]
+            .concat();
+    let mapped_v1 = b"PROXY TCP6 ::ffff:127.0.0.2 ::ffff:127.0.0.1 12345 995\r\n";
+    let v1 = b"PROXY TCP4 127.0.0.2 127.0.0.1 12345 995\r\n";
+    for header in [&v1[..], &v2, mapped_v1, &mapped_v2] {
         for listener in [Listener::Implicit, Listener::Plain] {
             let mut client = behind_proxy(&world, listener, header).await;
             client.expect("+OK <any>").await;
@@ -241,7 +248,7 @@ async fn a_proxy_that_is_trusted_says_where_the_workstation_is() {
     }
     let audit = world.audit().await;
     let logins: Vec<_> = audit.iter().filter(|line| line["event"] == "login").collect();
-    assert_eq!(logins.len(), 4);
+    assert_eq!(logins.len(), 8);
     for login in logins {
         assert_eq!(
             (&login["workstation"], &login["peer"]),

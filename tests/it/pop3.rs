@@ -152,6 +152,30 @@ async fn unsolicited_lines_are_not_taken_for_answers() {
     }
 }
 
+/// A goodbye takes nothing of the answer before it back: the deletion is told, and made true.
+#[tokio::test]
+async fn an_answer_that_a_goodbye_follows_counts() {
+    for (fault, command, close, deleted) in [
+        ("dele-goodbye", "DELE 1", "client-module-unreachable", 0),
+        ("after-retr-goodbye", "RETR 1", "client-module-unreachable", 0),
+        ("quit-goodbye", "DELE 1\r\nQUIT", "ok", 1),
+    ] {
+        let world = World::start(&[]).await;
+        world.sim.deliver(ADDRESS, MESSAGE);
+        world.faults(&[fault]);
+        let mut client = world.pop3().await;
+        client.send(command).await;
+        let (rest, end) = client.rest().await;
+        let text = String::from_utf8(rest).unwrap();
+        assert!(text.starts_with("+OK") && !text.contains("protocol-error"), "{fault}: {text}");
+        assert_eq!(end, End::Clean, "{fault}");
+        let audit = world.audit().await;
+        assert_eq!(only(&audit, "closed")["reason"], close, "{fault}: {text}");
+        let gone = world.upstream().await.iter().filter(|l| l.starts_with("deleted ")).count();
+        assert_eq!(gone, deleted, "{fault}");
+    }
+}
+
 #[tokio::test]
 async fn lines_right_after_the_login_end_it_whether_they_come_with_its_answer_or_later() {
     let world = World::start(&[]).await;

@@ -206,6 +206,8 @@ const CLIENT_MODULE_WORDS: &[&[u8]] = &[
     b"451 later\r\n\xfe",
     b"530 login\r\n\xfe",
     b"421 bye\r\n\xfe",
+    b"250 ok\r\n421 bye\r\n\xfe",
+    b"+OK\r\n-ERR bye\r\n\xfe",
     b"+OK\r\n\xfe",
     b"+OK 1\r\n",
     b"-ERR no\r\n\xfe",

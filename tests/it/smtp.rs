@@ -204,6 +204,38 @@ async fn unsolicited_lines_are_not_taken_for_answers() {
     }
 }
 
+/// The client module had said 250 and 421 in one packet. The 250 was thrown away, and the workstation was
+/// told to send again: the practice's second eAU.
+#[tokio::test]
+async fn a_message_that_is_acknowledged_with_a_goodbye_is_not_sent_again() {
+    for fault in ["end-of-data-goodbye", "after-data-goodbye"] {
+        let world = World::start(&[]).await;
+        world.faults(&[fault]);
+        let mut client = world.smtp().await;
+        client.begin_message().await;
+        client.send_bytes(&[MESSAGE, b".\r\n"].concat()).await;
+        client.expect("250 <any>").await;
+        client.expect("421 4.7.0 <any>(client-module-unreachable)").await;
+        assert_eq!(client.end().await, End::Clean, "{fault}");
+        let audit = world.audit().await;
+        assert_eq!(only(&audit, "message-sent")["accepted"], true, "{fault}");
+        assert_eq!(only(&audit, "closed")["reason"], "client-module-unreachable", "{fault}");
+    }
+    // So it is with each other answer, a refusal too.
+    for (fault, answer) in [("mail-goodbye", "250 <any>"), ("quit-goodbye", "221 <any>")] {
+        let world = World::start(&[]).await;
+        world.faults(&[fault]);
+        let mut client = world.smtp().await;
+        let command =
+            if fault == "quit-goodbye" { "QUIT".into() } else { format!("MAIL FROM:<{ADDRESS}>") };
+        client.ask(command, answer).await;
+        if fault != "quit-goodbye" {
+            client.expect("421 4.7.0 <any>(client-module-unreachable)").await;
+        }
+        assert_eq!(client.end().await, End::Clean, "{fault}");
+    }
+}
+
 /// kimgate's own RSET follows a message that is refused here. What the client module says while the
 /// message comes is no answer to it.
 #[tokio::test]

@@ -90,6 +90,70 @@ fn signed(authority: &Authority, common_name: &str, dns: &str) -> Issued {
     Issued { certificate, private_key: Secret::new(key.serialize_pem()) }
 }
 
+/// rustls looks for an extension of TLS 1.2 before it looks at the version, so clients of TLS 1.0 and 1.1
+/// were told that there is no common cipher.
+#[tokio::test]
+async fn a_client_of_an_old_tls_version_is_told_so() {
+    for listener in [Listener::Implicit, Listener::StartTls] {
+        let world = World::start(&[r#"gateway.language = "en""#]).await;
+        let old = [0, 1, 2].map(|minor| hello(minor, &[]));
+        for hello in &old {
+            let mut tcp = world.tcp(Protocol::Pop3, listener, PC1).await;
+            if listener == Listener::StartTls {
+                tcp.write_all(b"STLS\r\n").await.unwrap();
+                while !answer(&mut tcp).await.contains("ready for TLS") {}
+            }
+            tcp.write_all(hello).await.unwrap();
+            let mut said = Vec::new();
+            tcp.read_to_end(&mut said).await.unwrap();
+            assert_eq!(said, [0x15, 3, 1, 0, 2, 2, 70], "protocol_version");
+        }
+        let audit = world.audit_when(|lines| count(lines, "closed") == old.len()).await;
+        for closed in audit.iter().filter(|line| line["event"] == "closed") {
+            assert_eq!(closed["reason"], "tls-failed");
+            let sentence = closed["sentence"].as_str().unwrap();
+            assert!(sentence.contains("[protocol-too-old]"), "{sentence}");
+        }
+    }
+}
+
+/// A client whose key exchange is not offered here has no group in common; its ciphers are in order.
+#[tokio::test]
+async fn a_client_without_a_common_group_is_told_of_groups() {
+    let world = World::start(&[r#"gateway.language = "en""#]).await;
+    // Signatures with P-256; of the groups, only secp521r1.
+    let extensions = [0, 13, 0, 4, 0, 2, 4, 3, 0, 10, 0, 4, 0, 2, 0, 25, 0, 11, 0, 2, 1, 0];
+    let mut tcp = world.tcp(Protocol::Pop3, Listener::Implicit, PC1).await;
+    tcp.write_all(&hello(3, &extensions)).await.unwrap();
+    let mut said = Vec::new();
+    tcp.read_to_end(&mut said).await.unwrap();
+    assert_eq!(said.last(), Some(&40), "handshake_failure");
+    let audit = world.audit_when(|lines| count(lines, "closed") == 1).await;
+    let sentence = only(&audit, "closed")["sentence"].as_str().unwrap();
+    assert!(sentence.contains("no group for the key exchange"), "{sentence}");
+    assert!(sentence.contains("[no-common-group]"), "{sentence}");
+}
+
+/// The first message of a client whose newest version is TLS 1.x (RFC 5246 section 7.4.1.2).
+fn hello(minor: u8, extensions: &[u8]) -> Vec<u8> {
+    // Its random, no session, and ECDHE with AES-GCM, ECDSA and RSA.
+    let mut body = [&[3, minor][..], &[7; 32], &[0, 0, 4, 0xc0, 0x2b, 0xc0, 0x2f, 1, 0]].concat();
+    if !extensions.is_empty() {
+        body.extend((extensions.len() as u16).to_be_bytes());
+        body.extend(extensions);
+    }
+    let message = [&[1, 0][..], &(body.len() as u16).to_be_bytes(), &body].concat();
+    [&[0x16, 3, 1][..], &(message.len() as u16).to_be_bytes(), &message].concat()
+}
+
+/// What has come from there.
+async fn answer(tcp: &mut tokio::net::TcpStream) -> String {
+    let mut bytes = [0; 512];
+    let read = tcp.read(&mut bytes).await.unwrap();
+    assert!(read > 0, "the end");
+    String::from_utf8_lossy(&bytes[..read]).into_owned()
+}
+
 #[tokio::test]
 async fn a_mail_program_in_clear_on_a_tls_port_is_told_what_to_set() {
     let german =

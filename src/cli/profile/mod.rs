@@ -12,7 +12,7 @@ use crate::autoconfig::{self, MailServer};
 use crate::config::{Config, load};
 use crate::kim::Login;
 use crate::policy::{Policy, Request, Station, Wish, Workstation};
-use crate::trust::{CertificateFacts, ClientCertificates, ListenerTls};
+use crate::trust::{CertificateFacts, ClientCertificates, ListenerTls, as_pem};
 use crate::words::{Action, Language, Protocol, Reason};
 
 /// Print what to type into a workstation's mail client, or a file that sets it up
@@ -261,5 +261,6 @@ fn station(policy: &Policy, workstation: &Workstation) -> Station {
 /// What the gateway shows, if it can be read here: a self-made one is made at its first start.
 fn gateway_certificate(config: &Config) -> Option<CertificateFacts> {
     let file = ListenerTls::file_of(config.gateway.tls.as_ref()?);
-    CertificateFacts::from_pem(&std::fs::read_to_string(file).ok()?)
+    let pem = as_pem(std::fs::read(file).ok()?.into());
+    CertificateFacts::from_pem(std::str::from_utf8(&pem).ok()?)
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::entry;
 use crate::config::finding::{Key, Report, quoted};
+use crate::config::rules::default_client_module;
 use crate::config::settings::{Account, Settings};
 use crate::kim::Login;
 use crate::policy::{Otherwise, Subject};
@@ -13,7 +14,8 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
         let remedy = "write [accounts.\"prx@praxis.kim.telematik\"]";
         report.warning(&Key::of(&["accounts"]), "no account: every login is refused", remedy);
     }
-    let mut reach = Reach::new(settings);
+    let mut reach = Reach::new(settings, report);
+    client_module(settings, report);
     for (address, account) in &settings.accounts {
         let key = entry("accounts", address);
         self::address(&key, address, report);
@@ -28,6 +30,16 @@ fn address(key: &Key, address: &str, report: &mut Report<'_>) {
     let lower = address.to_ascii_lowercase();
     if address.contains('#') {
         return; // policy says it
+    }
+    if let Some(odd) = address.chars().find(|c| !c.is_ascii()) {
+        let problem = format!("holds {}, and KIM addresses are ASCII", quoted(&odd.to_string()));
+        let remedy = match spelled_out(address) {
+            Some(spelled) => {
+                format!("look the address up; umlauts are spelled out, as in {}", quoted(&spelled))
+            }
+            None => "copy the address from the client module".into(),
+        };
+        report.warning(key, problem, remedy);
     }
     let domain = lower.split_once('@').map(|(_, domain)| domain);
     let is_kim =
@@ -44,6 +56,49 @@ fn address(key: &Key, address: &str, report: &mut Report<'_>) {
         }
         Some(_) => {}
     }
+}
+
+/// With several client modules, each account has to say which one is its own.
+fn client_module(settings: &Settings, report: &mut Report<'_>) {
+    let names: Vec<String> = settings.client_modules.keys().map(|name| quoted(name)).collect();
+    if names.len() < 2 {
+        return;
+    }
+    let default = default_client_module(settings);
+    if settings.policy.unknown_accounts == Otherwise::Allow {
+        let is_main = default == Some("main") || !settings.client_modules.contains_key("main");
+        let problem = match default {
+            None => "no client module is the one of accounts without a table",
+            Some(_) if is_main => "",
+            Some(_) => "accounts without a table would get \"main\", which is a standby",
+        };
+        if !problem.is_empty() {
+            let remedy = "call the one that is meant [client_modules.main]";
+            report.error(&Key::of(&["policy", "unknown_accounts"]), problem, remedy);
+        }
+    }
+    if default.is_some() {
+        return;
+    }
+    for (address, account) in &settings.accounts {
+        let key = entry("accounts", address);
+        if account.client_module.is_none() && !report.is_unread(&key.join("client_module")) {
+            let problem = format!("does not say which client module: {}", names.join(", "));
+            report.error(&key, problem, format!("write client_module = {}", names[0]));
+        }
+    }
+}
+
+/// With its umlauts spelled out; `None` where other characters are left.
+fn spelled_out(address: &str) -> Option<String> {
+    let table =
+        [("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("ß", "ss"), ("Ä", "ae"), ("Ö", "oe"), ("Ü", "ue")];
+    // A keyboard may write an umlaut as a letter and two dots.
+    let composed =
+        address.replace("a\u{308}", "ä").replace("o\u{308}", "ö").replace("u\u{308}", "ü");
+    let spelled =
+        table.iter().fold(composed, |text, (umlaut, letters)| text.replace(umlaut, letters));
+    spelled.is_ascii().then_some(spelled)
 }
 
 /// Every pair of `allow` and `deny` of an account, with its key.
@@ -144,19 +199,33 @@ fn may_meet(one: &str, other: &str) -> bool {
 /// Whether any session can ever match a subject.
 struct Reach<'a> {
     settings: &'a Settings,
+    /// What was written of these could not be read, so it may match.
+    unread: HashSet<Subject>,
     /// The MandantIds that logins can have; `None`: any.
     mandants: Option<HashSet<String>>,
     known: HashMap<Subject, bool>,
 }
 
 impl<'a> Reach<'a> {
-    fn new(settings: &'a Settings) -> Self {
+    fn new(settings: &'a Settings, report: &Report<'_>) -> Self {
         let closed = settings.policy.unknown_workstations == Otherwise::Deny
             && settings.workstations.values().all(|workstation| !workstation.logins.is_empty());
         let logins = || settings.workstations.values().flat_map(|w| &w.logins);
         let mandant = |login: &String| Login::parse(login.as_bytes()).mandant_id().to_owned();
-        let mandants = closed.then(|| logins().map(mandant).collect());
-        Self { settings, mandants, known: HashMap::new() }
+        let is_read = |name: &String| !report.is_unread_within("workstations", name);
+        let is_known = settings.workstations.keys().all(is_read);
+        let mandants = (closed && is_known).then(|| logins().map(mandant).collect());
+        let mut unread = HashSet::new();
+        let mut note = |section: &str, name: &String, subject: fn(String) -> Subject| {
+            if report.is_unread_within(section, name) {
+                unread.insert(subject(name.clone()));
+            }
+        };
+        settings.workstations.keys().for_each(|n| note("workstations", n, Subject::Workstation));
+        settings.users.keys().for_each(|n| note("users", n, Subject::User));
+        settings.groups.keys().for_each(|n| note("groups", n, Subject::Group));
+        settings.departments.keys().for_each(|n| note("departments", n, Subject::Department));
+        Self { settings, unread, mandants, known: HashMap::new() }
     }
 
     /// Names that do not exist are an error elsewhere, so they count as matching.
@@ -169,6 +238,7 @@ impl<'a> Reach<'a> {
         let settings = self.settings;
         let can_match = match subject {
             Subject::Any => true,
+            subject if self.unread.contains(subject) => true,
             Subject::Workstation(name) => settings
                 .workstations
                 .get(name)

@@ -7,6 +7,7 @@ use super::entry;
 use crate::config::finding::{Key, Report, quoted};
 use crate::config::read::nearest;
 use crate::config::settings::{ClientModule, Settings};
+use crate::trust::Pin;
 use crate::words::Security;
 
 pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
@@ -187,7 +188,8 @@ fn trust(key: &Key, module: &ClientModule, report: &mut Report<'_>) {
     }
     let mut seen = HashSet::new();
     for (index, pin) in trust.pins.iter().enumerate() {
-        if !seen.insert(pin) {
+        // One that is no pin is said elsewhere.
+        if pin.parse::<Pin>().is_ok_and(|pin| !seen.insert(pin)) {
             report.warning(&key.join("pins").element(index), "is listed twice", "remove it");
         }
     }

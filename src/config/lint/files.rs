@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
+use zeroize::Zeroizing;
 
 use super::entry;
 use crate::config::build::Surroundings;
 use crate::config::finding::{Key, Report, quoted};
 use crate::config::settings::Settings;
 use crate::gateway;
-use crate::trust::{KnownCertificate, KnownCertificates};
+use crate::trust::{Foreign, KnownCertificate, KnownCertificates, as_pem};
 
 pub(super) fn lint(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
     for (key, path, kind) in named(settings) {
@@ -42,16 +43,29 @@ fn gateway_name(settings: &Settings, place: &Surroundings, report: &mut Report<'
         return;
     }
     let Ok(bytes) = std::fs::read(&path) else { return };
+    let bytes = as_pem(Zeroizing::new(bytes));
     let leaf = Pem::iter_from_buffer(&bytes)
         .map_while(Result::ok)
         .find(|block| block.label == "CERTIFICATE");
     let Some(leaf) = leaf else { return };
     let Ok(parsed) = leaf.parse_x509() else { return };
     let Ok(names) = parsed.subject_alternative_name() else { return };
-    let has_name = names
-        .is_some_and(|names| names.value.general_names.iter().any(|shown| is_named(shown, name)));
+    let names = names.map_or(&[][..], |names| &names.value.general_names);
+    let has_name = names.iter().any(|shown| is_named(shown, name));
     if !has_name {
-        let problem = format!("lacks gateway.name, {}", quoted(name));
+        let is_address = name.parse::<IpAddr>().is_ok();
+        let is_dns_name =
+            |shown: &GeneralName<'_>| matches!(shown, GeneralName::DNSName(dns) if *dns == name);
+        let has_as_dns_name = names.iter().any(is_dns_name);
+        // An address counts as iPAddress alone (RFC 9525 section 6.5).
+        let problem = match (is_address, has_as_dns_name) {
+            (true, true) => format!(
+                "has gateway.name, {}, as DNS name, not as IP address (RFC 9525)",
+                quoted(name)
+            ),
+            (true, false) => format!("lacks gateway.name, {}, as IP address", quoted(name)),
+            (false, _) => format!("lacks gateway.name, {}", quoted(name)),
+        };
         let remedy = "mail programs would warn: make one with this name, as `kimgate certs server` \
                       does, or correct gateway.name";
         report.warning(&Key::of(&["tls", "certificate"]), problem, remedy);
@@ -167,6 +181,8 @@ fn certificate(key: &Key, path: &Path, report: &mut Report<'_>) {
     }
     if found == 0 && keys > 0 {
         report.error(key, "holds a private key, not a certificate", "name the certificate's file");
+    } else if let (0, Some(kind)) = (found, Foreign::of(&bytes)) {
+        report.error(key, format!("is {kind}"), kind.remedy());
     } else if found == 0 {
         let problem = "holds no certificate in PEM";
         let remedy = "convert it with `openssl x509 -inform der -in FILE -out FILE.pem`";
@@ -208,7 +224,13 @@ fn private_key(key: &Key, path: &Path, report: &mut Report<'_>) {
             "write it without: `openssl pkey -in FILE -out FILE.key`, readable by kimgate alone";
         report.error(key, problem, remedy);
     } else if !labels.iter().any(|label| label.ends_with("PRIVATE KEY")) {
-        report.error(key, "holds no private key in PEM", "name the file with BEGIN PRIVATE KEY");
+        match Foreign::of(&bytes) {
+            Some(kind) => report.error(key, format!("is {kind}"), kind.remedy()),
+            None => {
+                let remedy = "name the file with BEGIN PRIVATE KEY";
+                report.error(key, "holds no private key in PEM", remedy);
+            }
+        }
         return;
     }
     if others_may_read(path) {
@@ -234,10 +256,11 @@ fn others_may_read(_: &Path) -> bool {
 /// The most bytes that are read: certificates are small, and a device file or a log has no end.
 const LARGEST: u64 = 4 << 20;
 
-fn read(key: &Key, path: &Path, report: &mut Report<'_>) -> Option<Vec<u8>> {
+/// The file as PEM. The bytes are wiped when they are dropped, as they may be a key.
+fn read(key: &Key, path: &Path, report: &mut Report<'_>) -> Option<Zeroizing<Vec<u8>>> {
     let shown = quoted(&path.to_string_lossy());
     let is_file = std::fs::metadata(path).map(|data| data.is_file());
-    let mut bytes = Vec::new();
+    let mut bytes = Zeroizing::new(Vec::new());
     let outcome = match is_file {
         Ok(true) => File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes)),
         Ok(false) => {
@@ -247,11 +270,19 @@ fn read(key: &Key, path: &Path, report: &mut Report<'_>) -> Option<Vec<u8>> {
         Err(error) => Err(error),
     };
     if let Err(error) = outcome {
-        let remedy = "correct the path, which starts at this file's folder, or remove the key";
+        // `"C:\temp\new"` is TOML, and holds a tab and a line end.
+        let is_escaped = path.to_string_lossy().contains(['\t', '\n', '\r', '\u{8}', '\u{c}']);
+        let remedy = match is_escaped {
+            true => {
+                "in double quotes \\t and \\n are a tab and a line end: write the path in single \
+                     quotes, as in 'C:\\kimgate\\new.pem'"
+            }
+            false => "correct the path, which starts at this file's folder, or remove the key",
+        };
         report.error(key, format!("{shown} cannot be read: {error}"), remedy);
         return None;
     }
-    Some(bytes)
+    Some(as_pem(bytes))
 }
 
 fn folders(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
@@ -399,6 +430,18 @@ mod tests {
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let findings = check(broken, &key, 0o600);
         assert!(about(&findings, "tls.certificate")[0].contains("cannot be read"), "{findings:?}");
+    }
+
+    #[test]
+    fn files_of_other_kinds_are_read_or_named() {
+        let (certificate, key) = certificate(-1, 300);
+        let indented = |text: &str| format!("\u{feff}  {}", text.replace('\n', "\n  "));
+        assert!(check(&indented(&certificate), &indented(&key), 0o600).is_empty());
+        let pkcs7 = "-----BEGIN PKCS7-----\nMIIB\n-----END PKCS7-----\n";
+        let findings = check(pkcs7, "PuTTY-User-Key-File-3: ssh-rsa\n", 0o600);
+        assert_eq!(about(&findings, "tls.certificate"), ["is a PKCS#7 file (.p7b)"]);
+        assert_eq!(about(&findings, "tls.private_key"), ["is a key of PuTTY (.ppk)"]);
+        assert!(findings.iter().any(|f| f.remedy.contains("openssl pkcs7 -print_certs")));
     }
 
     #[cfg(unix)]

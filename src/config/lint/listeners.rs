@@ -125,11 +125,23 @@ fn same_address(settings: &Settings, report: &mut Report<'_>) {
         .chain(admin)
         .collect();
     for (at, (key, address)) in all.iter().enumerate() {
-        if let Some((other, _)) = all[..at].iter().find(|(_, other)| collide(*address, *other)) {
+        let is_admin = *key == Key::of(&["admin"]);
+        let is_taken =
+            |other: SocketAddr| collide(*address, other) || is_admin && both(*address, other);
+        if let Some((other, _)) = all[..at].iter().find(|(_, other)| is_taken(*other)) {
             let problem = format!("{address} is taken by {other}");
             report.error(&key.join("address"), problem, "give each its own port");
         }
     }
+}
+
+/// Whether one of them is all addresses of IPv6 and the other one is of IPv4. Of two listeners, the one
+/// leaves IPv4 to the other; the admin address shares with none.
+fn both(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_all = |address: SocketAddr| address.is_ipv6() && address.ip().is_unspecified();
+    one.port() != 0
+        && one.port() == other.port()
+        && (is_all(one) && other.is_ipv4() || is_all(other) && one.is_ipv4())
 }
 
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {

@@ -3,6 +3,7 @@
 use super::entry;
 use crate::config::finding::{Report, quoted};
 use crate::config::settings::{Named, Settings};
+use crate::trust::Pin;
 
 /// The most names of a section that are compared, each with each.
 const MOST: usize = 500;
@@ -35,7 +36,7 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
 
 /// Whether it is a pin (64 hexadecimal digits) of zeros alone.
 fn is_zero(pin: &str) -> bool {
-    pin.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b == b'0'))
+    pin.parse().is_ok_and(|Pin(bytes)| bytes == [0; 32])
 }
 
 /// Warns at the later one of two names that differ by a slip.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::task::TaskTracker;
 
 use super::acceptor::Acceptor;
-use super::listener::OpenListener;
+use super::listener::{OpenListener, Reach};
 use crate::gateway::config::Listener;
 use crate::gateway::error::StartError;
 use crate::observe::ListenerStatus;
@@ -30,7 +30,7 @@ struct Plan {
     /// They stay open, with this configuration.
     kept: Vec<(Arc<OpenListener>, Listener)>,
     /// They are opened.
-    new: Vec<Listener>,
+    new: Vec<(Listener, Reach)>,
     /// They are closed.
     leaving: Vec<Arc<OpenListener>>,
 }
@@ -38,16 +38,17 @@ struct Plan {
 impl Plan {
     fn new(open: Vec<Arc<OpenListener>>, wanted: Vec<Listener>) -> Self {
         let mut plan = Self { kept: Vec::new(), new: Vec::new(), leaving: open };
-        for listener in wanted {
+        for listener in &wanted {
             // Only one listener can have an address, but many can have port 0: those go by name.
             let (stay, leaving): (Vec<_>, Vec<_>) = plan.leaving.into_iter().partition(|open| {
-                let open = open.config();
+                let (reach, open) = (open.reach(), open.config());
                 open.address == listener.address
+                    && reach == Reach::of(listener, &wanted)
                     && (open.address.port() != 0 || open.name == listener.name)
             });
             plan.leaving = leaving;
             match stay.is_empty() {
-                true => plan.new.push(listener),
+                true => plan.new.push((listener.clone(), Reach::of(listener, &wanted))),
                 false => plan.kept.extend(stay.into_iter().map(|open| (open, listener.clone()))),
             }
         }
@@ -63,12 +64,13 @@ impl Listeners {
         acceptor: Acceptor,
     ) -> Result<Self, StartError> {
         let mut open = Vec::new();
-        for listener in wanted {
+        for listener in wanted.clone() {
+            let reach = Reach::of(&listener, &wanted);
             match sockets.remove(&*listener.name) {
-                None => open.push(bind(listener)?),
+                None => open.push(bind(listener, reach)?),
                 Some(sockets) => {
                     for socket in sockets {
-                        open.push(take_over(listener.clone(), socket)?);
+                        open.push(take_over(listener.clone(), socket, reach)?);
                     }
                 }
             }
@@ -126,13 +128,13 @@ impl Listeners {
     /// opens it again if the new one cannot be opened.
     fn open_beside(
         &self,
-        new: Vec<Listener>,
+        new: Vec<(Listener, Reach)>,
         leaving: &mut [Arc<OpenListener>],
     ) -> Result<Vec<Arc<OpenListener>>, StartError> {
         let mut opened = Vec::new();
         let mut closed = Vec::new();
-        for listener in new {
-            let mut tried = bind(listener.clone());
+        for (listener, reach) in new {
+            let mut tried = bind(listener.clone(), reach);
             if tried.as_ref().is_err_and(is_in_use) {
                 let port = listener.address.port();
                 let in_the_way =
@@ -141,7 +143,7 @@ impl Listeners {
                     open.close();
                     closed.push(at);
                 }
-                tried = bind(listener);
+                tried = bind(listener, reach);
             }
             match tried {
                 Ok(new) => opened.push(new),
@@ -159,7 +161,7 @@ impl Listeners {
 
     fn reopen(&self, open: &mut Arc<OpenListener>) {
         let config = Listener { address: open.address(), ..(*open.config()).clone() };
-        match bind(config) {
+        match bind(config, open.reach()) {
             Ok(again) => {
                 // A later reload compares the configured address, which may have port 0.
                 again.change((*open.config()).clone());
@@ -193,24 +195,25 @@ fn is_in_use(error: &StartError) -> bool {
     matches!(error, StartError::Bind { error, .. } if error.kind() == io::ErrorKind::AddrInUse)
 }
 
-fn bind(listener: Listener) -> Result<Arc<OpenListener>, StartError> {
+fn bind(listener: Listener, reach: Reach) -> Result<Arc<OpenListener>, StartError> {
     let (name, address) = (listener.name.to_string(), listener.address);
-    let bound =
-        OpenListener::bind(listener).map_err(|error| StartError::Bind { name, address, error })?;
+    let bound = OpenListener::bind(listener, reach).map_err(|error| StartError::Bind {
+        name,
+        address,
+        error,
+    })?;
     Ok(Arc::new(bound))
 }
 
 fn take_over(
     listener: Listener,
     socket: std::net::TcpListener,
+    reach: Reach,
 ) -> Result<Arc<OpenListener>, StartError> {
     let (name, address) = (listener.name.to_string(), listener.address);
     let (plain, wanted) = (listener.security == Security::None, listener.address);
-    let open = OpenListener::hand_over(listener, socket).map_err(|error| StartError::Bind {
-        name: name.clone(),
-        address,
-        error,
-    })?;
+    let open = OpenListener::hand_over(listener, socket, reach)
+        .map_err(|error| StartError::Bind { name: name.clone(), address, error })?;
     let address = open.address();
     // Only the configured address was checked, and the socket may have another one.
     if plain && !address.ip().to_canonical().is_loopback() {

@@ -35,10 +35,16 @@ pub(crate) async fn read(
     patience: Duration,
 ) -> io::Result<SocketAddr> {
     if !is_expected(peer, networks) {
-        return Ok(peer);
+        return Ok(canonical(peer));
     }
     let header = timeout(patience, header(tcp)).await??;
-    Ok(proxied_address(&header)?.unwrap_or(peer))
+    Ok(proxied_address(&header)?.unwrap_or(canonical(peer)))
+}
+
+/// An IPv4 address that came as an IPv6 one (`::ffff:192.0.2.1`), as IPv4: load balancers and sockets on
+/// `[::]` write it so, and rules, audit and metrics know the workstation by one address.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Reads the header and no byte after it, because that is TLS or mail.
@@ -68,13 +74,13 @@ async fn header(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
 /// load balancer's own (LOCAL, UNKNOWN), such as a health check. An error if it is not such a header.
 pub fn proxied_address(header: &[u8]) -> io::Result<Option<SocketAddr>> {
     use ppp::HeaderResult;
-    match HeaderResult::parse(header) {
-        HeaderResult::V1(Ok(header)) => Ok(match header.addresses {
+    let address = match HeaderResult::parse(header) {
+        HeaderResult::V1(Ok(header)) => match header.addresses {
             ppp::v1::Addresses::Tcp4(a) => Some((a.source_address, a.source_port).into()),
             ppp::v1::Addresses::Tcp6(a) => Some((a.source_address, a.source_port).into()),
             ppp::v1::Addresses::Unknown => None,
-        }),
-        HeaderResult::V2(Ok(header)) => Ok(match (header.command, header.addresses) {
+        },
+        HeaderResult::V2(Ok(header)) => match (header.command, header.addresses) {
             (ppp::v2::Command::Local, _) => None,
             (ppp::v2::Command::Proxy, ppp::v2::Addresses::IPv4(a)) => {
                 Some((a.source_address, a.source_port).into())
@@ -83,11 +89,12 @@ pub fn proxied_address(header: &[u8]) -> io::Result<Option<SocketAddr>> {
                 Some((a.source_address, a.source_port).into())
             }
             (ppp::v2::Command::Proxy, _) => None,
-        }),
+        },
         HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "not a PROXY header"))
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a PROXY header"));
         }
-    }
+    };
+    Ok(address.map(canonical))
 }
 
 /// Sends a mail program that talks in clear to a TLS port one line that says so, in `language`, and
@@ -141,7 +148,12 @@ mod tests {
         };
         let ipv4 = [192, 168, 0, 31, 10, 0, 0, 1, 0x30, 0x39, 0x03, 0xe3];
         let address: SocketAddr = "192.168.0.31:12345".parse().unwrap();
-        let table: [(&[u8], Option<SocketAddr>); 6] = [
+        let mapped = "::ffff:192.168.0.31".parse::<std::net::Ipv6Addr>().unwrap().octets();
+        let mapped = [&mapped[..], &mapped, &[0x30, 0x39, 0x03, 0xe3]].concat();
+        let table: [(&[u8], Option<SocketAddr>); 9] = [
+            (b"PROXY TCP6 ::ffff:192.168.0.31 ::ffff:10.0.0.1 12345 995\r\n", Some(address)),
+            (b"PROXY TCP6 ::ffff:c0a8:1f ::1 12345 995\r\n", Some(address)),
+            (&v2(1, 0x21, &mapped), Some(address)),
             (b"PROXY TCP4 192.168.0.31 10.0.0.1 12345 995\r\n", Some(address)),
             (b"PROXY TCP6 ::1 ::1 12345 995\r\n", Some("[::1]:12345".parse().unwrap())),
             (b"PROXY UNKNOWN\r\n", None),

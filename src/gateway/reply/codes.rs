@@ -98,6 +98,7 @@ pub(super) fn smtp_of_hint(hint: Hint) -> &'static str {
         | Hint::LineTooLong => "500 5.5.2",
         Hint::Credentials(_) => "501 5.5.2",
         Hint::Malformed
+        | Hint::NeedBrackets
         | Hint::NeedName
         | Hint::NeedArgument
         | Hint::NoArgument

@@ -100,6 +100,7 @@ pub(super) fn hint(protocol: Protocol, hint: Hint) -> String {
         Hint::NotCarried => "this command is not supported".into(),
         Hint::LoggedIn => "this session is logged in already".into(),
         Hint::Malformed => "this command is not well formed".into(),
+        Hint::NeedBrackets => "the address needs its brackets, as in <name@domain>".into(),
         Hint::NeedTransaction => "need MAIL and RCPT first".into(),
         Hint::NeedSender => "need MAIL first".into(),
         Hint::NeedName => "this needs a name".into(),

@@ -112,6 +112,7 @@ pub(super) fn hint(protocol: Protocol, hint: Hint) -> String {
         Hint::NotCarried => "Dieser Befehl wird hier nicht unterstützt".into(),
         Hint::LoggedIn => "Diese Sitzung ist bereits angemeldet".into(),
         Hint::Malformed => "Dieser Befehl ist falsch aufgebaut".into(),
+        Hint::NeedBrackets => "Der Adresse fehlen die Klammern, wie in <name@domain>".into(),
         Hint::NeedTransaction => "Bitte zuerst MAIL und RCPT senden".into(),
         Hint::NeedSender => "Bitte zuerst MAIL senden".into(),
         Hint::NeedName => "Hier fehlt ein Name".into(),

@@ -221,10 +221,11 @@ mod tests {
     }
 
     /// Every hint with its SMTP code and its English text.
-    const HINTS: [(Hint, &str, &str); 29] = [
+    const HINTS: [(Hint, &str, &str); 30] = [
         (Hint::NotCarried, "502 5.5.1", "this command is not supported"),
         (Hint::LoggedIn, "503 5.5.1", "this session is logged in already"),
         (Hint::Malformed, "501 5.5.4", "this command is not well formed"),
+        (Hint::NeedBrackets, "501 5.5.4", "the address needs its brackets, as in <name@domain>"),
         (Hint::NeedTransaction, "503 5.5.1", "need MAIL and RCPT first"),
         (Hint::NeedSender, "503 5.5.1", "need MAIL first"),
         (Hint::NeedName, "501 5.5.4", "this needs a name"),

@@ -13,7 +13,7 @@ use rustls::CommonState;
 use rustls::pki_types::CertificateDer;
 use socket2::SockRef;
 use time::OffsetDateTime;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
@@ -45,7 +45,11 @@ pub(crate) struct PeerCertificate {
 impl Stream {
     /// Does the TLS handshake with a workstation. Also fails if the workstation resumed a session
     /// whose certificate has expired since: rustls does not check that again.
-    pub(super) async fn accept(tcp: TcpStream, tls: &ListenerTls) -> Result<Self, HandshakeFault> {
+    pub(super) async fn accept(
+        mut tcp: TcpStream,
+        tls: &ListenerTls,
+    ) -> Result<Self, HandshakeFault> {
+        refuse_old(&mut tcp).await?;
         let acceptor = TlsAcceptor::from(tls.server_config());
         let accepted = aside(async move { acceptor.accept(tcp).await }).await;
         let stream = accepted.map_err(|error| HandshakeFault::of(&error))?;
@@ -108,6 +112,34 @@ impl Stream {
         let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
     }
 }
+
+/// Tells a client that offers nothing newer than TLS 1.1 so. rustls looks for an extension of TLS 1.2
+/// first, and its alert would speak of ciphers. A hello that comes in smaller pieces is left to it.
+async fn refuse_old(tcp: &mut TcpStream) -> Result<(), HandshakeFault> {
+    // The head of the record, the type and length of the hello, and the newest version (RFC 5246
+    // section 7.4.1.2). TLS 1.3 writes 1.2 there.
+    let mut hello = [0; 11];
+    let seen = tcp.peek(&mut hello).await.unwrap_or_default();
+    let is_old = seen == hello.len()
+        && matches!(hello, [0x16, 3, _, _, _, 1, _, _, _, 3, minor] if minor < 3);
+    if !is_old {
+        return Ok(());
+    }
+    // The whole record is read first: a close with unread bytes is a reset, which may take the alert away,
+    // and a client that is still writing would hear of nothing else. The connection ends, whether the alert
+    // arrives or not.
+    let rest = usize::from(u16::from_be_bytes([hello[3], hello[4]]));
+    let _ = tcp.read_exact(&mut vec![0; 5 + rest.min(RECORD)]).await;
+    let _ = tcp.write_all(PROTOCOL_VERSION).await;
+    let _ = tcp.shutdown().await;
+    Err(HandshakeFault::too_old())
+}
+
+/// Bytes of the longest record (RFC 5246 section 6.2.1).
+const RECORD: usize = 1 << 14;
+
+/// The fatal alert 70 in a record of TLS 1.0 (RFC 5246 section 7.2).
+const PROTOCOL_VERSION: &[u8] = &[0x15, 3, 1, 0, 2, 2, 70];
 
 /// The certificates that the peer of this connection showed, its own first. Empty if there are none.
 fn shown(connection: &CommonState) -> &[CertificateDer<'static>] {

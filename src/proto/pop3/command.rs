@@ -29,16 +29,19 @@ pub enum Command {
 
 /// Reads a line without its CRLF.
 ///
-/// One blank between words, plain decimal numbers, nothing after them: if two servers could read
-/// different numbers in a line, a message that policy protects could be deleted.
+/// Blanks between words and at the end of the line may be more than one: programs send `LIST ` and
+/// `QUIT `, and a refused QUIT would lose their deletions. Numbers are plain decimal ones, and nothing
+/// follows them: if two servers could read different numbers in a line, a message that policy protects
+/// could be deleted.
 ///
 /// # Errors
 ///
 /// [`Hint::NotCarried`], [`Hint::LoggedIn`] or [`Hint::Malformed`].
 pub fn parse(line: &[u8]) -> Result<Command, Hint> {
-    let mut words = line.split(|&b| b == b' ');
+    let end = line.iter().rposition(|b| !matches!(b, b' ' | b'\t')).map_or(0, |last| last + 1);
+    let mut words = line[..end].split(|&b| b == b' ');
     let verb = words.next().unwrap_or_default().to_ascii_uppercase();
-    let arguments: Vec<&[u8]> = words.take(3).collect();
+    let arguments: Vec<&[u8]> = words.filter(|word| !word.is_empty()).take(3).collect();
     match (verb.as_slice(), arguments.as_slice()) {
         (b"STAT", []) => Ok(Command::Stat),
         (b"LIST", []) => Ok(Command::List(None)),
@@ -97,16 +100,22 @@ mod tests {
 
     #[test]
     fn commands_are_read_in_one_way_only() {
-        let table: [(&str, Result<Command, Hint>); 40] = [
+        let table: [(&str, Result<Command, Hint>); 59] = [
             ("STAT", Ok(Command::Stat)),
             ("stat", Ok(Command::Stat)),
-            ("STAT ", Err(Hint::Malformed)),
+            ("STAT ", Ok(Command::Stat)),
             ("STAT 1", Err(Hint::Malformed)),
             ("LIST", Ok(Command::List(None))),
             ("List 7", Ok(Command::List(Some(7)))),
-            ("LIST ", Err(Hint::Malformed)),
+            ("LIST ", Ok(Command::List(None))),
+            ("LIST   ", Ok(Command::List(None))),
+            ("LIST  1 ", Ok(Command::List(Some(1)))),
+            ("LIST  1  2", Err(Hint::Malformed)),
+            ("LIST 1\t2", Err(Hint::Malformed)),
             ("LIST 1 2", Err(Hint::Malformed)),
             ("UIDL", Ok(Command::Uidl(None))),
+            ("UIDL ", Ok(Command::Uidl(None))),
+            ("UIDL  3", Ok(Command::Uidl(Some(3)))),
             ("UIDL 12", Ok(Command::Uidl(Some(12)))),
             ("RETR 1", Ok(Command::Retr(1))),
             ("RETR 4294967295", Ok(Command::Retr(u32::MAX))),
@@ -116,24 +125,37 @@ mod tests {
             ("RETR 01", Err(Hint::Malformed)),
             ("RETR +1", Err(Hint::Malformed)),
             ("RETR -1", Err(Hint::Malformed)),
-            ("RETR 1 ", Err(Hint::Malformed)),
-            ("RETR  1", Err(Hint::Malformed)),
+            ("RETR 1 ", Ok(Command::Retr(1))),
+            ("RETR  1", Ok(Command::Retr(1))),
+            ("RETR 1\t", Ok(Command::Retr(1))),
+            ("RETR ", Err(Hint::Malformed)),
+            ("RETR  01", Err(Hint::Malformed)),
+            ("RETR 1\u{a0}", Err(Hint::Malformed)),
             ("RETR\t1", Err(Hint::NotCarried)),
             ("RETR 1x", Err(Hint::Malformed)),
             ("RETR 0x1", Err(Hint::Malformed)),
             ("RETR \u{661}", Err(Hint::Malformed)),
             ("TOP 1 0", Ok(Command::Top(1, 0))),
             ("TOP 1 20", Ok(Command::Top(1, 20))),
+            ("TOP  1   20  ", Ok(Command::Top(1, 20))),
+            ("TOP 1 ", Err(Hint::Malformed)),
             ("TOP 1", Err(Hint::Malformed)),
             ("TOP 1 00", Err(Hint::Malformed)),
             ("TOP 1 0 0", Err(Hint::Malformed)),
             ("DELE 3", Ok(Command::Dele(3))),
+            ("DELE  3 ", Ok(Command::Dele(3))),
             ("DELE", Err(Hint::Malformed)),
             ("DELE 3 4 5 6 7", Err(Hint::Malformed)),
             ("RSET", Ok(Command::Rset)),
             ("NOOP", Ok(Command::Noop)),
             ("QUIT", Ok(Command::Quit)),
+            ("RSET ", Ok(Command::Rset)),
+            ("NOOP  ", Ok(Command::Noop)),
+            ("QUIT ", Ok(Command::Quit)),
+            ("QUIT  \t", Ok(Command::Quit)),
             ("CAPA", Ok(Command::Capa)),
+            ("CAPA ", Ok(Command::Capa)),
+            (" QUIT", Err(Hint::NotCarried)),
             ("USER x", Err(Hint::LoggedIn)),
             ("STLS", Err(Hint::LoggedIn)),
             ("XTND XMIT", Err(Hint::NotCarried)),

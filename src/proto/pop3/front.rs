@@ -64,11 +64,11 @@ impl Front {
             },
             (b"USER" | b"PASS", _) => self.lines.refuse_bad_command(Hint::NeedArgument),
             (b"AUTH", argument) => self.auth(argument.unwrap_or_default()),
-            (b"CAPA", None | Some(b"")) => self.capa(),
-            (b"STLS", None | Some(b"")) => {
+            (b"CAPA", argument) if is_blank(argument) => self.capa(),
+            (b"STLS", argument) if is_blank(argument) => {
                 self.lines.start_tls("+OK KIM-Gateway: ready for TLS\r\n")
             }
-            (b"QUIT", None | Some(b"")) => {
+            (b"QUIT", argument) if is_blank(argument) => {
                 self.lines.say(format!("+OK {} KIM-Gateway\r\n", self.setup.name));
                 self.lines.halt(FrontStep::Quit);
             }
@@ -142,6 +142,11 @@ impl Front {
         reply.push_str(".\r\n");
         self.lines.say(reply);
     }
+}
+
+/// Whether no argument follows a command, only blanks.
+fn is_blank(argument: Option<&[u8]>) -> bool {
+    argument.is_none_or(|argument| argument.trim_ascii().is_empty())
 }
 
 impl Dialogue for Front {
@@ -254,11 +259,13 @@ mod tests {
 
     #[test]
     fn commands_are_answered_here_before_the_login() {
-        let table: [(&[u8], &str); 19] = [
+        let table: [(&[u8], &str); 21] = [
             (b"CAPA", "+OK\r\nTOP\r\nUSER\r\nUIDL\r\nSASL PLAIN\r\nRESP-CODES\r\n.\r\n"),
             (b"AUTH", "+OK\r\nPLAIN\r\n.\r\n"),
             (b"AUTH CRAM-MD5", "[UnknownMechanism]"),
             (b"CAPA ", "+OK\r\nTOP\r\n"),
+            (b"CAPA  \t", "+OK\r\nTOP\r\n"),
+            (b"STLS  ", "[TlsNotOffered]"),
             (b"AUTH PLAIN !", "[Credentials(NotBase64)]"),
             (b"AUTH PLAIN\r\nx y", "+ \r\n[Credentials(NotBase64)]"),
             (b"NOOP", "[NeedLogin]"),
@@ -280,7 +287,10 @@ mod tests {
             assert!(seen.starts_with(expected), "{} got {seen:?}", input.escape_ascii());
             assert!(!seen.contains('<'), "{} got {seen:?}", input.escape_ascii());
         }
-        assert_eq!(open(b"QUIT\r\nUSER u\r\n"), "+OK gw KIM-Gateway\r\n<quit>");
+        for quit in ["QUIT", "QUIT ", "quit  "] {
+            let seen = open(format!("{quit}\r\nUSER u\r\n").as_bytes());
+            assert_eq!(seen, "+OK gw KIM-Gateway\r\n<quit>", "{quit:?}");
+        }
     }
 
     #[test]

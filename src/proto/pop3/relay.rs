@@ -6,7 +6,7 @@ use super::command::{Command, parse};
 use crate::proto::refusal::Hint;
 use crate::proto::relay::{
     self, Attention, Fact, Limit, Next, NextCommand, PeerEof, Question, Refusal, Seen, Side, Step,
-    StepReport, Teardown, Verdict, Why,
+    StepReport, Teardown, Unread, Verdict, Why, broken_silence, is_goodbye,
 };
 use crate::words::Reason;
 
@@ -179,7 +179,10 @@ impl Relay {
             return self.end(teardown);
         };
         if scanned.done && answer.command == Command::Quit {
-            let why = if scanned.forward == bytes.len() { Why::Quit } else { UNASKED };
+            let why = match is_goodbye(GOODBYE, &bytes[scanned.forward..]) {
+                true => Why::Quit,
+                false => UNASKED,
+            };
             return self.end(Teardown { farewell: scanned.forward, ..Teardown::new(why) });
         }
         if scanned.forward == 0 {
@@ -210,7 +213,8 @@ impl Relay {
     /// The whole answer was passed on.
     fn answered(&mut self, seen: Seen<'_>) -> Step<'_> {
         // Bytes right after the answer were not asked for.
-        let teardown = (!seen.client_module.bytes.is_empty()).then(|| Teardown::new(UNASKED));
+        let after = Unread { eof: None, ..seen.client_module };
+        let teardown = broken_silence(GOODBYE, after).map(Teardown::refused);
         self.state = teardown.map_or(State::Command, State::Over);
         if let Some(answer) = &mut self.answer {
             answer.is_answered = true;

@@ -6,7 +6,7 @@
 
 mod next_command;
 
-pub(in crate::proto) use next_command::{Next, NextCommand, broken_silence};
+pub(in crate::proto) use next_command::{Next, NextCommand, broken_silence, is_goodbye};
 
 use super::header::HeaderReader;
 use super::refusal::Hint;

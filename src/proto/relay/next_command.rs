@@ -119,7 +119,12 @@ pub(in crate::proto) fn broken_silence(
     match (client_module.bytes, client_module.eof) {
         ([], None) => None,
         ([], Some(_)) => Some(Reason::ClientModuleUnreachable),
-        (bytes, _) if bytes.starts_with(goodbye) => Some(Reason::ClientModuleUnreachable),
+        (bytes, _) if is_goodbye(goodbye, bytes) => Some(Reason::ClientModuleUnreachable),
         (_, _) => Some(Reason::ClientModuleProtocolError),
     }
+}
+
+/// Whether these bytes are a goodbye, or as much of one as has come. No bytes are none yet.
+pub(in crate::proto) fn is_goodbye(goodbye: &[u8], bytes: &[u8]) -> bool {
+    bytes.starts_with(goodbye) || goodbye.starts_with(bytes)
 }

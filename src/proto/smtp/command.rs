@@ -44,7 +44,7 @@ pub enum Command<'a> {
 ///
 /// # Errors
 ///
-/// [`Hint::NotCarried`], [`Hint::LoggedIn`] or [`Hint::Malformed`].
+/// [`Hint::NotCarried`], [`Hint::LoggedIn`], [`Hint::NeedBrackets`] or [`Hint::Malformed`].
 pub fn parse(line: &[u8]) -> Result<Command<'_>, Hint> {
     let text = std::str::from_utf8(line).map_err(|_| Hint::Malformed)?;
     if text.bytes().any(|b| b.is_ascii_control()) {
@@ -100,7 +100,11 @@ fn path<'a>(rest: &'a str, word: &str) -> Result<(&'a str, &'a str), Hint> {
     if !head.eq_ignore_ascii_case(word) {
         return Err(Hint::Malformed);
     }
-    let rest = rest.trim_start_matches(' ').strip_prefix('<').ok_or(Hint::Malformed)?;
+    let rest = rest.trim_start_matches(' ');
+    if !rest.is_empty() && !rest.contains(['<', '>']) {
+        return Err(Hint::NeedBrackets);
+    }
+    let rest = rest.strip_prefix('<').ok_or(Hint::Malformed)?;
     let end = closing_bracket(rest).ok_or(Hint::Malformed)?;
     let (path, parameters) = (&rest[..end], &rest[end + 1..]);
     if !parameters.is_empty() && !parameters.starts_with(' ') {
@@ -234,7 +238,6 @@ mod tests {
             "MAIL ",
             "MAIL FROM",
             "MAIL FROM:",
-            "MAIL FROM:a@b",
             "MAIL FROM <a@b>",
             "MAIL FROM :<a@b>",
             "MAIL  FROM:<a@b>",
@@ -282,6 +285,15 @@ mod tests {
             "MAIL FRO\u{e4}<a@b>",
         ] {
             assert_eq!(parse(bad.as_bytes()), Err(Hint::Malformed), "{bad}");
+        }
+    }
+
+    /// Other servers take it (Exchange, Postfix), so programs send it, and "not well formed" told nobody
+    /// what to mend.
+    #[test]
+    fn an_address_without_brackets_is_refused_with_that_reason() {
+        for bare in ["MAIL FROM:a@b", "MAIL FROM: a@b SIZE=1", "RCPT TO:a@b", "rcpt to: a@b"] {
+            assert_eq!(parse(bare.as_bytes()), Err(Hint::NeedBrackets), "{bare}");
         }
     }
 

@@ -230,14 +230,8 @@ impl Message {
             return self.end(Why::Refused(Reason::ClientModuleUnreachable));
         }
         // What the client module sends before the message has ended is not its answer.
-        let is_silent = seen.client_module.bytes.is_empty();
-        self.fail(
-            seen,
-            match is_silent {
-                true => Reason::ClientModuleUnreachable,
-                false => Reason::ClientModuleProtocolError,
-            },
-        )
+        let spoke = broken_silence(GOODBYE, seen.client_module);
+        self.fail(seen, spoke.unwrap_or(Reason::ClientModuleUnreachable))
     }
 
     fn read_header(&mut self, seen: Seen<'_>) -> Step<'_> {
@@ -304,6 +298,10 @@ impl Message {
 
     fn await_data_reply(&mut self, seen: Seen<'_>) -> Step<'_> {
         match reply(seen.client_module) {
+            Ok(Some(reply)) if reply.code == 354 && reply.len < seen.client_module.bytes.len() => {
+                // It says goodbye before it has anything of the message.
+                self.end(Why::Refused(Reason::ClientModuleUnreachable))
+            }
             Ok(Some(reply)) if reply.code == 354 => {
                 self.state = State::AddHeader;
                 Step::Skip { from: Side::ClientModule, bytes: reply.len }
@@ -369,12 +367,10 @@ impl Message {
             self.state = State::BeforeFinalLine;
             return Step::Poll;
         }
-        let silence = seen.client_module;
-        match (silence.bytes, silence.eof) {
-            ([], None) => self.wait_for_workstation(Attention::Watch, seen),
-            _ if seen.workstation.eof.is_some() => self.end(Why::Vanished),
-            ([], Some(_)) => self.fail(seen, Reason::ClientModuleUnreachable),
-            (_, _) => self.fail(seen, Reason::ClientModuleProtocolError),
+        match broken_silence(GOODBYE, seen.client_module) {
+            None => self.wait_for_workstation(Attention::Watch, seen),
+            Some(_) if seen.workstation.eof.is_some() => self.end(Why::Vanished),
+            Some(reason) => self.fail(seen, reason),
         }
     }
 

@@ -7,7 +7,7 @@ use super::reply::{Reply, scan_reply};
 use crate::proto::refusal::Hint;
 use crate::proto::relay::{
     self, Attention, Fact, Limit, Next, NextCommand, PeerEof, Question, Refusal, Seen, Side, Step,
-    StepReport, Teardown, Unread, Verdict, Why, broken_silence,
+    StepReport, Teardown, Unread, Verdict, Why, broken_silence, is_goodbye,
 };
 use crate::words::Reason;
 
@@ -423,11 +423,13 @@ impl Transaction {
 
 const CRLF: &[u8] = b"\r\n";
 
-/// The reply that a client module has sent, if it is complete. Bytes after a reply answer nothing.
+/// The reply that a client module has sent, if it is complete. A goodbye after it takes nothing of it
+/// back, and ends the session at the next command. Other bytes after a reply answer nothing, so the
+/// reply may be a late one and the answer may be among them.
 pub(super) fn reply(client_module: Unread<'_>) -> Result<Option<Reply>, Reason> {
     let Unread { bytes, eof } = client_module;
     match scan_reply(bytes) {
-        Ok(Some(reply)) if reply.len == bytes.len() => Ok(Some(reply)),
+        Ok(Some(reply)) if is_goodbye(GOODBYE, &bytes[reply.len..]) => Ok(Some(reply)),
         Ok(None) if eof.is_some() => Err(Reason::ClientModuleUnreachable),
         Ok(None) => Ok(None),
         Ok(Some(_)) | Err(_) => Err(Reason::ClientModuleProtocolError),

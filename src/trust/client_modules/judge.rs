@@ -12,10 +12,10 @@ use webpki::{EndEntityCert, Error, KeyUsage};
 use x509_parser::x509::X509Version;
 
 use super::class::Class;
-use super::verdict::Verdict;
+use super::verdict::{Asked, Stands, Verdict};
 use crate::trust::chain;
 use crate::trust::config::Pin;
-use crate::trust::facts::CertificateFacts;
+use crate::trust::facts::{CertificateFacts, common_names, dns_names};
 use crate::trust::x509::{Certificate, Key, fingerprint};
 
 /// RSA keys with fewer bits are refused.
@@ -63,7 +63,10 @@ impl Judge {
         let pinned = self.pins.contains(&pin) && (issuer_at_fault || is_tolerable(class));
         let (class, accepted) =
             if pinned { (Class::Pinned, true) } else { (class, self.accepts(class)) };
-        Verdict { class, accepted, certificate: Some(facts), replaces: None }
+        let is_misnamed = matches!(class, Class::NameMismatch | Class::SelfSignedAndNameMismatch)
+            || class == Class::UnknownIssuer && facts.name_differs_too;
+        let asked = is_misnamed.then(|| asked(name, &certificate));
+        Verdict { class, accepted, certificate: Some(facts), replaces: None, asked }
     }
 
     fn accepts(&self, class: Class) -> bool {
@@ -248,6 +251,19 @@ fn is_for(leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
     let named =
         EndEntityCert::try_from(leaf).and_then(|leaf| leaf.verify_is_valid_for_subject_name(name));
     named.is_ok()
+}
+
+/// What a certificate without this name was asked for.
+fn asked(name: &ServerName<'_>, certificate: &Certificate<'_>) -> Asked {
+    let is_address = matches!(name, ServerName::IpAddress(_));
+    let name = name.to_str().into_owned();
+    let is_it = |shown: &&str| shown.eq_ignore_ascii_case(&name);
+    let stands = if dns_names(certificate).iter().any(is_it) {
+        Some(Stands::AsDnsName)
+    } else {
+        common_names(certificate).any(|shown| is_it(&shown)).then_some(Stands::InSubject)
+    };
+    Asked { is_address, stands, name }
 }
 
 /// Where a fault lies. A pin outweighs every fault above the leaf.

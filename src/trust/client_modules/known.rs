@@ -116,7 +116,7 @@ mod tests {
     fn shown(accepted: bool) -> Verdict {
         let issued = self_signed(&["kim.test".to_owned()], OffsetDateTime::now_utc()).unwrap();
         let certificate = CertificateFacts::from_pem(&issued.certificate);
-        Verdict { class: Class::SelfSigned, accepted, certificate, replaces: None }
+        Verdict { class: Class::SelfSigned, accepted, certificate, replaces: None, asked: None }
     }
 
     #[test]

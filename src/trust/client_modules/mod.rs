@@ -19,4 +19,4 @@ pub use handshake::{looks_like_tls, refused_chain, verdict_of};
 pub use known::KnownCertificates;
 pub use known_certificate::KnownCertificate;
 pub use upstream::UpstreamTls;
-pub use verdict::Verdict;
+pub use verdict::{Asked, Stands, Verdict};

@@ -24,12 +24,60 @@ pub struct Verdict {
     pub certificate: Option<CertificateFacts>,
     /// The certificate of the last good connection, if that was another one.
     pub replaces: Option<KnownCertificate>,
+    /// What the certificate was asked for, where it is for another name.
+    pub asked: Option<Asked>,
+}
+
+/// The name that a certificate was asked for and does not have as such (RFC 9525 section 6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The host of the configuration.
+    pub name: String,
+    /// An address, which counts as iPAddress alone. Otherwise a name, which counts as dNSName alone.
+    pub is_address: bool,
+    /// Where the certificate has it all the same.
+    pub stands: Option<Stands>,
+}
+
+/// Where a certificate has a name that does not count there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// An address among the DNS names.
+    AsDnsName,
+    /// In the subject's common name.
+    InSubject,
+}
+
+impl Asked {
+    fn text(&self, language: Language) -> String {
+        let (de, en) = match self.is_address {
+            true => ("IP-Adresse", "IP address"),
+            false => ("DNS-Name", "DNS name"),
+        };
+        let (stands_de, stands_en) = match self.stands {
+            None => (String::new(), String::new()),
+            Some(Stands::AsDnsName) => (
+                format!("; es traegt sie als DNS-Name, nicht als {de}, RFC 9525"),
+                format!("; the certificate has it as DNS name, not as {en}, RFC 9525"),
+            ),
+            Some(Stands::InSubject) => (
+                format!("; es traegt ihn nur im Inhaber (CN), nicht als {de}, RFC 9525"),
+                format!(
+                    "; the certificate has it in its subject (CN) alone, not as {en}, RFC 9525"
+                ),
+            ),
+        };
+        match language {
+            Language::De => format!(" (gefragt war {} als {de}{stands_de})", self.name),
+            Language::En => format!(" (asked for {} as {en}{stands_en})", self.name),
+        }
+    }
 }
 
 impl Verdict {
     /// The verdict on a handshake that failed before a certificate could be judged.
     pub fn of_handshake(class: Class) -> Self {
-        Self { class, accepted: false, certificate: None, replaces: None }
+        Self { class, accepted: false, certificate: None, replaces: None, asked: None }
     }
 
     /// What was found, without the certificate and without advice, in ASCII.
@@ -46,6 +94,9 @@ impl Verdict {
             self.certificate.as_ref().is_some_and(|facts| facts.name_differs_too);
         if name_differs_too && self.class == Class::UnknownIssuer {
             out.push_str(and_name_differs(language));
+        }
+        if let Some(asked) = &self.asked {
+            out.push_str(&ascii(&asked.text(language)));
         }
         out.push_str(&format!(" [{}]", self.class));
         out
@@ -225,8 +276,14 @@ mod tests {
         for class in Class::ALL {
             for language in [Language::De, Language::En] {
                 let certificate = Some(facts("CN=Müller\r\n"));
-                let sentence = Verdict { class, accepted: false, certificate, replaces: None }
-                    .sentence(language);
+                let asked = Some(Asked {
+                    name: "192.0.2.1".into(),
+                    is_address: true,
+                    stands: Some(Stands::AsDnsName),
+                });
+                let verdict =
+                    Verdict { class, accepted: false, certificate, replaces: None, asked };
+                let sentence = verdict.sentence(language);
                 assert!(sentence.is_ascii() && !sentence.contains(['\r', '\n']), "{sentence}");
                 assert!(sentence.contains(class.as_str()), "{sentence}");
                 assert!(sentence.contains("sha256:00"), "{sentence}");
@@ -238,7 +295,7 @@ mod tests {
     }
 
     fn verdict(class: Class, facts: CertificateFacts) -> Verdict {
-        Verdict { class, accepted: false, certificate: Some(facts), replaces: None }
+        Verdict { class, accepted: false, certificate: Some(facts), replaces: None, asked: None }
     }
 
     #[test]

@@ -151,12 +151,13 @@ impl std::error::Error for RefusedChain {}
 mod tests {
     use std::time::Duration;
 
-    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType, date_time_ymd};
     use rustls::RootCertStore;
 
     use super::*;
     use crate::trust::Class;
     use crate::trust::provider::for_client_modules;
+    use crate::words::Language;
 
     fn verifier() -> JudgingVerifier {
         let judge = Judge {
@@ -191,6 +192,42 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &verifier.judge(&chain, at(2027))));
         assert_eq!(verifier.judge(&chain, at(2028)).class, Class::Expired);
         assert_eq!(verifier.judge(&chain, at(2025)).class, Class::NotYetValid);
+    }
+
+    /// RFC 9525: an address counts as iPAddress alone, a name as dNSName alone.
+    #[test]
+    fn a_certificate_for_another_name_says_what_it_was_asked_for() {
+        let ip = || SanType::IpAddress([192, 0, 2, 1].into());
+        let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
+        for (asked, names, common_name, said) in [
+            (
+                "192.0.2.1",
+                vec![dns("192.0.2.1")],
+                "x",
+                "(asked for 192.0.2.1 as IP address; the certificate has it as DNS name, not as IP \
+                 address, RFC 9525)",
+            ),
+            ("192.0.2.1", vec![dns("kim.test")], "x", "(asked for 192.0.2.1 as IP address)"),
+            ("kim.test", vec![ip()], "x", "(asked for kim.test as DNS name)"),
+            (
+                "kim.test",
+                vec![ip()],
+                "KIM.test",
+                "has it in its subject (CN) alone, not as DNS name",
+            ),
+        ] {
+            let mut params = CertificateParams::default();
+            params.subject_alt_names = names;
+            params.distinguished_name.push(DnType::CommonName, common_name);
+            let chain = [params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()];
+            let judge = verifier().judge;
+            let verdict = judge.judge(&chain, &asked.try_into().unwrap(), at(2026));
+            assert_eq!(verdict.class, Class::SelfSignedAndNameMismatch, "{asked}");
+            let sentence = verdict.sentence(Language::En);
+            assert!(sentence.contains(said), "{sentence}");
+            let german = verdict.sentence(Language::De);
+            assert!(german.contains(&format!("gefragt war {asked} als ")), "{german}");
+        }
     }
 
     #[test]

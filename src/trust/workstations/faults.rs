@@ -31,6 +31,11 @@ impl HandshakeFault {
         Self { class: FaultClass::TooLong, certificate: None }
     }
 
+    /// The fault of a client that offers nothing newer than TLS 1.1.
+    pub fn too_old() -> Self {
+        Self { class: FaultClass::TooOld, certificate: None }
+    }
+
     /// Its class as a word, such as `expired`.
     pub(super) fn word(&self) -> &'static str {
         self.class.as_str()
@@ -100,6 +105,8 @@ pub(super) enum FaultClass {
     NotTrusted,
     TooOld,
     NoCommonCipher,
+    NoCommonGroup,
+    NoCommonSignature,
     NotTls,
     Gone,
 }
@@ -121,6 +128,8 @@ impl FaultClass {
             Self::NotTrusted => "gateway-not-trusted",
             Self::TooOld => "protocol-too-old",
             Self::NoCommonCipher => "no-common-cipher",
+            Self::NoCommonGroup => "no-common-group",
+            Self::NoCommonSignature => "no-common-signature",
             Self::NotTls => "not-tls",
             Self::Gone => "reset",
         }
@@ -137,8 +146,22 @@ fn class_of(error: &Error) -> FaultClass {
         Error::PeerIncompatible(
             PeerIncompatible::SupportedVersionsExtensionRequired
             | PeerIncompatible::Tls12NotOffered
-            | PeerIncompatible::Tls12NotOfferedOrEnabled,
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            // TLS 1.2 brought this extension (RFC 5246 section 7.4.1.4.1), and rustls looks for it
+            // before it looks at the version.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
         ) => FaultClass::TooOld,
+        Error::PeerIncompatible(
+            PeerIncompatible::NoKxGroupsInCommon
+            | PeerIncompatible::NamedGroupsExtensionRequired
+            | PeerIncompatible::KeyShareExtensionRequired
+            | PeerIncompatible::EcPointsExtensionRequired
+            | PeerIncompatible::NoEcPointFormatsInCommon
+            | PeerIncompatible::UncompressedEcPointsRequired,
+        ) => FaultClass::NoCommonGroup,
+        Error::PeerIncompatible(PeerIncompatible::NoSignatureSchemesInCommon) => {
+            FaultClass::NoCommonSignature
+        }
         Error::PeerIncompatible(_) => FaultClass::NoCommonCipher,
         Error::InvalidMessage(_) | Error::InappropriateMessage { .. } => FaultClass::NotTls,
         _ => FaultClass::Gone,

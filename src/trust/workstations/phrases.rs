@@ -147,6 +147,27 @@ pub(super) fn texts(class: FaultClass, language: Language) -> (&'static str, &'s
                  wanted.",
             ),
         ),
+        FaultClass::NoCommonGroup => (
+            (
+                "Es gibt keine Gruppe für den Schlüsselaustausch, die beide Seiten können",
+                "Im Mailprogramm oder Betriebssystem X25519 oder P-256 erlauben.",
+            ),
+            (
+                "The two sides have no group for the key exchange in common",
+                "Allow X25519 or P-256 in the mail program or its system.",
+            ),
+        ),
+        FaultClass::NoCommonSignature => (
+            (
+                "Das Mailprogramm kennt die Signatur nicht, die zum Zertifikat von kimgate gehört",
+                "Mailprogramm oder Betriebssystem aktualisieren, oder kimgate ein Zertifikat mit \
+                 RSA geben.",
+            ),
+            (
+                "The mail program does not know the signature that kimgate's certificate needs",
+                "Update the mail program or its system, or give kimgate a certificate with RSA.",
+            ),
+        ),
         FaultClass::NotTls => (
             ("Was kam, ist kein TLS", "Im Mailprogramm SSL/TLS einstellen, oder den Port prüfen."),
             (

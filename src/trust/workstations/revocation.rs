@@ -8,9 +8,9 @@ use time::OffsetDateTime;
 use x509_parser::der_parser::asn1_rs::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use crate::trust::material;
 use crate::trust::printable::printable;
 use crate::trust::problem::{MaterialError, MaterialProblem, MaterialWarning};
+use crate::trust::{as_pem, material};
 
 /// A list, and what is to know about it.
 pub(super) struct RevocationList {
@@ -30,7 +30,7 @@ impl RevocationList {
         warnings: &mut Vec<MaterialWarning>,
     ) -> Result<Vec<Self>, MaterialError> {
         let problem = |problem: MaterialProblem| problem.of(path.to_owned());
-        let bytes = material::read(path).map_err(problem)?;
+        let bytes = as_pem(material::read(path).map_err(problem)?);
         let found: Vec<CertificateRevocationListDer<'static>> = match bytes.first() {
             Some(0x30) => vec![CertificateRevocationListDer::from(bytes.to_vec())],
             _ => CertificateRevocationListDer::pem_slice_iter(&bytes)

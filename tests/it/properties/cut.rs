@@ -108,6 +108,29 @@ fn what_came_before_a_reset_is_not_its_reply() {
     }
 }
 
+/// Only a goodbye leaves an answer its worth. Other words in the same piece may be the answer, and the
+/// first one a late one; a goodbye in place of the message's beginning leaves nothing to acknowledge.
+#[test]
+fn what_else_comes_with_an_answer_takes_its_worth() {
+    let said = "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\na: b\r\n\r\n.\r\nNOOP\r\n";
+    for (to_data, to_message, why, sent) in [
+        ("354 go\r\n", "250 sent\r\n250 late\r\n", UNASKED, true),
+        ("354 go\r\n", "250 sent\r\n550 no\r\n", UNASKED, true),
+        ("354 go\r\n", "250 sent\r\n42x\r\n", UNASKED, true),
+        ("354 go\r\n421 bye\r\n", "", GONE, false),
+        ("354 go\r\n250 late\r\n", "", UNASKED, false),
+    ] {
+        let answers = ["250 ok\r\n", "250 ok\r\n", to_data, to_message];
+        let answers = answers.map(|answer| vec![answer.as_bytes().to_vec()]);
+        let world = World::dutiful([Act::Send(said.into())].into(), answers.into());
+        let outcome = world.drive(&mut smtp::Relay::new("a@b"));
+        assert_eq!(outcome.end.map(|end| end.why), Some(why), "{to_data}{to_message}");
+        assert!(!text(&outcome.to_workstation).contains("sent"), "{to_data}{to_message}");
+        let heard = text(&outcome.to_client_module);
+        assert_eq!(heard.ends_with("\r\n.\r\n"), sent, "{heard}");
+    }
+}
+
 /// A machine that takes these steps, whatever it is shown.
 struct Planted(VecDeque<Step<'static>>);
 
@@ -210,6 +233,7 @@ fn text(bytes: &[u8]) -> &str {
 
 const REJECTED: Why = Why::Replied(Reason::RejectedByClientModule);
 const UNASKED: Why = Why::Refused(Reason::ClientModuleProtocolError);
+const GONE: Why = Why::Refused(Reason::ClientModuleUnreachable);
 
 const POP3: &[Dialogue] = &[
     Dialogue {
@@ -253,6 +277,16 @@ const POP3: &[Dialogue] = &[
         to_client_module: "RETR 1\r\n",
         log: &["RetrieveAsked", "RetrieveBegan", "Stall has passed"],
         why: Why::Broken(Reason::ClientModuleUnreachable),
+    },
+    Dialogue {
+        name: "a goodbye after an answer",
+        workstation: "DELE 1\r\nNOOP\r\n",
+        answers: &["+OK\r\n-ERR bye\r\n"],
+        verdicts: "",
+        to_workstation: "+OK\r\n",
+        to_client_module: "DELE 1\r\n",
+        log: &["delete 1: yes", "Deleted { number: 1 }"],
+        why: GONE,
     },
     Dialogue {
         name: "an answer that is none",
@@ -415,6 +449,44 @@ const SMTP: &[Dialogue] = &[
         to_client_module: "NOOP\r\n",
         log: &[],
         why: REJECTED,
+    },
+    Dialogue {
+        name: "a goodbye after a refusal",
+        workstation: "MAIL FROM:<a@b>\r\nNOOP\r\n",
+        answers: &["550 no\r\n421 bye\r\n"],
+        verdicts: "",
+        to_workstation: "550 no\r\n",
+        to_client_module: "MAIL FROM:<a@b>\r\n",
+        log: &["sender a@b: yes"],
+        why: GONE,
+    },
+    Dialogue {
+        name: "a goodbye after the answer to a message",
+        workstation: "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\na: b\r\n\r\n.\r\nNOOP\r\n",
+        answers: &["250 ok\r\n", "250 ok\r\n", "354 go\r\n", "250-a\r\n250 sent\r\n421 bye\r\n"],
+        verdicts: "",
+        to_workstation: "250 ok\r\n250 ok\r\n354 KIM-Gateway: end data with <CR><LF>.<CR><LF>\r\n250-a\r\n250 sent\r\n",
+        to_client_module: "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\na: b\r\n\r\n.\r\n",
+        log: &[
+            "sender a@b: yes",
+            "recipient c@d: yes",
+            "SendBegan",
+            "service Missing: yes",
+            "From None: yes",
+            "SendEnded",
+            "sent 8 bytes, None, 1, Ok(true) 250-a\\r\\n250 sent\\r\\n[]",
+        ],
+        why: GONE,
+    },
+    Dialogue {
+        name: "a goodbye after the answer to QUIT",
+        workstation: "QUIT\r\n",
+        answers: &["221 bye\r\n421 bye\r\n"],
+        verdicts: "",
+        to_workstation: "221 bye\r\n",
+        to_client_module: "QUIT\r\n",
+        log: &[],
+        why: Why::Quit,
     },
     Dialogue {
         name: "a client module that has forgotten the login",

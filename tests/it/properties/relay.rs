@@ -94,6 +94,7 @@ impl World {
             has_gap: false,
             granted: HashSet::new(),
             asked: 0,
+            owed: None,
             report: StepReport::Done,
             outcome: Outcome::default(),
         };
@@ -123,6 +124,8 @@ struct Owner {
     /// What was answered with yes, each until it is made use of.
     granted: HashSet<Granted>,
     asked: usize,
+    /// So many bytes are the answer to a message, which the workstation gets next.
+    owed: Option<usize>,
     /// What came of the last step.
     report: StepReport,
     outcome: Outcome,
@@ -206,6 +209,7 @@ impl Owner {
             }
             Step::Forward { from: Side::ClientModule, bytes } => {
                 let piece = take(&mut self.client_module, bytes);
+                assert_eq!(self.owed.take().unwrap_or(bytes), bytes, "a part of an answer");
                 self.answered();
                 if !self.give_workstation(&piece) {
                     self.report = StepReport::Unwritable(Side::Workstation);
@@ -256,6 +260,9 @@ impl Owner {
             Step::Note(fact) => {
                 let line = told(&fact, &self.client_module.unread);
                 self.is_final_line_next |= matches!(fact, Fact::SendEnded);
+                if let Fact::Sent { accepted: Ok(true), reply, .. } = fact {
+                    self.owed = Some(reply);
+                }
                 self.outcome.log.push(line);
             }
             Step::End(teardown) => {
@@ -314,6 +321,7 @@ impl Owner {
         let told =
             |word: &str| self.outcome.log.iter().filter(|line| line.starts_with(word)).count();
         assert_eq!(told("sent "), told("SendEnded"), "what became of a message is told once");
+        assert_eq!(self.owed, None, "an answer to a message that is noted and kept back");
         assert!(
             !is_in_message || teardown.is_unfinished || looks_broken || self.has_final_line,
             "a message without an end that looks whole"
