@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 # program:package
 wanted="curl:curl swaks:swaks fetchmail:fetchmail msmtp:msmtp dovecot:dovecot-pop3d
 exim4:exim4-daemon-light openssl:openssl sslscan:sslscan promtool:prometheus python3:python3 gcc:gcc
-kill:procps patch:patch fail2ban-regex:fail2ban"
+kill:procps patch:patch fail2ban-regex:fail2ban thunderbird:thunderbird"
 
 PATH="$PATH:/usr/sbin"
 missing=()

@@ -267,6 +267,8 @@ fn configuration(module: ClientModuleConfig, folder: &Path, ports: Ports) -> Con
         gateway: gateway::Config {
             name: "localhost".into(),
             language: Language::De,
+            contact: String::new(),
+            refuse_sending_at_mail: false,
             public: false,
             listeners: vec![
                 listener("pop3s", Protocol::Pop3, ports.pop3),

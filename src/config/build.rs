@@ -134,6 +134,8 @@ fn gateway(
     Some(gateway::Config {
         name,
         language: settings.gateway.language,
+        contact: settings.gateway.contact.clone(),
+        refuse_sending_at_mail: settings.policy.refuse_sending == settings::RefuseSending::AtMail,
         public: settings.gateway.public,
         listeners,
         state_dir: place.resolve(&settings.gateway.state_dir),

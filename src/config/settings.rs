@@ -70,6 +70,9 @@ pub struct Gateway {
     /// `de` or `en`: the language of texts that the user of a mail client may see; default `de`.
     #[serde(deserialize_with = "word")]
     pub language: Language,
+    /// Ends every text that the user of a mail client may see, as in `IT: 0371 1234`; at most 40
+    /// characters, umlauts as two; default none.
+    pub contact: String,
     /// Folder for what must survive a restart, never mail; relative to the file's folder; default
     /// `state`.
     pub state_dir: PathBuf,
@@ -85,6 +88,7 @@ impl Default for Gateway {
         Self {
             name: None,
             language: Language::De,
+            contact: String::new(),
             state_dir: "state".into(),
             public: false,
             sandbox: true,
@@ -331,6 +335,20 @@ pub struct Policy {
     /// Patterns for the host that a login's host:port may name, with `*` and `?`; default
     /// `*.telematik` and `*.telematik-test`.
     pub login_servers: Vec<String>,
+    /// Where a refused SMTP login is told so: `at-login`, or `at-mail` for Thunderbird, which takes
+    /// every refusal of AUTH for a wrong password; default `at-login`.
+    #[serde(deserialize_with = "word")]
+    pub refuse_sending: RefuseSending,
+}
+
+/// Where a refused SMTP login is told so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefuseSending {
+    /// In the answer to AUTH.
+    AtLogin,
+    /// AUTH is answered 235, and MAIL with the refusal.
+    AtMail,
 }
 
 impl Default for Policy {
@@ -341,6 +359,7 @@ impl Default for Policy {
             unknown_accounts: Otherwise::Deny,
             logins_without_context: Otherwise::Allow,
             login_servers: LOGIN_SERVERS.map(str::to_owned).to_vec(),
+            refuse_sending: RefuseSending::AtLogin,
         }
     }
 }

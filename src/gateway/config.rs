@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::reply::Wording;
 use crate::trust::{ClientModuleTrust, ListenerTlsConfig};
 use crate::words::{Language, Protocol, Security};
 
@@ -18,6 +19,10 @@ pub struct Config {
     pub name: String,
     /// The language of texts that a mail program's user may see.
     pub language: Language,
+    /// Whom they name to ask; may be empty.
+    pub contact: String,
+    /// An SMTP login that kimgate refuses is told so at MAIL and not at AUTH.
+    pub refuse_sending_at_mail: bool,
     /// Listeners may use addresses that can be reached from the internet.
     pub public: bool,
     /// At least one.
@@ -42,6 +47,13 @@ pub struct Config {
     pub delivery_receipts: bool,
     /// Asks for a read receipt if the sender did not.
     pub read_receipts: bool,
+}
+
+impl Config {
+    /// How refusals are worded.
+    pub(super) fn wording(&self) -> Wording<'_> {
+        Wording { language: self.language, contact: &self.contact }
+    }
 }
 
 /// One address on which workstations connect.

@@ -31,6 +31,7 @@ pub use config::{
 };
 pub use door::{ExposedError, Exposure, Sockets, exposure, own_addresses, proxied_address};
 pub use error::StartError;
+pub use reply::{CONTACT, on_the_wire};
 
 use door::{Accepted, Acceptor, Listeners};
 use loaded::Loaded;

@@ -64,8 +64,9 @@ pub(crate) fn turn_away(tcp: &TcpStream, peer: SocketAddr, listener: &Listener, 
     });
     // A reply in clear means nothing where TLS comes first, and TLS is what a flood wants.
     if listener.security != Security::Implicit {
-        let language = shared.loaded.load().config.language;
-        wire::say_at_once(tcp, &no_greeting(listener.protocol, language, reason, About::default()));
+        let loaded = shared.loaded.load();
+        let wording = loaded.config.wording();
+        wire::say_at_once(tcp, &no_greeting(listener.protocol, wording, reason, About::default()));
     }
 }
 

@@ -42,8 +42,8 @@ impl Session {
         self.tracked.phase(Phase::Handshake);
         let loaded = self.loaded.clone();
         let Some(tls) = &loaded.tls else { return Err(Reason::TlsFailed) };
-        let (protocol, language) = (self.facts.protocol, loaded.config.language);
-        let first = async |tcp: &_| answer_plaintext(tcp, protocol, language).await;
+        let (protocol, wording) = (self.facts.protocol, loaded.config.wording());
+        let first = async |tcp: &_| answer_plaintext(tcp, protocol, wording).await;
         client.accept_tls(tls, first).await.map_err(|fault| self.handshake_failed(&fault))
     }
 
@@ -144,20 +144,20 @@ impl Session {
             }),
             ..about
         };
-        refusal(self.facts.protocol, self.loaded.config.language, reason, about)
+        refusal(self.facts.protocol, self.loaded.config.wording(), reason, about)
     }
 
     /// The reply of a connection that is closed instead of greeted.
     pub(crate) fn no_greeting(&self, reason: Reason) -> Vec<u8> {
         let workstation = self.facts.workstation_or_address();
         let about = About { workstation: &workstation, ..About::default() };
-        no_greeting(self.facts.protocol, self.loaded.config.language, reason, about)
+        no_greeting(self.facts.protocol, self.loaded.config.wording(), reason, about)
     }
 
     /// The last reply of a connection that ends before its login.
     pub(crate) fn goodbye(&self, reason: Reason) -> Vec<u8> {
         let workstation = self.facts.workstation_or_address();
         let about = About { workstation: &workstation, ..About::default() };
-        goodbye(self.facts.protocol, self.loaded.config.language, reason, about)
+        goodbye(self.facts.protocol, self.loaded.config.wording(), reason, about)
     }
 }

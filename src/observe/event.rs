@@ -29,7 +29,7 @@ pub enum Event<'a> {
         action: Action,
         /// Accepted, or why not.
         result: Result<(), Reason>,
-        /// From PASS or AUTH to the answer.
+        /// From PASS or AUTH to the answer; nearly none where the login was refused when it was named.
         seconds: f64,
         /// The rule that decided, as a dotted TOML key.
         rule: Option<&'a str>,

@@ -8,6 +8,7 @@ use super::inbox::Inbox;
 use super::line::{Fault, Framed, Line, next_line};
 use super::refusal::Hint;
 use super::sasl::{Credentials, Invalid};
+use crate::secret::Secret;
 
 /// How many bad commands are answered; the next one ends the connection. A mail program does not
 /// send so many. A scanner does, and so does a web page that posts to a mail port.
@@ -24,12 +25,20 @@ pub trait Front: Send {
 
     /// What to do next.
     ///
-    /// After [`FrontStep::Login`] call `refuse` or `accept`. After [`FrontStep::StartTls`],
-    /// [`FrontStep::Quit`] and [`FrontStep::Close`] this front is no longer of use.
+    /// After [`FrontStep::Named`] call `ask_password` or `refuse`, after [`FrontStep::Login`] `accept`
+    /// or `refuse`. After [`FrontStep::StartTls`], [`FrontStep::Quit`] and [`FrontStep::Close`] this
+    /// front is no longer of use.
     fn step(&mut self) -> FrontStep;
+
+    /// The login that was named may go on.
+    fn ask_password(&mut self);
 
     /// The login was refused. Sends this reply, and the workstation may try again.
     fn refuse(&mut self, reply: &[u8]);
+
+    /// As `refuse`, but an SMTP front answers the login positively, and this is its reply to MAIL. A
+    /// mail program may show that and not the other. Nobody is logged in.
+    fn refuse_later(&mut self, reply: &[u8]);
 
     /// The login was accepted; the owner sends the reply. Gives the bytes that the workstation sent
     /// after its login: the session begins with them.
@@ -71,6 +80,10 @@ pub enum FrontStep {
     Close(Hint),
     /// Do the TLS handshake. The positive answer was sent before.
     StartTls,
+    /// Decide whether this login, as far as it is named, may go on; its password comes next. Then call
+    /// `ask_password` or `refuse`. A mail program that is refused here shows the reply. After the
+    /// password it would take any refusal for a wrong password.
+    Named(Secret<Vec<u8>>),
     /// Decide about the login, and then call `refuse` or `accept`.
     Login(Credentials),
     /// End the connection. QUIT was answered before.
@@ -89,6 +102,18 @@ pub(super) trait Dialogue: Send {
 
     /// Forgets a login that has begun.
     fn forget_login(&mut self);
+
+    /// Answers [`FrontStep::Named`]: the password may come.
+    fn ask_password(&mut self);
+
+    /// A login was refused with this reply.
+    fn refused(&mut self, reply: &[u8]);
+
+    /// A login was refused; answers it, and uses this reply later where that is possible.
+    fn refused_later(&mut self, reply: &[u8]) {
+        self.refused(reply);
+        self.lines().say(reply);
+    }
 }
 
 impl<D: Dialogue> Front for D {
@@ -121,8 +146,19 @@ impl<D: Dialogue> Front for D {
         }
     }
 
+    fn ask_password(&mut self) {
+        Dialogue::ask_password(self);
+        self.lines().is_halted = false;
+    }
+
     fn refuse(&mut self, reply: &[u8]) {
+        self.refused(reply);
         self.lines().say(reply);
+        self.lines().is_halted = false;
+    }
+
+    fn refuse_later(&mut self, reply: &[u8]) {
+        self.refused_later(reply);
         self.lines().is_halted = false;
     }
 
@@ -140,7 +176,7 @@ pub(super) struct FrontLines {
     command_line: usize,
     /// Nothing was read yet, so the bytes may be of another protocol.
     is_first: bool,
-    /// A verdict, a handshake or the end comes next. Until a login is refused no line is read.
+    /// A verdict, a handshake or the end comes next. Until then no line is read.
     is_halted: bool,
     bad_commands: u32,
 }
@@ -239,6 +275,11 @@ impl FrontLines {
         }
     }
 
+    /// Asks the owner about a login that was named.
+    pub(super) fn ask_about(&mut self, name: Secret<Vec<u8>>) {
+        self.halt(FrontStep::Named(name));
+    }
+
     /// Hands a login to the owner, or refuses one that cannot be read.
     pub(super) fn log_in(&mut self, credentials: Result<Credentials, Invalid>) {
         match credentials {
@@ -247,7 +288,7 @@ impl FrontLines {
         }
     }
 
-    /// After this step no line is read until a login is refused.
+    /// After this step no line is read until the owner has answered.
     pub(super) fn halt(&mut self, step: FrontStep) {
         self.due.push_back(step);
         self.is_halted = true;
@@ -277,8 +318,11 @@ fn begins(bytes: &[u8], word: &[u8]) -> bool {
 pub(super) mod testing {
     use super::{Front, FrontStep};
 
+    /// A login that is refused as soon as it is named.
+    pub(in crate::proto) const UNWANTED: &[u8] = b"unwanted";
+
     /// What it answers, in square brackets what it refuses, and in angle brackets what it asks its
-    /// owner to do. Logins are refused.
+    /// owner to do. Logins are refused, [`UNWANTED`] before its password.
     pub(in crate::proto) fn play<'a>(
         machine: &mut impl Front,
         pieces: impl IntoIterator<Item = &'a [u8]>,
@@ -292,6 +336,8 @@ pub(super) mod testing {
                 FrontStep::StartTls => seen.push_str("<starttls>"),
                 FrontStep::Quit => seen.push_str("<quit>"),
                 FrontStep::Close(hint) => seen.push_str(&format!("<close {hint:?}>")),
+                FrontStep::Named(name) if name.expose() == UNWANTED => machine.refuse(b"<refused>"),
+                FrontStep::Named(_) => machine.ask_password(),
                 FrontStep::Login(credentials) => {
                     let shown = |bytes: &[u8]| bytes.escape_ascii().to_string();
                     let wire: Vec<_> =

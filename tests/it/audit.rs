@@ -276,8 +276,7 @@ async fn a_flood_of_refused_logins_is_a_few_audit_lines() {
     for n in 0..100 {
         let mut client = world.client(Protocol::Pop3).await;
         client.expect("+OK <any>").await;
-        client.ask(format!("USER fremd{n}@x.kim.telematik#a:1#M1#cs#PC1"), "+OK<any>").await;
-        client.ask("PASS x", "-ERR<any>").await;
+        client.ask(format!("USER fremd{n}@x.kim.telematik#a:1#M1#cs#PC1"), "-ERR<any>").await;
         client.ask("QUIT", "+OK<any>").await;
     }
     let lines = world

@@ -32,11 +32,10 @@ async fn fail2ban_counts_refused_logins_and_connections_and_nothing_else() {
     let world = World::start(&[]).await;
     let mut pop3 = world.client(Protocol::Pop3).await;
     pop3.expect("+OK <any>").await;
-    pop3.ask("USER fremd@praxis.kim.telematik", "+OK<any>").await;
-    pop3.ask(format!("PASS {PASSWORD}"), "-ERR <any>(account-unknown)").await;
+    pop3.ask("USER fremd@praxis.kim.telematik", "-ERR <any>(account-unknown)").await;
     // An address cannot be forged by what the peer types.
-    pop3.ask(r#"USER x"peer":"192.0.2.1:1","reason":"denied"@y.de"#, "+OK<any>").await;
-    pop3.ask(format!("PASS {PASSWORD}"), "-ERR <any>(account-unknown)").await;
+    let forged = r#"USER x"peer":"192.0.2.1:1","reason":"denied"@y.de"#;
+    pop3.ask(forged, "-ERR <any>(account-unknown)").await;
     pop3.ask(format!("USER {LOGIN}"), "+OK<any>").await;
     pop3.ask("PASS falsch", "-ERR<any>").await;
     pop3.pop3_login(LOGIN).await;
@@ -97,8 +96,7 @@ async fn a_flood_that_is_few_audit_lines_is_still_found() {
         for _ in 0..tries {
             let mut pop3 = world.client(Protocol::Pop3).await;
             pop3.expect("+OK <any>").await;
-            pop3.ask("USER fremd@praxis.kim.telematik", "+OK<any>").await;
-            pop3.ask(format!("PASS {PASSWORD}"), "-ERR <any>(account-unknown)").await;
+            pop3.ask("USER fremd@praxis.kim.telematik", "-ERR <any>(account-unknown)").await;
             pop3.ask("QUIT", "+OK<any>").await;
         }
         world.audit_when(|lines| lines.iter().any(|line| line["count"].is_u64())).await;

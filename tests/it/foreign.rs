@@ -5,7 +5,10 @@ use crate::support::clients::{Fetcher, Sender, Tls, User};
 use crate::support::dovecot::Dovecot;
 use crate::support::exim::Exim;
 use crate::support::kimgate::{ADDRESS, Kimgate, Left, client_module, module_at};
+use crate::support::thunderbird::{Dialog, Thunderbird};
 use crate::support::tools;
+use crate::support::transcript::Listener;
+use crate::support::world::{LOGIN, World};
 use kimgate::secret::Secret;
 use kimgate::sim::{Accounts, Mechanism, Seen, Sim, SimConfig};
 use kimgate::words::Protocol;
@@ -265,6 +268,40 @@ async fn what_the_client_module_or_kimgate_refuses_fails_in_every_stock_program(
         let refused: usize = refused.map(|line| times(&line)).sum();
         assert!(refused >= tries, "{reason}: {refused} of {tries}");
     }
+}
+
+/// It takes every refusal of PASS and of AUTH for a wrong password and shows no text of it.
+#[tokio::test]
+async fn thunderbird_shows_why_kimgate_refuses_and_asks_for_no_password() {
+    let Some(mut thunderbird) = Thunderbird::start().await else { return };
+    let retired = LOGIN.replace("prx@", "alt@");
+    let sentence = "KIM-Gateway: Das Konto alt@praxis.kim.telematik ist stillgelegt; \
+                    bitte aus dem Mailprogramm entfernen (account-retired); IT: 0371 1234";
+    let shows = |dialogs: &[Dialog]| matches!(dialogs, [only] if only.kind == "alert" && only.text.contains(sentence));
+    let contact = r#"gateway.contact = "IT: 0371 1234""#;
+    let world = World::start(&[contact]).await;
+    let pop3 = world.address(Protocol::Pop3, Listener::Plain);
+    let smtp = world.address(Protocol::Smtp, Listener::Plain);
+
+    // What it does when nothing is refused, so that silence means something.
+    assert_eq!(thunderbird.fetch(pop3, LOGIN).await, []);
+    assert_eq!(thunderbird.send(smtp, LOGIN).await, []);
+    let seen = world.upstream_now();
+    assert!(seen.iter().any(|fact| fact == "STAT"), "{seen:?}");
+    assert!(seen.iter().any(|fact| fact == "message complete"), "{seen:?}");
+
+    let dialogs = thunderbird.fetch(pop3, &retired).await;
+    assert!(shows(&dialogs), "{dialogs:?}");
+    // Should this fail with a newer one that asks for nothing, `refuse_sending` is of no use any more.
+    let dialogs = thunderbird.send(smtp, &retired).await;
+    assert!(dialogs.iter().any(|dialog| dialog.text.contains(sentence)), "{dialogs:?}");
+    assert!(dialogs.iter().any(|dialog| dialog.text.contains("New Password")), "{dialogs:?}");
+
+    let world = World::start(&[contact, r#"policy.refuse_sending = "at-mail""#]).await;
+    let smtp = world.address(Protocol::Smtp, Listener::Plain);
+    let dialogs = thunderbird.send(smtp, &retired).await;
+    assert!(shows(&dialogs), "{dialogs:?}");
+    assert!(world.upstream_now().is_empty());
 }
 
 /// kimgate before a simulated client module.

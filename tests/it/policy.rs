@@ -10,6 +10,8 @@ mod random;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 
+use base64::Engine;
+
 use crate::support::dialogue::{ADDRESS, Client, End, PASSWORD, auth_plain};
 use crate::support::transcript::Listener;
 use crate::support::world::{LOGIN, PC1, PC2, World, count, only};
@@ -37,10 +39,101 @@ async fn a_reload_ends_a_session_that_no_longer_passes_at_its_next_command() {
     // A new login is judged by the new rules, on a connection that was there before as well.
     let mut client = world.client(Protocol::Pop3).await;
     client.expect("+OK <any>").await;
-    client.ask(format!("USER {LOGIN}"), "+OK<any>").await;
-    client.ask(format!("PASS {PASSWORD}"), "-ERR [SYS/PERM] <any>(denied)").await;
+    client.ask(format!("USER {LOGIN}"), "-ERR [SYS/PERM] <any>(denied)").await;
     world.reload(&[]).unwrap();
     client.pop3_login(LOGIN).await;
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_when_it_is_named_is_reported_once_and_gives_no_password_away() {
+    let world = World::start(&[PC1_DENIED]).await;
+    let mut pop3 = world.client(Protocol::Pop3).await;
+    pop3.expect("+OK <any>").await;
+    // Sent at once, as some programs do, and a second time. Each PASS has an answer of its own.
+    let pipelined = format!("USER {LOGIN}\r\nPASS {PASSWORD}\r\nPASS {PASSWORD}\r\nNOOP\r\n");
+    pop3.send_bytes(pipelined.as_bytes()).await;
+    let told = pop3.expect("-ERR [SYS/PERM] <any>(denied)").await;
+    for _ in 0..2 {
+        assert_eq!(pop3.expect("-ERR<any>").await, told);
+    }
+    pop3.expect("-ERR<any>(bad-command)").await;
+    pop3.ask("QUIT", "+OK<any>").await;
+    let mut smtp = world.client(Protocol::Smtp).await;
+    smtp.expect("220 <any>").await;
+    smtp.send("EHLO pc").await;
+    smtp.expect_until("250 <any>").await;
+    smtp.ask("AUTH LOGIN", "334 <any>").await;
+    let name = base64::engine::general_purpose::STANDARD.encode(LOGIN);
+    smtp.ask(name, "550 5.7.1 <any>(denied)").await;
+    smtp.ask("QUIT", "221 <any>").await;
+    let audit = world.audit().await;
+    assert_eq!((count(&audit, "denied"), count(&audit, "login")), (2, 0), "{audit:?}");
+    for protocol in ["pop3", "smtp"] {
+        let series = format!("kimgate_logins_total{{protocol=\"{protocol}\",result=\"denied\"}}");
+        assert_eq!(world.metric(&series), 1.0, "{protocol}");
+    }
+    assert!(world.upstream().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_reload_between_name_and_password_is_heard() {
+    let world = World::start(&[]).await;
+    let mut client = world.client(Protocol::Pop3).await;
+    client.expect("+OK <any>").await;
+    client.ask(format!("USER {LOGIN}"), "+OK<any>").await;
+    world.reload(&[PC1_DENIED]).unwrap();
+    client.ask(format!("PASS {PASSWORD}"), "-ERR [SYS/PERM] <any>(denied)").await;
+    client.ask(format!("USER {LOGIN}"), "-ERR [SYS/PERM] <any>(denied)").await;
+    world.reload(&[]).unwrap();
+    // The answer to USER stands until another USER asks again.
+    client.ask(format!("PASS {PASSWORD}"), "-ERR [SYS/PERM] <any>(denied)").await;
+    client.pop3_login(LOGIN).await;
+}
+
+#[tokio::test]
+async fn a_login_that_is_only_observed_is_asked_for_its_password() {
+    let world = World::start(&[PC1_DENIED, r#"policy.mode = "observe""#]).await;
+    world.pop3().await;
+    let mut smtp = world.client(Protocol::Smtp).await;
+    smtp.expect("220 <any>").await;
+    smtp.send("EHLO pc").await;
+    smtp.expect_until("250 <any>").await;
+    smtp.ask("AUTH LOGIN", "334 <any>").await;
+    let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    smtp.ask(encoded(LOGIN), "334 <any>").await;
+    smtp.ask(encoded(PASSWORD), "235 <any>").await;
+    assert_eq!(world.metric("kimgate_would_deny_total{reason=\"denied\"}"), 2.0);
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_at_mail_sends_nothing_and_asks_the_client_module_nothing() {
+    let world = World::start(&[PC1_DENIED, r#"policy.refuse_sending = "at-mail""#]).await;
+    let mut client = world.client(Protocol::Smtp).await;
+    client.expect("220 <any>").await;
+    client.send("EHLO pc").await;
+    client.expect_until("250 <any>").await;
+    client.ask(auth_plain(LOGIN, "any password at all"), "235 <any>").await;
+    client.ask(format!("MAIL FROM:<{ADDRESS}>"), "550 5.7.1 <any>(denied)").await;
+    client.ask("RCPT TO:<arzt@praxis.kim.telematik>", "550 5.7.1 <any>(denied)").await;
+    client.ask("DATA", "550 5.7.1 <any>(denied)").await;
+    client.ask("VRFY x", "502 <any>").await;
+    // The same with the name in a line of its own.
+    let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    client.ask("AUTH LOGIN", "334 <any>").await;
+    client.ask(encoded(LOGIN), "334 <any>").await;
+    client.ask(encoded(PASSWORD), "235 <any>").await;
+    client.ask(format!("MAIL FROM:<{ADDRESS}>"), "550 5.7.1 <any>(denied)").await;
+    // On the same connection, a login that passes is a real one.
+    world.reload(&[r#"policy.refuse_sending = "at-mail""#]).unwrap();
+    client.ask(auth_plain(LOGIN, "falsch"), "535 <any>").await;
+    client.ask(format!("MAIL FROM:<{ADDRESS}>"), "530 <any>").await;
+    client.ask(auth_plain(LOGIN, PASSWORD), "235 <any>").await;
+    client.ask(format!("MAIL FROM:<{ADDRESS}>"), "250 <any>").await;
+    let logins = world.upstream().await.iter().filter(|fact| fact.starts_with("login ")).count();
+    assert_eq!(logins, 2);
+    let audit = world.audit().await;
+    assert!(audit.iter().filter(|l| l["event"] == "denied").all(|l| l["reply"] == "550 5.7.1"));
+    assert_eq!(count(&audit, "denied"), 2);
 }
 
 #[tokio::test]

@@ -31,9 +31,10 @@ async fn a_workstation_between_two_commands_is_told_goodbye() {
 
 #[tokio::test]
 async fn the_goodbye_is_in_the_language_of_the_gateway() {
-    for (language, words) in
-        [("de", "Das Gateway wird gerade beendet"), ("en", "the gateway is stopping")]
-    {
+    for (language, words) in [
+        ("de", "Das Gateway wird gerade beendet; bitte in einer Minute erneut versuchen"),
+        ("en", "the gateway is stopping; please try again in a minute"),
+    ] {
         let mut world = World::start(&[&format!("gateway.language = {language:?}")]).await;
         let (mut pop3, mut smtp) = (world.pop3().await, world.smtp().await);
         world.shut_down();

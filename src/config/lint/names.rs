@@ -3,6 +3,7 @@
 use super::entry;
 use crate::config::finding::{Key, Report, quoted};
 use crate::config::settings::{Named, Settings};
+use crate::gateway;
 
 pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
     if let Some(name) = &settings.gateway.name
@@ -16,6 +17,7 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
             "write letters, digits, hyphens and dots, as in \"kim.praxis.local\"",
         );
     }
+    contact(&settings.gateway.contact, report);
     table_names("listeners", &settings.listeners, report);
     table_names("client_modules", &settings.client_modules, report);
     table_names("workstations", &settings.workstations, report);
@@ -23,6 +25,22 @@ pub(super) fn lint(settings: &Settings, report: &mut Report<'_>) {
     table_names("groups", &settings.groups, report);
     table_names("departments", &settings.departments, report);
     table_names("accounts", &settings.accounts, report);
+}
+
+/// It ends each refusal, so it has to fit there and to be ASCII on the wire.
+fn contact(contact: &str, report: &mut Report<'_>) {
+    let shown = gateway::on_the_wire(contact);
+    let problem = if shown.matches('?').count() > contact.matches('?').count() {
+        "has a character that a mail reply cannot hold"
+    } else if contact.trim() != contact {
+        "has blanks around it"
+    } else if shown.len() > gateway::CONTACT {
+        "is too long to be shown after every refusal"
+    } else {
+        return;
+    };
+    let remedy = format!("write at most {} characters, as in \"IT: 0371 1234\"", gateway::CONTACT);
+    report.error(&Key::of(&["gateway", "contact"]), problem, remedy);
 }
 
 /// What can stand in EHLO (RFC 5321 4.1.1.1) without brackets, an IP address aside.

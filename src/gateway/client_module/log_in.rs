@@ -56,10 +56,6 @@ impl<'a> SentLogin<'a> {
         Self { login: Login::parse(credentials.login()), credentials }
     }
 
-    pub(crate) fn login(&self) -> &Login {
-        &self.login
-    }
-
     pub(crate) fn into_login(self) -> Login {
         self.login
     }

@@ -9,9 +9,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::gateway::reply::hinted;
+use crate::gateway::reply::{Wording, hinted};
 use crate::proto::Hint;
-use crate::words::{Language, Protocol};
+use crate::words::Protocol;
 
 /// Bytes of the longest v1 header, CRLF included (PROXY protocol, section 2.1).
 const V1: usize = 107;
@@ -97,12 +97,12 @@ pub fn proxied_address(header: &[u8]) -> io::Result<Option<SocketAddr>> {
     Ok(address.map(canonical))
 }
 
-/// Sends a mail program that talks in clear to a TLS port one line that says so, in `language`, and
-/// fails. A failed handshake alone would tell its user nothing.
+/// Sends a mail program that talks in clear to a TLS port one line that says so, in this `wording`,
+/// and fails. A failed handshake alone would tell its user nothing.
 pub(crate) async fn answer_plaintext(
     tcp: &TcpStream,
     protocol: Protocol,
-    language: Language,
+    wording: Wording<'_>,
 ) -> io::Result<()> {
     let mut first = [0];
     if tcp.peek(&mut first).await? == 0 {
@@ -112,7 +112,7 @@ pub(crate) async fn answer_plaintext(
     if (0x14..=0x17).contains(&first[0]) {
         return Ok(());
     }
-    let line = hinted(protocol, language, Hint::PortWithTls);
+    let line = hinted(protocol, wording, Hint::PortWithTls);
     // What came is read first: a close with unread bytes is a reset, and on Windows a reset takes
     // the line away again. The connection ends, whether the line arrives or not.
     let _ = tcp.try_read(&mut [0; 4096]);

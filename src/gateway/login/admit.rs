@@ -19,7 +19,7 @@ use crate::gateway::wire::Wire;
 use crate::gateway::workstation::Session;
 use crate::kim::{Login, LoginWarning};
 use crate::observe::{Event, Phase};
-use crate::policy::{Permit, Rule};
+use crate::policy::{Denial, Permit, Request, Rule};
 use crate::proto::back::Answer;
 use crate::proto::relay::PeerEof;
 use crate::proto::sasl::Credentials;
@@ -110,27 +110,46 @@ impl Session {
         }
     }
 
-    /// Asks policy about the login. What is known about the session afterwards is about this login.
+    /// Asks policy about a login that is named, before its password is asked for: policy needs none.
+    /// The login is decided about again with its password, maybe by newer rules.
+    pub(super) fn judge_name(&mut self, name: &[u8]) -> Result<(), Refused> {
+        self.loaded = self.shared.loaded.load_full();
+        let login = Login::parse(name);
+        let station = self.station();
+        let request = Request { station: &station, login: &login, protocol: self.facts.protocol };
+        let Err(denial) = self.loaded.policy.decide(&request) else { return Ok(()) };
+        self.learn(login, None);
+        self.warn_about_login(name);
+        Err(self.denied(denial))
+    }
+
+    /// Asks policy about a login with its password.
     fn decide<'a>(&mut self, credentials: &'a Credentials) -> Result<PermittedLogin<'a>, Refused> {
         self.loaded = self.shared.loaded.load_full();
         let sent = SentLogin::new(credentials);
-        self.facts.account = Some(sent.login().account().clone());
+        let decided = sent.decide(&self.loaded.policy, &self.station(), self.facts.protocol);
+        self.learn(sent.into_login(), decided.as_ref().ok().map(PermittedLogin::permit));
+        decided.map_err(|denial| self.denied(denial))
+    }
+
+    /// What is known about the session from now on is about this login.
+    fn learn(&mut self, login: Login, permit: Option<&Permit>) {
+        self.facts.account = Some(login.account().clone());
+        self.facts.login = Some(login);
         // An earlier login on this connection may have set these.
         (self.facts.users, self.facts.known_account) = (Vec::new(), false);
         self.facts.client_module = None;
-        let decided = sent.decide(&self.loaded.policy, &self.station(), self.facts.protocol);
-        self.facts.login = Some(sent.into_login());
-        if let Ok(login) = &decided {
-            let permit = login.permit();
+        if let Some(permit) = permit {
             self.facts.users = permit.users().to_vec();
             self.facts.known_account = permit.known_account();
             self.facts.client_module = Some(permit.client_module().into());
         }
         self.tracked.learn(&self.facts);
-        decided.map_err(|denial| {
-            let refused = self.refused(denial.reason, "");
-            Refused { action: denial.action, rule: Some(denial.rule), ..refused }
-        })
+    }
+
+    fn denied(&self, denial: Denial) -> Refused {
+        let refused = self.refused(denial.reason, "");
+        Refused { action: denial.action, rule: Some(denial.rule), ..refused }
     }
 
     /// Logs what looks wrong about the login, unless it was logged before.
@@ -239,6 +258,13 @@ impl Session {
     fn refused(&self, reason: Reason, detail: &str) -> Refused {
         let reply = self.refusal(reason, detail);
         Refused { action: Action::Login, reason, rule: None, reply }
+    }
+}
+
+impl Refused {
+    /// Whether kimgate refused, and not the client module.
+    pub(super) fn is_our_own(&self) -> bool {
+        self.reason != Reason::RejectedByClientModule
     }
 }
 

@@ -16,7 +16,7 @@ use super::workstation::Session;
 use crate::observe::{Event, Phase};
 use crate::proto::front::{Front, Setup, Stage};
 use crate::proto::sasl::Credentials;
-use crate::words::{Action, CloseReason, Reason, Security};
+use crate::words::{Action, CloseReason, Protocol, Reason, Security};
 use admit::{Refused, Rejection};
 use front::FrontEvent;
 
@@ -41,11 +41,14 @@ impl Session {
         let mut front = self.front(stage, true);
         for _ in 0..TRIES {
             self.tracked.phase(Phase::Login);
-            let credentials = self.next_login(&mut front, client).await?;
+            let wanted = self.next_login(&mut front, client).await?;
             let asked = Instant::now();
-            match self.admit(&credentials, client).await {
+            let admitted = match wanted {
+                Ok(credentials) => self.admit(&credentials, client).await,
+                Err(refused) => Err(refused.into()),
+            };
+            match admitted {
                 Ok(admitted) => {
-                    drop(credentials);
                     self.report_login(Ok(&admitted), asked);
                     // The session holds the mailbox already, so it must not wait here for long.
                     let limit = self.loaded.config.limits.login_timeout;
@@ -63,7 +66,10 @@ impl Session {
                         let _ = timeout(LAST_REPLY, client.send(&refused.reply)).await;
                         return Err(CloseReason::Because(Reason::TooManyConnections));
                     }
-                    front.refuse(&refused.reply);
+                    match self.is_told_at_mail() && refused.is_our_own() {
+                        true => front.refuse_later(&refused.reply),
+                        false => front.refuse(&refused.reply),
+                    }
                 }
                 Err(Rejection::ClientLeft) => return Err(CloseReason::ClientLeft),
             }
@@ -73,16 +79,22 @@ impl Session {
         Err(CloseReason::Because(Reason::BadCommand))
     }
 
-    /// Waits for the next login. Replaces the front after STARTTLS, so that nothing that was sent in
-    /// clear counts any more.
+    /// Waits for the next login, or for the name of one that is refused before its password. Replaces
+    /// the front after STARTTLS, so that nothing that was sent in clear counts any more.
     async fn next_login(
         &mut self,
         front: &mut Box<dyn Front>,
         client: &mut Wire,
-    ) -> Result<Credentials, CloseReason> {
+    ) -> Result<Result<Credentials, Refused>, CloseReason> {
         loop {
             match self.next_event(&mut **front, client).await? {
-                FrontEvent::Login(credentials) => return Ok(credentials),
+                // Asked for its password, the workstation waits for the answer to its login.
+                FrontEvent::Named(_) if self.is_told_at_mail() => front.ask_password(),
+                FrontEvent::Named(login) => match self.judge_name(login.expose()) {
+                    Ok(()) => front.ask_password(),
+                    Err(refused) => return Ok(Err(refused)),
+                },
+                FrontEvent::Login(credentials) => return Ok(Ok(credentials)),
                 FrontEvent::Quit => return Err(CloseReason::Ok),
                 FrontEvent::StartTls => {
                     let limit = self.loaded.config.limits.login_timeout;
@@ -93,6 +105,11 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Whether a login that kimgate refuses is told so at MAIL.
+    fn is_told_at_mail(&self) -> bool {
+        self.facts.protocol == Protocol::Smtp && self.loaded.config.refuse_sending_at_mail
     }
 
     async fn next_event(
@@ -115,7 +132,7 @@ impl Session {
         front: &mut dyn Front,
         client: &mut Wire,
     ) -> Result<FrontEvent, CloseReason> {
-        front::drive(front, client, self.facts.protocol, self.loaded.config.language).await
+        front::drive(front, client, self.facts.protocol, self.loaded.config.wording()).await
     }
 
     fn front(&self, stage: Stage, greet: bool) -> Box<dyn Front> {

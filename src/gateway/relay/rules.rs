@@ -87,11 +87,11 @@ impl Driver {
 
     /// The reply to a command that is refused here.
     pub(super) fn refusal(&self, why: Refusal<'_>) -> Vec<u8> {
-        let (protocol, language) = (self.pair.facts.protocol, self.pair.loaded.config.language);
+        let (protocol, wording) = (self.pair.facts.protocol, self.pair.loaded.config.wording());
         match why {
-            Refusal::Command(hint) => hinted(protocol, language, hint),
+            Refusal::Command(hint) => hinted(protocol, wording, hint),
             Refusal::Rule { reason, about } => {
-                self.with_about(about, |about| refusal(protocol, language, reason, about))
+                self.with_about(about, |about| refusal(protocol, wording, reason, about))
             }
         }
     }

@@ -31,9 +31,9 @@ impl Driver {
             to_client_module: self.pair.client_module.sent(),
         };
         if let Why::Refused(reason) = teardown.why {
-            let (protocol, language) = (self.pair.facts.protocol, self.pair.loaded.config.language);
+            let (protocol, wording) = (self.pair.facts.protocol, self.pair.loaded.config.wording());
             last_words
-                .extend(self.with_about("", |about| goodbye(protocol, language, reason, about)));
+                .extend(self.with_about("", |about| goodbye(protocol, wording, reason, about)));
         }
         let Pair { workstation, client_module, held, .. } = self.pair;
         match teardown.why {

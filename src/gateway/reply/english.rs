@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::time_left::TimeLeft;
-use super::{About, in_brackets, start_tls};
+use super::{About, in_brackets, or_nothing, start_tls};
 use crate::proto::Hint;
 use crate::proto::sasl::Invalid;
 use crate::words::{Action, Protocol, Reason};
@@ -19,30 +19,44 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
     };
     match reason {
         Reason::UnknownWorkstation => {
-            format!("this workstation ({workstation}) is not in the configuration")
+            format!(
+                "this workstation ({workstation}) is not in the configuration; please have it added"
+            )
         }
-        Reason::AccountUnknown => format!("account {account} is not in the configuration"),
-        Reason::AccountRetired => format!("account {account} is retired"),
+        Reason::AccountUnknown => {
+            format!("account {account} is not in the configuration; please check the address")
+        }
+        Reason::AccountRetired => {
+            format!("account {account} is retired; please remove it from the mail program")
+        }
         Reason::LoginNotAssigned => {
-            format!("this login is not assigned to workstation {workstation}")
+            format!(
+                "this login is not assigned to workstation {workstation}; please check the user name"
+            )
         }
         Reason::WorkplaceNotAssigned => {
-            format!("the WorkplaceId of this login is not assigned to workstation {workstation}")
+            format!(
+                "the WorkplaceId of this login is not assigned to workstation {workstation}; \
+                 please check the user name"
+            )
         }
         Reason::Denied | Reason::NotAllowed => {
             format!("workstation {workstation} may not {verb} account {account}")
         }
-        Reason::LoginMalformed => "the user name is empty or holds control characters".into(),
-        Reason::LoginServerNotAllowed => "the server in the user name is not allowed here".into(),
+        Reason::LoginMalformed => {
+            "the user name is empty or holds control characters; please type it again".into()
+        }
+        Reason::LoginServerNotAllowed => {
+            "the server in the user name is not allowed here; please check the user name".into()
+        }
         Reason::SenderNotAllowed => format!("account {account} may not send as {detail}"),
         Reason::RecipientNotAllowed => format!("account {account} may not send to {detail}"),
         Reason::ServiceNotAllowed => {
             format!("workstation {workstation} may not send the service {detail} as {account}")
         }
-        Reason::HeaderMalformed => format!(
-            "the message's header has a line without a valid field name, \
-             so service and sender cannot be checked for account {account}"
-        ),
+        Reason::HeaderMalformed => "a header line of the message has no valid field name; \
+             please have the program checked that wrote it"
+            .into(),
         Reason::DeleteNotAllowed => format!(
             "workstation {workstation} may not delete in account {account}; \
              please set \"leave messages on server\""
@@ -56,21 +70,31 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
              every workstation needs a WorkplaceId of its own"
         ),
         Reason::LoginPaused => format!(
-            "this login was refused too often and is paused for another {}; \
-             the client module's last answer: {detail}",
-            time(remaining)
+            "this login was refused too often and is paused for another {}{}",
+            time(remaining),
+            or_nothing("; the client module's last answer: ", detail)
         ),
-        Reason::ShuttingDown => "the gateway is stopping".into(),
-        Reason::MailboxInUse => format!("mailbox {account} is in use by another session"),
-        Reason::ClientModuleUnreachable => {
-            format!("the KIM client module cannot be reached{}", in_brackets(detail))
+        Reason::ShuttingDown => "the gateway is stopping; please try again in a minute".into(),
+        Reason::MailboxInUse => {
+            format!("mailbox {account} is in use by another session; please fetch again later")
         }
-        Reason::ClientModuleUntrusted => format!("the KIM client module is not trusted: {detail}"),
+        Reason::ClientModuleUnreachable => {
+            format!(
+                "the KIM client module cannot be reached; please check whether it runs{}",
+                in_brackets(detail)
+            )
+        }
+        Reason::ClientModuleUntrusted => "the KIM client module is not trusted: \
+             its certificate is not accepted here; please ask \"kimgate doctor\""
+            .into(),
         Reason::ClientModuleProtocolError => {
-            format!("the KIM client module gave an unintelligible answer{}", in_brackets(detail))
+            format!(
+                "the KIM client module gave an unintelligible answer; please try again{}",
+                in_brackets(detail)
+            )
         }
         Reason::RejectedByClientModule => "the KIM client module refused".into(),
-        Reason::MessageTooLarge => "the message is too large".into(),
+        Reason::MessageTooLarge => "the message is too large; please attach less".into(),
         Reason::LineTooLong => "a line or the message header is too long".into(),
         Reason::BadCommand => "this command is not allowed here".into(),
         Reason::BadCredentialsEncoding => "the credentials are not encoded properly".into(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::time_left::TimeLeft;
-use super::{About, in_brackets, start_tls};
+use super::{About, in_brackets, or_nothing, start_tls};
 use crate::proto::Hint;
 use crate::proto::sasl::Invalid;
 use crate::words::{Action, Protocol, Reason};
@@ -19,22 +19,35 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
     };
     match reason {
         Reason::UnknownWorkstation => {
-            format!("Dieser Arbeitsplatz ({workstation}) ist hier nicht eingetragen")
+            format!(
+                "Dieser Arbeitsplatz ({workstation}) ist hier nicht eingetragen; bitte eintragen lassen"
+            )
         }
-        Reason::AccountUnknown => format!("Das Konto {account} ist hier nicht eingetragen"),
-        Reason::AccountRetired => format!("Das Konto {account} ist stillgelegt"),
+        Reason::AccountUnknown => {
+            format!("Das Konto {account} ist hier nicht eingetragen; bitte die Adresse prüfen")
+        }
+        Reason::AccountRetired => {
+            format!("Das Konto {account} ist stillgelegt; bitte aus dem Mailprogramm entfernen")
+        }
         Reason::LoginNotAssigned => {
-            format!("Diese Anmeldung ist dem Arbeitsplatz {workstation} nicht zugeordnet")
+            format!(
+                "Diese Anmeldung ist dem Arbeitsplatz {workstation} nicht zugeordnet; \
+                 bitte den Benutzernamen prüfen"
+            )
         }
         Reason::WorkplaceNotAssigned => format!(
-            "Die WorkplaceId dieser Anmeldung ist dem Arbeitsplatz {workstation} nicht zugeordnet"
+            "Die WorkplaceId dieser Anmeldung ist dem Arbeitsplatz {workstation} nicht zugeordnet; \
+             bitte den Benutzernamen prüfen"
         ),
         Reason::Denied | Reason::NotAllowed => {
             format!("Arbeitsplatz {workstation} darf das Konto {account} {verb}")
         }
-        Reason::LoginMalformed => "Der Benutzername ist leer oder enthält Steuerzeichen".into(),
+        Reason::LoginMalformed => {
+            "Der Benutzername ist leer oder enthält Steuerzeichen; bitte neu eingeben".into()
+        }
         Reason::LoginServerNotAllowed => {
-            "Der Server im Benutzernamen ist hier nicht zugelassen".into()
+            "Der Server im Benutzernamen ist hier nicht zugelassen; bitte den Benutzernamen prüfen"
+                .into()
         }
         Reason::SenderNotAllowed => {
             format!("Das Konto {account} darf nicht mit dem Absender {detail} senden")
@@ -47,15 +60,14 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
                 "Arbeitsplatz {workstation} darf die Dienstkennung {detail} nicht als {account} senden"
             )
         }
-        Reason::HeaderMalformed => format!(
-            "Der Kopf der Nachricht enthält eine Zeile ohne gültigen Feldnamen, \
-             deshalb sind Dienstkennung und Absender für das Konto {account} nicht prüfbar"
-        ),
+        Reason::HeaderMalformed => "Eine Kopfzeile der Nachricht hat keinen gültigen Feldnamen; \
+             bitte das Programm prüfen lassen, das sie schrieb"
+            .into(),
         Reason::DeleteNotAllowed => format!(
             "Arbeitsplatz {workstation} darf im Konto {account} nichts löschen; \
              bitte \"Nachrichten auf dem Server belassen\" einstellen"
         ),
-        Reason::DeleteHeld => "Diese Nachricht kam unentschlüsselt an und bleibt deshalb auf dem \
+        Reason::DeleteHeld => "Diese Nachricht kam unentschlüsselt an und bleibt auf dem \
              Server; bitte die Karte (SMC-B oder HBA) freischalten und neu abrufen"
             .into(),
         Reason::TooManyConnections => "Zu viele Verbindungen; bitte später erneut versuchen".into(),
@@ -64,25 +76,36 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
              jeder Arbeitsplatz braucht eine eigene WorkplaceId"
         ),
         Reason::LoginPaused => format!(
-            "Diese Anmeldung wurde zu oft abgelehnt und ruht noch {}; \
-             letzte Antwort des Clientmoduls: {detail}",
-            time(remaining)
+            "Diese Anmeldung wurde zu oft abgelehnt und ruht noch {}{}",
+            time(remaining),
+            or_nothing("; letzte Antwort des Clientmoduls: ", detail)
         ),
-        Reason::ShuttingDown => "Das Gateway wird gerade beendet".into(),
+        Reason::ShuttingDown => {
+            "Das Gateway wird gerade beendet; bitte in einer Minute erneut versuchen".into()
+        }
         Reason::MailboxInUse => {
-            format!("Das Postfach {account} wird gerade von einer anderen Sitzung benutzt")
+            format!(
+                "Das Postfach {account} wird gerade von einer anderen Sitzung benutzt; \
+                 bitte später erneut abrufen"
+            )
         }
         Reason::ClientModuleUnreachable => {
-            format!("Das KIM-Clientmodul ist nicht erreichbar{}", in_brackets(detail))
+            format!(
+                "Das KIM-Clientmodul ist nicht erreichbar; bitte prüfen, ob es läuft{}",
+                in_brackets(detail)
+            )
         }
-        Reason::ClientModuleUntrusted => {
-            format!("Dem KIM-Clientmodul wird nicht vertraut: {detail}")
-        }
+        Reason::ClientModuleUntrusted => "Dem KIM-Clientmodul wird nicht vertraut: \
+             sein Zertifikat ist nicht zugelassen; bitte \"kimgate doctor\" fragen"
+            .into(),
         Reason::ClientModuleProtocolError => {
-            format!("Das KIM-Clientmodul hat unverständlich geantwortet{}", in_brackets(detail))
+            format!(
+                "Das KIM-Clientmodul hat unverständlich geantwortet; bitte erneut versuchen{}",
+                in_brackets(detail)
+            )
         }
         Reason::RejectedByClientModule => "Das KIM-Clientmodul hat abgelehnt".into(),
-        Reason::MessageTooLarge => "Die Nachricht ist zu groß".into(),
+        Reason::MessageTooLarge => "Die Nachricht ist zu groß; bitte weniger anhängen".into(),
         Reason::LineTooLong => "Eine Zeile oder der Nachrichtenkopf ist zu lang".into(),
         Reason::BadCommand => "Dieser Befehl passt hier nicht".into(),
         Reason::BadCredentialsEncoding => "Die Anmeldedaten sind falsch kodiert".into(),

@@ -1,24 +1,40 @@
 //! Every refusal that goes out on a mail connection, in both languages.
 //!
-//! A refusal is one line: the code, `KIM-Gateway:`, the text, and the reason's word in brackets. The
-//! text says in the configured language (`gateway.language`) what is refused and, where it helps, what
-//! to do. It is not about the password: see [`codes`].
+//! A refusal is one line: the code, `KIM-Gateway:`, one sentence in the configured language that says
+//! who is refused, what, and where it helps what to do, the reason's word in brackets, and whom to ask
+//! (`gateway.contact`). It is not about the password: see [`codes`].
 
 mod codes;
 mod english;
 mod german;
 mod log;
+mod short;
 mod time_left;
 
 pub(crate) use log::code_of;
+pub use short::on_the_wire;
 
 use std::time::Duration;
 
 use crate::proto::Hint;
 use crate::words::{Action, Language, Protocol, Reason};
 
-/// Bytes of a reply line, its CRLF included (RFC 5321 section 4.5.3.1.5, RFC 1939 section 3).
-const LINE: usize = 512;
+/// Characters that a person gets to read, so everything after the code. Mail programs show it in a
+/// small window. It also keeps the line well below 512 bytes (RFC 5321 section 4.5.3.1.5, RFC 1939
+/// section 3).
+const TEXT: usize = 200;
+const SENDER: &str = "KIM-Gateway: ";
+
+/// Characters that `gateway.contact` may have on the wire.
+pub const CONTACT: usize = 40;
+
+/// How refusals are worded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wording<'a> {
+    pub(crate) language: Language,
+    /// Whom to ask; may be empty.
+    pub(crate) contact: &'a str,
+}
 
 /// Who is refused, and whatever else a text may name.
 #[derive(Clone, Copy, Default)]
@@ -29,7 +45,7 @@ pub(crate) struct About<'a> {
     pub(crate) account: &'a str,
     /// What the workstation wanted to do; `None` where the reason says it already.
     pub(crate) action: Option<Action>,
-    /// One more fact, by reason: the sender, the holder of a context, a verdict.
+    /// One more fact, by reason: the sender, the holder of a context, a fault.
     pub(crate) detail: &'a str,
     /// For how much longer, where the reason has an end.
     pub(crate) remaining: Duration,
@@ -38,7 +54,7 @@ pub(crate) struct About<'a> {
 /// The refusal of a login or a command. The connection stays open.
 pub(crate) fn refusal(
     protocol: Protocol,
-    language: Language,
+    wording: Wording<'_>,
     reason: Reason,
     about: About<'_>,
 ) -> Vec<u8> {
@@ -46,13 +62,13 @@ pub(crate) fn refusal(
         Protocol::Pop3 => codes::pop3(reason),
         Protocol::Smtp => codes::smtp(reason),
     };
-    line(code, &text(language, reason, about), reason)
+    about_reason(code, wording, reason, about)
 }
 
 /// The refusal that a connection gets instead of a greeting, and that ends it.
 pub(crate) fn no_greeting(
     protocol: Protocol,
-    language: Language,
+    wording: Wording<'_>,
     reason: Reason,
     about: About<'_>,
 ) -> Vec<u8> {
@@ -60,13 +76,13 @@ pub(crate) fn no_greeting(
         Protocol::Pop3 => codes::pop3(reason),
         Protocol::Smtp => codes::smtp_greeting(reason),
     };
-    line(code, &text(language, reason, about), reason)
+    about_reason(code, wording, reason, about)
 }
 
 /// The refusal that ends the connection.
 pub(crate) fn goodbye(
     protocol: Protocol,
-    language: Language,
+    wording: Wording<'_>,
     reason: Reason,
     about: About<'_>,
 ) -> Vec<u8> {
@@ -74,38 +90,39 @@ pub(crate) fn goodbye(
         Protocol::Pop3 => codes::pop3(reason),
         Protocol::Smtp => "421 4.7.0",
     };
-    line(code, &text(language, reason, about), reason)
+    about_reason(code, wording, reason, about)
 }
 
 /// The refusal of a command or a line that cannot be read or does not fit, and that policy is not
 /// asked about. The hint decides whether the connection stays open; the reply is the same.
-pub(crate) fn hinted(protocol: Protocol, language: Language, hint: Hint) -> Vec<u8> {
+pub(crate) fn hinted(protocol: Protocol, wording: Wording<'_>, hint: Hint) -> Vec<u8> {
     let reason = hint.reason();
     let code = match protocol {
         Protocol::Pop3 => codes::pop3(reason),
         Protocol::Smtp => codes::smtp_of_hint(hint),
     };
-    let text = match language {
+    let text = match wording.language {
         Language::De => german::hint(protocol, hint),
         Language::En => english::hint(protocol, hint),
     };
-    line(code, &text, reason)
+    line(code, &on_the_wire(&text), &ending(reason, wording))
 }
 
-fn text(language: Language, reason: Reason, about: About<'_>) -> String {
-    match language {
-        Language::De => german::reason(reason, about),
-        Language::En => english::reason(reason, about),
-    }
+fn about_reason(code: &str, wording: Wording<'_>, reason: Reason, about: About<'_>) -> Vec<u8> {
+    let ending = ending(reason, wording);
+    let room = TEXT - SENDER.len() - ending.len();
+    line(code, &short::fitting(wording.language, reason, about, room), &ending)
 }
 
-/// One line of at most [`LINE`] bytes. A text that is too long is cut; code and reason stay.
-fn line(code: &str, text: &str, reason: Reason) -> Vec<u8> {
-    let head = format!("{code} KIM-Gateway: ");
-    let tail = format!(" ({reason})\r\n");
-    let mut text = ascii(text);
-    text.truncate(LINE - head.len() - tail.len());
-    [head, text, tail].concat().into_bytes()
+/// What stands after the sentence.
+fn ending(reason: Reason, wording: Wording<'_>) -> String {
+    let mut contact = on_the_wire(wording.contact);
+    contact.truncate(CONTACT);
+    if contact.is_empty() { format!(" ({reason})") } else { format!(" ({reason}); {contact}") }
+}
+
+fn line(code: &str, sentence: &str, ending: &str) -> Vec<u8> {
+    format!("{code} {SENDER}{sentence}{ending}\r\n").into_bytes()
 }
 
 /// The command that begins TLS (RFC 2595 section 4, RFC 3207).
@@ -120,24 +137,9 @@ fn in_brackets(detail: &str) -> String {
     if detail.is_empty() { String::new() } else { format!(" [{detail}]") }
 }
 
-/// Mail replies are ASCII (RFC 5321 section 2.4, RFC 1939 section 3), so umlauts are spelled out. Every
-/// other character becomes `?`, line ends too: a name or a detail cannot begin a line of its own.
-fn ascii(text: &str) -> String {
-    let mut ascii = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            'ä' => ascii.push_str("ae"),
-            'ö' => ascii.push_str("oe"),
-            'ü' => ascii.push_str("ue"),
-            'Ä' => ascii.push_str("Ae"),
-            'Ö' => ascii.push_str("Oe"),
-            'Ü' => ascii.push_str("Ue"),
-            'ß' => ascii.push_str("ss"),
-            ' '..='~' => ascii.push(c),
-            _ => ascii.push('?'),
-        }
-    }
-    ascii
+/// The detail after its introduction, or neither.
+fn or_nothing(introduction: &str, detail: &str) -> String {
+    if detail.is_empty() { String::new() } else { format!("{introduction}{detail}") }
 }
 
 #[cfg(test)]
@@ -149,6 +151,10 @@ mod tests {
         String::from_utf8(reply).unwrap()
     }
 
+    fn plain(language: Language) -> Wording<'static> {
+        Wording { language, contact: "" }
+    }
+
     #[test]
     fn the_contracts_example_reads_as_written_there() {
         let about = About {
@@ -158,11 +164,20 @@ mod tests {
             ..About::default()
         };
         assert_eq!(
-            shown(refusal(Protocol::Pop3, Language::De, Reason::NotAllowed, about)),
+            shown(refusal(Protocol::Pop3, plain(Language::De), Reason::NotAllowed, about)),
             "-ERR [SYS/PERM] KIM-Gateway: Arbeitsplatz PC9 darf das Konto \
              prx@praxis.kim.telematik nicht abrufen (not-allowed)\r\n"
         );
     }
+
+    /// The longest of everything: a card context's or a workstation's name, an address, a verdict.
+    const NAMES: [&str; 5] = [
+        "PC9",
+        "Empfang Erdgeschoß links, Praxis Dr. Müller-Lüdenscheidt und Kollegen, Chemnitz-Süd",
+        "praxis.dr.mueller-luedenscheidt.und.kollegen@gemeinschaftspraxis-chemnitz.kim.telematik",
+        "ä\r\n\u{202e}",
+        "",
+    ];
 
     #[test]
     fn a_paused_login_is_told_for_how_long() {
@@ -179,7 +194,7 @@ mod tests {
             let remaining = Duration::from_millis(millis);
             let about = About { detail: "-ERR no", remaining, ..About::default() };
             for (language, wanted) in [(Language::De, german), (Language::En, english)] {
-                let reply = refusal(Protocol::Pop3, language, Reason::LoginPaused, about);
+                let reply = refusal(Protocol::Pop3, plain(language), Reason::LoginPaused, about);
                 let reply = shown(reply);
                 assert!(reply.contains(&format!(" {wanted}; ")), "{wanted}: {reply}");
             }
@@ -187,37 +202,77 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_is_one_ascii_line_within_the_limit_and_names_its_reason() {
-        let long = "ä\r\n\u{202e}".repeat(400);
-        let about = About {
-            workstation: &long,
-            account: &long,
-            action: Some(Action::Send),
-            detail: &long,
-            remaining: Duration::MAX,
-        };
-        for protocol in [Protocol::Pop3, Protocol::Smtp] {
-            for language in [Language::De, Language::En] {
-                for reason in Reason::ALL {
-                    for reply in [
-                        shown(refusal(protocol, language, reason, about)),
-                        shown(goodbye(protocol, language, reason, about)),
-                        shown(no_greeting(protocol, language, reason, about)),
-                    ] {
-                        check(&reply, reason);
+    fn every_text_is_one_whole_sentence_of_200_characters_at_the_most() {
+        let contact = "IT-Service Müller: 0371 123456 (7-18 h)";
+        let long = NAMES[3].repeat(400);
+        for name in NAMES.into_iter().chain([long.as_str()]) {
+            for detail in [name, "main: the connection was closed before the greeting came, twice"]
+            {
+                for action in [Action::Login, Action::Send, Action::Receive, Action::Delete] {
+                    let action = Some(action);
+                    let about = About {
+                        workstation: name,
+                        account: name,
+                        action,
+                        detail,
+                        remaining: Duration::MAX,
+                    };
+                    for (language, contact) in [Language::De, Language::En]
+                        .into_iter()
+                        .flat_map(|l| [(l, ""), (l, contact)])
+                    {
+                        let wording = Wording { language, contact };
+                        for reason in Reason::ALL {
+                            for protocol in [Protocol::Pop3, Protocol::Smtp] {
+                                for reply in [
+                                    refusal(protocol, wording, reason, about),
+                                    no_greeting(protocol, wording, reason, about),
+                                    goodbye(protocol, wording, reason, about),
+                                ] {
+                                    check(&shown(reply), reason, contact);
+                                }
+                            }
+                        }
                     }
                 }
             }
         }
     }
-    /// One line of ASCII with the reason at its end, and nothing about a wrong password.
-    fn check(reply: &str, reason: Reason) {
-        assert!(reply.len() <= 512, "{} {reply}", reply.len());
+
+    /// One line of ASCII with the reason and then the contact at its end, short enough to be shown, and
+    /// nothing about a wrong password.
+    fn check(reply: &str, reason: Reason, contact: &str) {
         let line = reply.strip_suffix("\r\n").unwrap();
+        let (code, text) = line.split_once(SENDER).unwrap();
+        assert!(SENDER.len() + text.len() <= TEXT, "{} {text}", text.len());
         assert!(line.bytes().all(|b| (b' '..=b'~').contains(&b)), "{line}");
-        assert!(line.ends_with(&format!(" ({reason})")), "{line}");
-        assert!(line.contains(" KIM-Gateway: "), "{line}");
-        assert!(!line.contains("[AUTH]") && !line.starts_with("535"), "{line}");
+        let contact = on_the_wire(contact);
+        let ending = match contact.as_str() {
+            "" => format!(" ({reason})"),
+            contact => format!(" ({reason}); {contact}"),
+        };
+        assert!(line.ends_with(&ending), "{line}");
+        assert!(!code.contains("[AUTH]") && !code.starts_with("535"), "{line}");
+    }
+
+    #[test]
+    fn what_only_explains_is_left_out_whole_and_names_are_shortened_at_a_sensible_place() {
+        let refused = |reason, workstation, detail| {
+            let account = NAMES[2];
+            let action = Some(Action::Receive);
+            let about = About { workstation, account, action, detail, ..About::default() };
+            let wording = Wording { language: Language::De, contact: "IT: 0371 1234" };
+            shown(refusal(Protocol::Pop3, wording, reason, about))
+        };
+        assert_eq!(
+            refused(Reason::NotAllowed, NAMES[1], ""),
+            "-ERR [SYS/PERM] KIM-Gateway: Arbeitsplatz Empfang Erdgeschoss links, Praxis Dr. Mueller-Luedenscheidt und... \
+             darf das Konto praxis.dr.mueller-luedenscheidt.und.kollegen... nicht abrufen \
+             (not-allowed); IT: 0371 1234\r\n"
+        );
+        let unreachable = |detail| refused(Reason::ClientModuleUnreachable, "PC9", detail);
+        assert!(unreachable("main: refused").contains("laeuft [main: refused] ("));
+        assert!(unreachable(&"main: refused ".repeat(20)).contains("laeuft (client-"));
     }
 
     /// Every hint with its SMTP code and its English text.
@@ -268,20 +323,25 @@ mod tests {
 
     #[test]
     fn every_hint_has_its_code_and_its_text_in_both_languages() {
+        let contact = "IT".repeat(CONTACT / 2);
         for (hint, code, text) in HINTS {
             let reason = hint.reason();
-            let smtp = shown(hinted(Protocol::Smtp, Language::En, hint));
+            let smtp = shown(hinted(Protocol::Smtp, plain(Language::En), hint));
             assert_eq!(smtp, format!("{code} KIM-Gateway: {text} ({reason})\r\n"));
-            let pop3 = shown(hinted(Protocol::Pop3, Language::En, hint));
-            let german = shown(hinted(Protocol::Smtp, Language::De, hint));
+            let pop3 = shown(hinted(Protocol::Pop3, plain(Language::En), hint));
+            let german = shown(hinted(Protocol::Smtp, plain(Language::De), hint));
             assert!(german.starts_with(&format!("{code} KIM-Gateway: ")), "{german}");
             assert!(pop3.starts_with("-ERR KIM-Gateway: "), "{pop3}");
             assert_ne!(german, smtp);
-            check(&smtp, reason);
-            check(&pop3, reason);
-            check(&german, reason);
-            check(&shown(hinted(Protocol::Pop3, Language::De, hint)), reason);
             assert!(!pop3.contains("SMTP") && !pop3.contains("STARTTLS"), "{pop3}");
+            for protocol in [Protocol::Pop3, Protocol::Smtp] {
+                for language in [Language::De, Language::En] {
+                    for contact in ["", contact.as_str()] {
+                        let wording = Wording { language, contact };
+                        check(&shown(hinted(protocol, wording, hint)), reason, contact);
+                    }
+                }
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::proto::front::{Dialogue, FrontLines, is_http, split_verb};
 pub use crate::proto::front::{FrontStep, Setup, Stage};
 use crate::proto::refusal::Hint;
 use crate::proto::sasl::{self, Credentials};
+use crate::secret::Secret;
 
 /// Greets, answers what needs no client module, and collects a login.
 pub struct Front {
@@ -21,8 +22,12 @@ pub struct Front {
 enum Exchange {
     #[default]
     None,
-    /// USER came, and PASS is due.
-    Named(Zeroizing<Vec<u8>>),
+    /// USER came, and the owner is asked about it.
+    Asked(Name),
+    /// USER was answered positively, and PASS is due.
+    Named(Name),
+    /// USER was refused with this reply, and so is PASS: it may have been sent together with USER.
+    Refused(Vec<u8>),
     /// AUTH PLAIN came, and the next line is its answer.
     Plain,
     /// AUTH LOGIN came, and the next line is the login.
@@ -32,6 +37,8 @@ enum Exchange {
         initial: bool,
     },
 }
+
+type Name = Zeroizing<Vec<u8>>;
 
 impl Front {
     /// `greet` is false after STLS, where the server sends no second greeting.
@@ -46,23 +53,15 @@ impl Front {
         Self { setup, capabilities, lines, exchange: Exchange::None }
     }
 
-    fn command(&mut self, named: Option<Zeroizing<Vec<u8>>>, line: &[u8]) {
+    fn command(&mut self, line: &[u8]) {
         let (verb, argument) = split_verb(line);
         match (verb.as_slice(), argument) {
             (b"USER" | b"PASS" | b"AUTH", _) if self.setup.stage == Stage::BeforeTls => {
                 self.lines.refuse_bad_command(Hint::NeedTls);
             }
-            // Everything after the first blank is the name, further blanks included: a MandantId may
-            // be "Praxis Dr. Mustermann".
-            (b"USER", Some(user)) if !user.is_empty() => {
-                self.exchange = Exchange::Named(Zeroizing::new(user.to_vec()));
-                self.lines.say("+OK\r\n");
-            }
-            (b"PASS", Some(password)) => match named {
-                Some(user) => self.lines.log_in(Credentials::user_pass(&user, password)),
-                None => self.lines.refuse_bad_command(Hint::NeedUser),
-            },
-            (b"USER" | b"PASS", _) => self.lines.refuse_bad_command(Hint::NeedArgument),
+            (b"USER", user) => self.user(user.unwrap_or_default()),
+            (b"PASS", Some(password)) => self.pass(password),
+            (b"PASS", None) => self.lines.refuse_bad_command(Hint::NeedArgument),
             (b"AUTH", argument) => self.auth(argument.unwrap_or_default()),
             (b"CAPA", argument) if is_blank(argument) => self.capa(),
             (b"STLS", argument) if is_blank(argument) => {
@@ -77,9 +76,38 @@ impl Front {
         }
     }
 
+    /// A name holds until another USER, an AUTH with a mechanism, or STLS. Mail programs send CAPA,
+    /// NOOP and more between USER and PASS.
+    ///
+    /// Everything after the first blank is the name, further blanks included: a MandantId may be
+    /// "Praxis Dr. Mustermann".
+    fn user(&mut self, name: &[u8]) {
+        if name.is_empty() {
+            self.exchange = Exchange::None;
+            return self.lines.refuse_bad_command(Hint::NeedArgument);
+        }
+        self.exchange = Exchange::Asked(Zeroizing::new(name.to_vec()));
+        self.lines.ask_about(Secret::new(name.to_vec()));
+    }
+
+    fn pass(&mut self, password: &[u8]) {
+        match &self.exchange {
+            Exchange::Named(user) => self.lines.log_in(Credentials::user_pass(user, password)),
+            Exchange::Refused(reply) => self.lines.say(reply.as_slice()),
+            Exchange::None
+            | Exchange::Asked(_)
+            | Exchange::Plain
+            | Exchange::LoginName
+            | Exchange::LoginPassword { .. } => self.lines.refuse_bad_command(Hint::NeedUser),
+        }
+    }
+
     /// RFC 5034 section 4. Without an argument it lists the mechanisms, as servers did before that RFC.
     fn auth(&mut self, argument: &[u8]) {
         let (mechanism, response) = split_verb(argument);
+        if !mechanism.is_empty() {
+            self.exchange = Exchange::None;
+        }
         let response = response.filter(|response| !response.is_empty());
         // The login goes on in its own mechanism, so LOGIN is of use where the client module knows it.
         let has_login = self.capabilities.offers_mechanism("LOGIN");
@@ -98,23 +126,26 @@ impl Front {
 
     fn response(&mut self, exchange: Exchange, line: &[u8]) {
         match exchange {
-            Exchange::None => self.command(None, line),
-            Exchange::Named(user) => self.command(Some(user), line),
             _ if line == b"*" => self.lines.refuse(Hint::Cancelled),
             Exchange::Plain => self.lines.log_in(Credentials::plain(line, false)),
             Exchange::LoginName => self.login_name(line, false),
             Exchange::LoginPassword { user, initial } => {
                 self.lines.log_in(Credentials::two_lines(&user, line, initial));
             }
+            Exchange::None | Exchange::Asked(_) | Exchange::Named(_) | Exchange::Refused(_) => {}
         }
     }
 
+    /// The password is asked for only if the owner says so.
     fn login_name(&mut self, line: &[u8], initial: bool) {
-        if let Err(invalid) = sasl::login_name(line, initial) {
-            return self.lines.log_in(Err(invalid));
+        match sasl::login_name(line, initial) {
+            Ok(name) => {
+                let user = Zeroizing::new(line.to_vec());
+                self.exchange = Exchange::LoginPassword { user, initial };
+                self.lines.ask_about(name);
+            }
+            Err(invalid) => self.lines.log_in(Err(invalid)),
         }
-        let user = Zeroizing::new(line.to_vec());
-        self.challenge(Exchange::LoginPassword { user, initial }, "+ UGFzc3dvcmQ6\r\n");
     }
 
     fn challenge(&mut self, exchange: Exchange, reply: &str) {
@@ -156,18 +187,46 @@ impl Dialogue for Front {
 
     fn expects_credentials(&self) -> bool {
         match self.exchange {
-            Exchange::None | Exchange::Named(_) => false,
+            Exchange::None | Exchange::Asked(_) | Exchange::Named(_) | Exchange::Refused(_) => {
+                false
+            }
             Exchange::Plain | Exchange::LoginName | Exchange::LoginPassword { .. } => true,
         }
     }
 
     fn take(&mut self, line: &[u8]) {
+        if !self.expects_credentials() {
+            return self.command(line);
+        }
         let exchange = std::mem::take(&mut self.exchange);
         self.response(exchange, line);
     }
 
     fn forget_login(&mut self) {
         self.exchange = Exchange::None;
+    }
+
+    fn ask_password(&mut self) {
+        if let Exchange::LoginPassword { .. } = self.exchange {
+            return self.lines.say("+ UGFzc3dvcmQ6\r\n");
+        }
+        if let Exchange::Asked(name) = std::mem::take(&mut self.exchange) {
+            self.exchange = Exchange::Named(name);
+        }
+        self.lines.say("+OK\r\n");
+    }
+
+    fn refused(&mut self, reply: &[u8]) {
+        match self.exchange {
+            Exchange::Asked(_) => self.exchange = Exchange::Refused(reply.to_vec()),
+            // PASS was refused, and its name still holds.
+            Exchange::Named(_) => {}
+            Exchange::None
+            | Exchange::Refused(_)
+            | Exchange::Plain
+            | Exchange::LoginName
+            | Exchange::LoginPassword { .. } => self.exchange = Exchange::None,
+        }
     }
 }
 
@@ -242,6 +301,8 @@ mod tests {
             ("AUTH LOGIN\r\n*\r\n", format!("{name}[Cancelled]")),
             ("AUTH LOGIN dQ\r\n*\r\n", format!("{password}[Cancelled]")),
             ("AUTH LOGIN !\r\n", "[Credentials(NotBase64)]".to_owned()),
+            ("AUTH LOGIN\r\ndW53YW50ZWQ=\r\nPASS p\r\n", format!("{name}<refused>[NeedUser]")),
+            ("AUTH LOGIN dW53YW50ZWQ=\r\n", "<refused>".to_owned()),
         ] {
             let front = || front("SASL LOGIN PLAIN");
             assert_eq!(play_however_cut(front, input.as_bytes()), expected, "{input}");
@@ -251,10 +312,47 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_good_for_one_password() {
-        let seen = open(b"USER u\r\nPASS p\r\nPASS q\r\nUSER u\r\nCAPA\r\nPASS q\r\n");
-        assert_eq!(seen.matches("<UserPass").count(), 1, "{seen}");
-        assert_eq!(seen.matches("[NeedUser]").count(), 2, "{seen}");
+    fn a_name_is_forgotten_only_by_another_user_an_auth_or_a_line_that_cannot_be_read() {
+        let login = "<UserPass u|p = u|p>";
+        for (between, keeps) in [
+            ("CAPA\r\n", true),
+            ("NOOP\r\n", true),
+            ("XYZZY 1\r\n", true),
+            ("\r\n", true),
+            ("STAT\r\nLIST\r\nRSET\r\n", true),
+            ("AUTH\r\n", true),
+            ("STLS\r\n", true), // not offered, so it changes nothing
+            ("PASS\r\n", true),
+            ("PASS wrong\r\n", true),
+            ("USER\r\n", false),
+            ("USER \r\n", false),
+            ("USER other\r\n", false),
+            ("USER unwanted\r\n", false),
+            ("AUTH PLAIN\r\n*\r\n", false),
+            ("AUTH PLAIN !\r\n", false),
+            ("AUTH CRAM-MD5\r\n", false),
+            ("CAPA\n\r\n", false),
+        ] {
+            let seen = open(format!("USER u\r\n{between}PASS p\r\n").as_bytes());
+            assert_eq!(
+                seen.ends_with(&format!("{login}<refused>")),
+                keeps,
+                "{between:?} got {seen}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_refused_asks_for_no_password() {
+        let pipelined = open(b"USER unwanted\r\nPASS p\r\nNOOP\r\nPASS p\r\n");
+        assert_eq!(
+            pipelined, "<refused><refused>[NeedLogin]<refused>",
+            "no login reaches the owner"
+        );
+        let again = open(b"USER unwanted\r\nUSER u\r\nPASS p\r\n");
+        assert_eq!(again, "<refused>+OK\r\n<UserPass u|p = u|p><refused>");
+        let plain = open(b"USER unwanted\r\nAUTH PLAIN AHUAcA==\r\nPASS p\r\n");
+        assert_eq!(plain, "<refused><Plain { initial: true } u|p = AHUAcA==><refused>[NeedUser]");
     }
 
     #[test]
@@ -348,6 +446,9 @@ mod tests {
     fn what_follows_the_login_belongs_to_the_session() {
         let mut front = Box::new(front(Stage::Open));
         front.feed(b"USER u\r\nPASS p\r\nSTAT\r\n");
+        assert!(matches!(front.step(), FrontStep::Named(_)));
+        assert!(matches!(front.step(), FrontStep::NeedInput), "nothing is read before the verdict");
+        crate::proto::front::Front::ask_password(&mut *front);
         assert!(matches!(front.step(), FrontStep::Send(_)));
         assert!(matches!(front.step(), FrontStep::Login(_)));
         assert!(matches!(front.step(), FrontStep::NeedInput), "nothing is read before the verdict");
@@ -366,7 +467,7 @@ mod tests {
         fn any_input_is_answered_the_same_however_it_is_cut(
             words in prop::collection::vec(
                 prop::sample::select(vec![
-                    "USER u\r\n", "PASS p\r\n", "AUTH PLAIN", " ", "AHUAcA==", "\r\n", "\n", "\r",
+                    "USER u\r\n", "USER unwanted\r\n", "PASS p\r\n", "AUTH PLAIN", " ", "AHUAcA==", "\r\n", "\n", "\r",
                     "*", "=", "QUIT\r\n", "CAPA\r\n", "STAT", "\0", "x", "\u{16}\u{3}",
                 ]),
                 0..24,

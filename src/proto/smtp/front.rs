@@ -17,6 +17,8 @@ pub struct Front {
     /// greeted with EHLO in any case.
     is_greeted: bool,
     exchange: Exchange,
+    /// The reply to MAIL after a login that was refused and answered positively.
+    refusal: Option<Vec<u8>>,
 }
 
 /// How far AUTH is. While it is open, the next line is its answer.
@@ -39,7 +41,8 @@ impl Front {
         if greet {
             lines.say(format!("220 {} ESMTP KIM-Gateway\r\n", setup.name));
         }
-        Self { setup, capabilities, lines, is_greeted: false, exchange: Exchange::None }
+        let exchange = Exchange::None;
+        Self { setup, capabilities, lines, is_greeted: false, exchange, refusal: None }
     }
 
     fn command(&mut self, line: &[u8]) {
@@ -60,6 +63,9 @@ impl Front {
             b"QUIT" => {
                 self.lines.say(format!("221 2.0.0 {} KIM-Gateway\r\n", self.setup.name));
                 self.lines.halt(FrontStep::Quit);
+            }
+            b"MAIL" | b"RCPT" | b"DATA" if let Some(refusal) = &self.refusal => {
+                self.lines.say(refusal.as_slice());
             }
             b"MAIL" | b"RCPT" | b"DATA" => self.lines.refuse_bad_command(Hint::NeedLogin),
             verb if is_http(verb) => self.lines.close(Hint::WebPage),
@@ -96,6 +102,7 @@ impl Front {
         if !self.is_greeted {
             return self.lines.refuse_bad_command(Hint::NeedEhlo);
         }
+        self.refusal = None;
         let (mechanism, response) = split_verb(argument);
         let response = response.filter(|response| !response.is_empty());
         match (mechanism.as_slice(), response) {
@@ -122,12 +129,16 @@ impl Front {
         }
     }
 
+    /// The password is asked for only if the owner says so.
     fn login_name(&mut self, line: &[u8], initial: bool) {
-        if let Err(invalid) = sasl::login_name(line, initial) {
-            return self.lines.log_in(Err(invalid));
+        match sasl::login_name(line, initial) {
+            Ok(name) => {
+                self.exchange =
+                    Exchange::LoginPassword { user: Zeroizing::new(line.to_vec()), initial };
+                self.lines.ask_about(name);
+            }
+            Err(invalid) => self.lines.log_in(Err(invalid)),
         }
-        let user = Zeroizing::new(line.to_vec());
-        self.challenge(Exchange::LoginPassword { user, initial }, "334 UGFzc3dvcmQ6\r\n");
     }
 
     fn challenge(&mut self, exchange: Exchange, reply: &str) {
@@ -156,6 +167,19 @@ impl Dialogue for Front {
 
     fn forget_login(&mut self) {
         self.exchange = Exchange::None;
+    }
+
+    fn ask_password(&mut self) {
+        self.lines.say("334 UGFzc3dvcmQ6\r\n");
+    }
+
+    fn refused(&mut self, _reply: &[u8]) {
+        self.exchange = Exchange::None;
+    }
+
+    fn refused_later(&mut self, reply: &[u8]) {
+        self.refusal = Some(reply.to_vec());
+        self.lines.say("235 2.7.0 OK\r\n");
     }
 }
 
@@ -210,6 +234,37 @@ mod tests {
             "250 gw\r\n334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n\
              <Login { initial: false } u|p = dQ==|cA==><refused>"
         );
+    }
+
+    #[test]
+    fn a_name_that_is_refused_asks_for_no_password() {
+        for (input, challenge) in [
+            ("AUTH LOGIN\r\ndW53YW50ZWQ=\r\n", "334 VXNlcm5hbWU6\r\n"),
+            ("AUTH LOGIN dW53YW50ZWQ=\r\n", ""),
+        ] {
+            let seen = open(&format!("EHLO pc\r\n{input}AUTH PLAIN AHUAcA==\r\n"));
+            let next = "<Plain { initial: true } u|p = AHUAcA==>";
+            assert_eq!(seen, [EHLO, challenge, AGAIN, next, AGAIN].concat());
+            // A password that comes all the same is no command, and is not repeated.
+            let seen = open(&format!("EHLO pc\r\n{input}Z2VoZWlt\r\n"));
+            assert_eq!(seen, [EHLO, challenge, AGAIN, "[NotCarried]"].concat());
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_is_told_later_is_the_reply_to_every_mail() {
+        let mut front = front(Stage::Open);
+        let seen = play(&mut front, [&b"EHLO pc\r\nAUTH PLAIN AHUAcA==\r\n"[..]]);
+        assert!(seen.ends_with(AGAIN), "{seen}");
+        front.feed(b"AUTH PLAIN AHUAcA==\r\n");
+        assert!(matches!(front.step(), FrontStep::Login(_)));
+        front.refuse_later(b"550 no\r\n");
+        let input = &b"MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nDATA\r\nRSET\r\nMAIL FROM:<a@b>\r\n"[..];
+        let refused = "235 2.7.0 OK\r\n550 no\r\n550 no\r\n550 no\r\n250 2.0.0 OK\r\n550 no\r\n";
+        assert_eq!(play(&mut front, [input]), refused);
+        // A new login is a new decision.
+        let again = &b"AUTH PLAIN\r\n*\r\nMAIL FROM:<a@b>\r\n"[..];
+        assert_eq!(play(&mut front, [again]), "334 \r\n[Cancelled][NeedLogin]");
     }
 
     #[test]

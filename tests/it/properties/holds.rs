@@ -209,6 +209,10 @@ macro_rules! talk_to {
                         told.extend(format!("{hint:?}\r\n").into_bytes());
                         break 'talk;
                     }
+                    FrontStep::Named(name) => match name.expose().len() % 3 {
+                        0 => front.refuse($refusal),
+                        _ => front.ask_password(),
+                    },
                     FrontStep::Login(_) => front.refuse($refusal),
                     FrontStep::StartTls | FrontStep::Quit => break 'talk,
                 }

@@ -15,6 +15,7 @@ pub(crate) mod player;
 pub(crate) mod ports;
 pub(crate) mod practice;
 pub(crate) mod talk;
+pub(crate) mod thunderbird;
 pub(crate) mod tools;
 pub(crate) mod transcript;
 pub(crate) mod world;
