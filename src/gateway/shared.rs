@@ -12,7 +12,8 @@ use super::door::connections::Connections;
 use super::loaded::Loaded;
 use super::login_warnings::LoginWarnings;
 use super::turns::Turns;
-use crate::observe::Observer;
+use crate::held::Register;
+use crate::observe::{Event, HeldStatus, Observer, ReleasedBy};
 use crate::words::Protocol;
 
 pub(crate) struct Shared {
@@ -31,11 +32,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(loaded: Loaded, observer: Observer) -> Self {
+    pub(crate) fn new(loaded: Loaded, observer: Observer, held: Register) -> Self {
         let config = &loaded.config;
         Self {
             connections: Connections::new(config.limits.connections),
-            turns: Turns::new(&config.protection),
+            turns: Turns::new(&config.protection, held),
             loaded: ArcSwap::new(Arc::new(loaded)),
             observer,
             login_warnings: LoginWarnings::default(),
@@ -50,6 +51,11 @@ impl Shared {
         self.connections.set_limit(loaded.config.limits.connections);
         self.turns.adjust(&loaded.config.protection);
         self.loaded.store(Arc::new(loaded));
+    }
+
+    /// A held message was let go, and not by a session.
+    pub(crate) fn report_released(&self, message: &HeldStatus, by: ReleasedBy) {
+        self.observer.emit(Event::MessageReleased { session: None, message, by });
     }
 
     /// Starts to probe the client modules of the configuration in force, and ends the probes of the

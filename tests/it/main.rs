@@ -30,6 +30,7 @@ mod client_module;
 mod config;
 mod fail2ban;
 mod foreign;
+mod held;
 mod kim_2026;
 mod operate;
 mod policy;
