@@ -18,7 +18,7 @@ use crate::config::{Config, Finding, Severity, load};
 use crate::gateway::{
     ExposedError, Gateway, Handle, Listener, Sockets, StartError, exposure, own_addresses,
 };
-use crate::observe::{Event, Observer};
+use crate::observe::{Event, HeldList, HeldStatus, Observer};
 use crate::policy::{Changes, Policy};
 use crate::sandbox::Sandbox;
 use crate::{admin, observe, service};
@@ -154,6 +154,7 @@ impl App {
     pub async fn serve(self, shutdown: CancellationToken) {
         let Self { gateway, admin, reloader } = self;
         let observer = reloader.0.observer.clone();
+        let held = Held(reloader.0.gateway.clone());
         // The admin pages stay until the last session is over: that is when people look.
         let drained = CancellationToken::new();
         let pages: Option<JoinHandle<io::Result<()>>> = admin.map(|listener| {
@@ -166,8 +167,8 @@ impl App {
                 admin::Unlocked { ended: gateway.unlock(account, workstation, peer) }
             });
             let reload = Arc::new(move || reloader.answer());
-            let observer = observer.clone();
-            let pages = admin::Pages { observer, access, workstations, reload, unlock };
+            let (observer, held) = (observer.clone(), Arc::new(held));
+            let pages = admin::Pages { observer, access, workstations, reload, unlock, held };
             tokio::spawn(admin::serve(listener, pages, drained.clone()))
         });
         gateway.serve(shutdown).await;
@@ -178,6 +179,19 @@ impl App {
         }
         // The last audit lines; a disk that hangs must not keep the process.
         let _ = tokio::task::spawn_blocking(move || observer.flush()).await;
+    }
+}
+
+/// The gateway's held messages, for the admin pages.
+struct Held(Handle);
+
+impl admin::HeldMessages for Held {
+    fn list(&self) -> HeldList {
+        self.0.held()
+    }
+
+    fn release(&self, id: &str) -> Result<HeldStatus, String> {
+        self.0.release(id).map_err(|error| error.to_string())
     }
 }
 

@@ -7,7 +7,7 @@
 //!                  ┌────────┼─────────┐
 //!               gateway   admin      sim                sockets, tasks, time
 //!                  │  └──────┤         │
-//!                trust    observe      │                rustls, files, prometheus
+//!            held trust observe        │                files, rustls, prometheus
 //!                  └────┬────┘         │
 //!                    policy            │                pure decisions
 //!                       │              │
@@ -28,6 +28,7 @@ pub mod autoconfig;
 pub mod cli;
 pub mod config;
 pub mod gateway;
+pub mod held;
 pub mod kim;
 pub mod observe;
 pub mod policy;

@@ -1,14 +1,16 @@
-//! What machines and people may look at, and the two things that they may ask for:
+//! What machines and people may look at, and the three things that they may ask for:
 //!
 //! | path       | answers                                                                     |
 //! |------------|-----------------------------------------------------------------------------|
 //! | `/`        | a page for people, drawn from `/status`                                     |
 //! | `/status`  | sessions, client modules, certificates, latest refusals, as JSON            |
 //! | `/metrics` | Prometheus text                                                             |
+//! | `/held`    | messages that are held because they came undecrypted, as JSON               |
 //! | `/live`    | 200 while the process runs                                                  |
 //! | `/ready`   | 200 if mail can go through, else 503 and what is missing                    |
 //! | `/reload`  | POST: reads the configuration again; 200 and what changed, or 422 and why not |
 //! | `/unlock`  | POST: ends login pauses; 200 and how many, or 400 and what is wrong with the question |
+//! | `/held/release` | POST of an ID: lets that message go; 200, or 422 and why not            |
 //!
 //! Workstations may ask for one more, if that is switched on; see [`Workstations`].
 
@@ -19,7 +21,9 @@ mod unlock;
 mod workstations;
 
 pub(crate) use hosts::Host;
-pub use server::{Access, Config, Pages, Reloaded, Unlock, Unlocked, Unlocker, serve};
+pub use server::{
+    Access, Config, HeldMessages, Pages, Reloaded, Unlock, Unlocked, Unlocker, serve,
+};
 pub use workstations::Workstations;
 
 use std::sync::Arc;
@@ -48,6 +52,8 @@ fn routes(pages: Pages) -> Router {
         .route("/ready", get(ready))
         .route("/reload", post(reload))
         .route("/unlock", unlock::route())
+        .route("/held", get(held))
+        .route("/held/release", post(release))
         .with_state(pages)
         .layer(middleware::from_fn_with_state(access, own_names_only))
         .merge(theirs);
@@ -77,8 +83,8 @@ async fn ready(State(pages): State<Pages>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{missing}")).into_response()
 }
 
-/// The header without which `/reload` and `/unlock` do nothing; it names the command. A page in a browser, open on a machine in
-/// `admin.allow`, can send a form anywhere; it cannot add a header to what it sends to another
+/// The header without which `/reload`, `/unlock` and `/held/release` do nothing; it names the command.
+/// A page in a browser, open on a machine in `admin.allow`, can send a form anywhere; it cannot add a header to what it sends to another
 /// origin without asking first (Fetch, "CORS-preflight request"), and kimgate never says yes.
 pub const COMMAND: &str = "kimgate-command";
 
@@ -88,6 +94,26 @@ fn refuse_unless(command: &str, headers: &HeaderMap) -> Option<Response> {
     let is_named = headers.get(COMMAND).is_some_and(|named| named == command);
     let refusal = || (StatusCode::FORBIDDEN, format!("use `kimgate {command}`\n"));
     (is_browser || !is_named).then(|| refusal().into_response())
+}
+
+async fn held(State(pages): State<Pages>) -> Response {
+    // A long list takes a moment to be put in order.
+    match tokio::task::spawn_blocking(move || pages.held.list()).await {
+        Ok(list) => Json(list).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn release(State(pages): State<Pages>, headers: HeaderMap, id: String) -> Response {
+    if let Some(refusal) = refuse_unless("held release", &headers) {
+        return refusal;
+    }
+    // The release is written to a file.
+    match tokio::task::spawn_blocking(move || pages.held.release(&id)).await {
+        Ok(Ok(message)) => Json(message).into_response(),
+        Ok(Err(problem)) => (StatusCode::UNPROCESSABLE_ENTITY, problem + "\n").into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 async fn reload(State(pages): State<Pages>, headers: HeaderMap) -> Response {

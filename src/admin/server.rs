@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::workstations::{Peer, Workstations};
 use super::{routes, workstation_routes};
-use crate::observe::Observer;
+use crate::observe::{HeldList, HeldStatus, Observer};
 
 /// Requests at the same time.
 const CONNECTIONS: usize = 64;
@@ -65,6 +65,17 @@ pub struct Pages {
     pub reload: Arc<dyn Fn() -> Reloaded + Send + Sync>,
     /// Ends pauses of logins, for whoever asks from this address.
     pub unlock: Arc<Unlocker>,
+    /// Messages that came undecrypted.
+    pub held: Arc<dyn HeldMessages>,
+}
+
+/// Messages that are held because they came undecrypted.
+pub trait HeldMessages: Send + Sync {
+    /// All of them.
+    fn list(&self) -> HeldList;
+
+    /// Lets one go; may block. The error is a sentence.
+    fn release(&self, id: &str) -> Result<HeldStatus, String>;
 }
 
 /// Ends pauses of logins, for whoever asks from this address.

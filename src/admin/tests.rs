@@ -10,10 +10,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Access, Pages, Reloaded, Unlock, Unlocked, Workstations, serve};
+use super::{Access, HeldMessages, Pages, Reloaded, Unlock, Unlocked, Workstations, serve};
 use crate::observe::{
-    AuditConfig, ClientModuleState, KnownNames, ListenerStatus, ObserveConfig, Observer,
-    SessionFacts, Status,
+    AuditConfig, ClientModuleState, HeldList, HeldStatus, KnownNames, ListenerStatus,
+    ObserveConfig, Observer, SessionFacts, Status,
 };
 use crate::words::{Protocol, Security};
 
@@ -26,6 +26,20 @@ impl Workstations for NoWorkstations {
 
     fn autoconfig(&self, _: IpAddr, _: &str, _: Option<&str>) -> Option<String> {
         None
+    }
+}
+
+struct OneHeld;
+
+impl HeldMessages for OneHeld {
+    fn list(&self) -> HeldList {
+        let one = HeldStatus { id: "0123456789ab".into(), ..HeldStatus::default() };
+        HeldList { messages: vec![one], ..HeldList::default() }
+    }
+
+    fn release(&self, id: &str) -> Result<HeldStatus, String> {
+        let one = self.list().messages.into_iter().find(|message| message.id == id);
+        one.ok_or_else(|| "no message with this ID is held".into())
     }
 }
 
@@ -67,7 +81,10 @@ impl World {
         let access = Access { allow: vec![allow.parse().unwrap()], hosts };
         let access = Arc::new(ArcSwap::from_pointee(access));
         let workstations = Arc::new(NoWorkstations);
-        let pages = Pages { observer: observer.clone(), access, workstations, reload, unlock };
+        let held = Arc::new(OneHeld);
+        let observer_of_pages = observer.clone();
+        let pages =
+            Pages { observer: observer_of_pages, access, workstations, reload, unlock, held };
         let server = tokio::spawn(serve(listener, pages, shutdown.clone()));
         Self { address, observer, reloads, unlocks, shutdown, server }
     }
@@ -167,6 +184,33 @@ async fn a_rebound_name_reads_no_page_at_any_address() {
         assert!(world.ask(post).await.starts_with("HTTP/1.1 403 "), "{ip}");
         assert_eq!(world.reloads.load(Ordering::Relaxed), 0);
     }
+}
+
+#[tokio::test]
+async fn a_message_is_released_by_the_command_and_not_by_a_page_in_a_browser() {
+    let world = World::start("127.0.0.1/32").await;
+    let post = async |headers: &str, id: &str| {
+        let (host, length) = (world.address, id.len());
+        let head = format!("POST /held/release HTTP/1.1\r\nHost: {host}\r\n");
+        world.ask(&format!("{head}Content-Length: {length}\r\n{headers}\r\n{id}")).await
+    };
+    let (command, id) = ("kimgate-command: held release\r\n", "0123456789ab");
+    for (headers, id, code) in [
+        ("", id, 403),
+        ("kimgate-command: reload\r\n", id, 403),
+        (&format!("{command}Origin: null\r\n"), id, 403),
+        (&format!("{command}Sec-Fetch-Site: same-origin\r\n"), id, 403),
+        (command, "", 422),
+        (command, "ba9876543210", 422),
+        (command, id, 200),
+    ] {
+        let answer = post(headers, id).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{headers}{id}: {answer}");
+    }
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", world.address);
+    let list = world.ask(&get("/held")).await;
+    assert!(list.starts_with("HTTP/1.1 200 ") && list.contains(id), "{list}");
+    assert!(world.ask(&get("/held/release")).await.starts_with("HTTP/1.1 405 "));
 }
 
 #[tokio::test]

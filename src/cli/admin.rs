@@ -79,16 +79,17 @@ pub(super) fn get(address: SocketAddr, path: &str) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// Has the gateway do something, with this JSON to say what.
+/// Has the gateway do something: the words of a command, and what it is about.
 pub(super) fn command(
     address: SocketAddr,
     command: &str,
-    json: &str,
+    about: &str,
     patience: Duration,
 ) -> Result<Answer, Failure> {
-    let length = json.len();
-    let rest = format!("{COMMAND}: {command}\r\nContent-Length: {length}\r\n\r\n{json}");
-    ask(address, ("POST", &format!("/{command}"), &rest), patience)
+    let length = about.len();
+    let rest = format!("{COMMAND}: {command}\r\nContent-Length: {length}\r\n\r\n{about}");
+    let path = format!("/{}", command.replace(' ', "/"));
+    ask(address, ("POST", &path, &rest), patience)
 }
 
 /// Asks by HTTP/1.0, so that the answer comes whole and the connection ends. `rest` is further header

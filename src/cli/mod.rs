@@ -10,6 +10,7 @@ mod demo;
 mod dial;
 mod doctor;
 mod explain;
+mod held;
 mod package_files;
 mod profile;
 mod reload;
@@ -53,6 +54,7 @@ enum Command {
     Support(support::Support),
     Reload(reload::Reload),
     Unlock(unlock::UnlockCommand),
+    Held(held::Held),
     #[command(hide = true)]
     PackageFiles(package_files::PackageFiles),
 }
@@ -128,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Support(support) => support.execute(&mut screen),
         Command::Reload(reload) => reload.execute(&mut screen),
         Command::Unlock(unlock) => unlock.execute(&mut screen),
+        Command::Held(held) => held.execute(&mut screen),
         Command::PackageFiles(files) => files.execute(),
     };
     match done {

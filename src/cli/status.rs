@@ -91,6 +91,7 @@ impl StatusView<'_> {
             status.refusals.iter().take(10).map(|refusal| self.refusal(refusal)).collect();
         self.list("latest refusals", refusals.into_iter());
         self.sent_headers();
+        self.held();
         self.counts();
     }
 
@@ -270,6 +271,22 @@ impl StatusView<'_> {
         let heads = ["workstation", "sent", "how many of them lack what", "last"];
         let title = "sent messages without what gematik demands of practice software";
         self.list(title, with_heads(&heads, rows.into_iter()));
+    }
+
+    fn held(&mut self) {
+        let held = &self.status.held;
+        if let Some(trouble) = &held.trouble {
+            self.screen.failed(format_args!("held messages: {}", printable(trouble)));
+        }
+        let oldest = held.oldest.as_deref().map(|oldest| self.age(oldest));
+        let what = match (held.messages, oldest) {
+            (0, _) | (_, None) => return,
+            (1, Some(age)) => format!("1 message came undecrypted and is held, for {age}"),
+            (count, Some(age)) => {
+                format!("{count} messages came undecrypted and are held, the oldest for {age}")
+            }
+        };
+        self.screen.noted(format_args!("{what}; unlock the card and fetch again (`kimgate held`)"));
     }
 
     fn counts(&mut self) {

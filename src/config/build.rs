@@ -154,6 +154,7 @@ fn gateway(
         mailbox_wait: settings.mailboxes.wait.0,
         protection: gateway::Protection {
             hold_delete_on_failed_decryption: settings.protection.hold_delete_on_failed_decryption,
+            hold_undecrypted: settings.protection.hold_undecrypted.0,
             login_failures: settings.protection.login_failures,
             login_pause: settings.protection.login_pause.0,
         },

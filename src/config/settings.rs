@@ -413,8 +413,10 @@ impl Default for Mailboxes {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Protection {
-    /// DELE of a message that came undecrypted in this session is refused; default true.
+    /// DELE of a message that came undecrypted is refused; default true.
     pub hold_delete_on_failed_decryption: bool,
+    /// For how long, over sessions, workstations and restarts; 0s (in its session only)–365d; default 30d.
+    pub hold_undecrypted: Time,
     /// How many refusals by the client module pause a login; 0 (never) to 100; default 3.
     pub login_failures: u32,
     /// How long a login is paused; 1s–1d; default 5m.
@@ -425,6 +427,7 @@ impl Default for Protection {
     fn default() -> Self {
         Self {
             hold_delete_on_failed_decryption: true,
+            hold_undecrypted: Time::seconds(30 * 86_400),
             login_failures: 3,
             login_pause: Time::seconds(300),
         }

@@ -191,8 +191,10 @@ pub enum ContextMode {
 /// As in `[protection]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protection {
-    /// Refuses DELE for a message that this session received undecrypted.
+    /// Refuses DELE for a message that came undecrypted.
     pub hold_delete_on_failed_decryption: bool,
+    /// For how long, over sessions, workstations and restarts. Zero: in the session that fetched it.
+    pub hold_undecrypted: Duration,
     /// A login at one workstation is paused after this many refusals by the client module. Zero: never.
     pub login_failures: u32,
     /// How long the pause is. Meanwhile kimgate refuses the login itself.
@@ -203,6 +205,7 @@ impl Default for Protection {
     fn default() -> Self {
         Self {
             hold_delete_on_failed_decryption: true,
+            hold_undecrypted: Duration::from_secs(30 * 86_400),
             login_failures: 3,
             login_pause: Duration::from_secs(300),
         }

@@ -37,12 +37,15 @@ use door::{Accepted, Acceptor, Listeners};
 use loaded::Loaded;
 use shared::Shared;
 
+use crate::held::{Register, ReleaseError};
 use crate::kim::Login;
-use crate::observe::{Event, Observer};
+use crate::observe::{Event, HeldList, HeldStatus, Observer, ReleasedBy};
 use crate::policy::Policy;
 
 /// How often the certificates in use are looked at for ones that expire soon.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
+/// How often held messages are looked at for ones that were held for long enough.
+const SWEEP: Duration = Duration::from_secs(60);
 /// How long a stopped gateway waits for probes that wait for a slow client module.
 const LAST_PROBES: Duration = Duration::from_secs(1);
 
@@ -70,7 +73,9 @@ impl Gateway {
         let wanted = config.listeners.clone();
         let loaded = Loaded::load(config, policy, None)?;
         loaded.report_certificates(&observer);
-        let shared = Arc::new(Shared::new(loaded, observer));
+        let now = time::OffsetDateTime::now_utc().unix_timestamp();
+        let held = Register::open(&loaded.config.state_dir, now);
+        let shared = Arc::new(Shared::new(loaded, observer, held));
         let sessions = TaskTracker::new();
         let acceptor = acceptor(&shared, sessions.clone());
         let listeners = Arc::new(Listeners::open(wanted, sockets, acceptor)?);
@@ -83,6 +88,12 @@ impl Gateway {
         shared.observer.turns_from(move || {
             let Some(shared) = weak.upgrade() else { return Default::default() };
             shared.turns.status(|account| shared.observer.shown_account(account))
+        });
+        let weak = Arc::downgrade(&shared);
+        shared.observer.held_from(move || {
+            let Some(shared) = weak.upgrade() else { return Default::default() };
+            let hold = shared.loaded.load().config.protection.hold_undecrypted;
+            shared.turns.held_summary(hold)
         });
         Ok(Self { shared, listeners, sessions })
     }
@@ -109,6 +120,7 @@ impl Gateway {
         let tasks = &listeners.tasks;
         shared.probe_client_modules(listeners.protocols(), tasks);
         tasks.spawn(warn_of_expiry(shared.clone()));
+        tasks.spawn(let_go(shared.clone()));
         listeners.serve();
         shutdown.cancelled().await;
         shared.observer.ready(false);
@@ -158,6 +170,20 @@ async fn warn_of_expiry(shared: Arc<Shared>) {
     }
 }
 
+/// Messages that were held for long enough are let go, from time to time.
+async fn let_go(shared: Arc<Shared>) {
+    loop {
+        let hold = shared.loaded.load().config.protection.hold_undecrypted;
+        for message in shared.turns.sweep_held(hold).await {
+            shared.report_released(&message.into(), ReleasedBy::Age);
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+    }
+}
+
 /// What can be done with a gateway while it runs.
 #[derive(Clone)]
 pub struct Handle {
@@ -195,6 +221,24 @@ impl Handle {
         let ended = turns.unlock(account.as_ref(), workstation, Instant::now());
         observer.emit(Event::Unlocked { peer, account: account.as_ref(), workstation, ended });
         ended
+    }
+
+    /// The messages that are held because they came undecrypted.
+    pub fn held(&self) -> HeldList {
+        let hold = self.shared.loaded.load().config.protection.hold_undecrypted;
+        self.shared.turns.held_list(hold)
+    }
+
+    /// Lets a held message go, whoever could read it or not. Waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// None is called so, or the release does not survive a restart.
+    pub fn release(&self, id: &str) -> Result<HeldStatus, ReleaseError> {
+        let hold = self.shared.loaded.load().config.protection.hold_undecrypted;
+        let released = HeldStatus::from(self.shared.turns.release(id, hold)?);
+        self.shared.report_released(&released, ReleasedBy::Person);
+        Ok(released)
     }
 
     /// Ends every session now, without waiting for messages in flight.

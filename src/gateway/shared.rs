@@ -14,7 +14,8 @@ use super::door::rate::Rate;
 use super::loaded::Loaded;
 use super::login_warnings::LoginWarnings;
 use super::turns::Turns;
-use crate::observe::Observer;
+use crate::held::Register;
+use crate::observe::{Event, HeldStatus, Observer, ReleasedBy};
 use crate::words::Protocol;
 
 pub(crate) struct Shared {
@@ -34,12 +35,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(loaded: Loaded, observer: Observer) -> Self {
+    pub(crate) fn new(loaded: Loaded, observer: Observer, held: Register) -> Self {
         let config = &loaded.config;
         Self {
             connections: Connections::new(config.limits.connections),
             rate: Arc::new(Rate::new(config.limits.connection_rate, Instant::now())),
-            turns: Turns::new(&config.protection),
+            turns: Turns::new(&config.protection, held),
             loaded: ArcSwap::new(Arc::new(loaded)),
             observer,
             login_warnings: LoginWarnings::default(),
@@ -55,6 +56,11 @@ impl Shared {
         self.rate.set(loaded.config.limits.connection_rate);
         self.turns.adjust(&loaded.config.protection);
         self.loaded.store(Arc::new(loaded));
+    }
+
+    /// A held message was let go, and not by a session.
+    pub(crate) fn report_released(&self, message: &HeldStatus, by: ReleasedBy) {
+        self.observer.emit(Event::MessageReleased { session: None, message, by });
     }
 
     /// Starts to probe the client modules of the configuration in force, and ends the probes of the

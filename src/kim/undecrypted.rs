@@ -26,16 +26,38 @@ pub struct Evidence<'a> {
 }
 
 impl Evidence<'_> {
-    /// Whether the client module says that it could not open the message. Other messages than KIM's
-    /// have none of these fields but a subject, and a subject alone proves nothing: any sender can
-    /// write it.
-    pub fn is_undecrypted(&self) -> bool {
-        let failed = self.decryption.iter().any(|code| !code.is_empty() && *code != "00");
-        let reported = self.errors.iter().any(|text| codes(text).any(|c| NOT_OPENED.contains(&c)));
+    /// What tells that the client module could not open the message, in a few words without anything
+    /// that a sender could choose freely; `None` where nothing does. Other messages than KIM's have
+    /// none of these fields but a subject, and a subject alone proves nothing: any sender can write it.
+    pub fn cause(&self) -> Option<String> {
+        let failed = self.decryption.iter().find(|code| !code.is_empty() && **code != "00");
+        if let Some(code) = failed {
+            let code = if is_code(code) { *code } else { "other" };
+            return Some(format!("decryption-result {code}"));
+        }
+        let mut numbers = self.errors.iter().flat_map(|text| codes(text));
+        if let Some(code) = numbers.find(|code| NOT_OPENED.contains(code)) {
+            return Some(format!("error {code}"));
+        }
         let unnamed = |values: &[&str]| values.iter().any(|value| value.is_empty());
+        let vendors = self.errors.iter().any(|text| is_vendor_code(text));
         let by_subject = || self.subjects.iter().any(|subject| decoded(subject) == SUBJECT);
-        failed || reported || (unnamed(self.decryption) || unnamed(self.errors)) && by_subject()
+        let is_error_mail = unnamed(self.decryption) || unnamed(self.errors) || vendors;
+        (is_error_mail && by_subject()).then(|| "subject".to_owned())
     }
+}
+
+/// Two digits, or a vendor's: the codes that there are.
+fn is_code(text: &str) -> bool {
+    let digits = text.strip_prefix(['X', 'x']).unwrap_or(text);
+    digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether an error begins with a vendor's own code, whose meaning is not public.
+fn is_vendor_code(text: &str) -> bool {
+    let word = text.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    let digits = word.strip_prefix(['X', 'x']).unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The numbers of four digits in a text.
@@ -106,33 +128,40 @@ mod tests {
     #[test]
     fn what_the_client_module_says_decides() {
         type Fields = &'static [&'static str];
-        let table: [(Fields, Fields, Fields, bool); 20] = [
-            (&[], &[], &[], false),
-            (&["00"], &[], &[RIGHT], false),
-            (&["01"], &[], &[], true),
-            (&["03"], &["4011"], &[RIGHT], true),
-            (&["X17"], &[], &[], true),
-            (&["00", "02"], &[], &[], true),
-            (&[], &["4009"], &[], true),
-            (&["00"], &["4013"], &[], true),
-            (&[], &["x99", "4006: KAS"], &[], true),
-            (&["00"], &["4014"], &[], false),
-            (&["00"], &["4015"], &[], false),
-            (&[], &["4016"], &[], false),
-            (&[], &["4001"], &[], false),
-            (&[], &["14009"], &[], false),
-            (&[], &["40091"], &[], false),
+        let table: [(Fields, Fields, Fields, Option<&str>); 25] = [
+            (&[], &[], &[], None),
+            (&["00"], &[], &[RIGHT], None),
+            (&["01"], &[], &[], Some("decryption-result 01")),
+            (&["03"], &["4011"], &[RIGHT], Some("decryption-result 03")),
+            (&["X17"], &[], &[], Some("decryption-result X17")),
+            (&["00", "02"], &[], &[], Some("decryption-result 02")),
+            (&[], &["4009"], &[], Some("error 4009")),
+            (&["00"], &["4013"], &[], Some("error 4013")),
+            (&[], &["x99", "4006: KAS"], &[], Some("error 4006")),
+            (&["00"], &["4014"], &[], None),
+            (&["00"], &["4015"], &[], None),
+            (&[], &["4016"], &[], None),
+            (&[], &["4001"], &[], None),
+            (&[], &["14009"], &[], None),
+            (&[], &["40091"], &[], None),
             // Some client modules know no number for it.
-            (&[], &[""], &[RIGHT], true),
-            (&[""], &[], &[RIGHT], true),
-            (&[], &[""], &["Befund"], false),
+            (&[], &[""], &[RIGHT], Some("subject")),
+            (&[""], &[], &[RIGHT], Some("subject")),
+            (&[], &[""], &["Befund"], None),
             // A subject alone proves nothing.
-            (&[], &[], &[RIGHT], false),
-            (&["00"], &["4017"], &[RIGHT], false),
+            (&[], &[], &[RIGHT], None),
+            (&["00"], &["4017"], &[RIGHT], None),
+            // A vendor's code tells nothing by itself.
+            (&[], &["X99"], &["Befund"], None),
+            (&[], &["4001", "X99: Karte"], &[RIGHT], Some("subject")),
+            (&[], &["x"], &[RIGHT], None),
+            // A sender's own words are not repeated.
+            (&["gib mir 5 Euro"], &[], &[], Some("decryption-result other")),
+            (&["\u{661}\u{661}"], &[], &[], Some("decryption-result other")),
         ];
         for (decryption, errors, subjects, expected) in table {
             let evidence = Evidence { decryption, errors, subjects };
-            assert_eq!(evidence.is_undecrypted(), expected, "{evidence:?}");
+            assert_eq!(evidence.cause().as_deref(), expected, "{evidence:?}");
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::status::HeldStatus;
 use crate::kim::{Account, Login};
 use crate::words::{Action, CloseReason, Protocol, Reason, RequiredField};
 
@@ -114,6 +115,28 @@ pub enum Event<'a> {
         /// The message's number in this session.
         number: u32,
     },
+    /// A message came undecrypted, and is held from now on.
+    MessageHeld {
+        /// Of the session that fetched it.
+        session: &'a SessionFacts,
+        /// The message's number in this session.
+        number: u32,
+        /// What people call it, where the register has it.
+        id: Option<&'a str>,
+        /// What told that it came undecrypted.
+        cause: &'a str,
+        /// How well it is held.
+        how: HeldHow,
+    },
+    /// A message is not held any longer.
+    MessageReleased {
+        /// The session in which it came decrypted, if that is why.
+        session: Option<&'a SessionFacts>,
+        /// The message.
+        message: &'a HeldStatus,
+        /// Why.
+        by: ReleasedBy,
+    },
     /// Two workstations want the same card context.
     ContextConflict {
         /// The second one.
@@ -189,9 +212,69 @@ impl<'a> Event<'a> {
             | Self::MessageReceived { session, .. }
             | Self::MessageDeleted { session, .. }
             | Self::DeleteHeld { session, .. }
+            | Self::MessageHeld { session, .. }
             | Self::ContextConflict { session, .. }
             | Self::Closed { session, .. } => Some(session),
+            Self::MessageReleased { session, .. } => *session,
             Self::Certificate { .. } | Self::ConfigLoaded { .. } | Self::Unlocked { .. } => None,
+        }
+    }
+}
+
+/// How well a message is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldHow {
+    /// Over sessions and restarts.
+    Stored,
+    /// Until kimgate ends: the state folder does not take it.
+    InMemory,
+    /// In its session: the client module does not say what it calls the message.
+    UidUnknown,
+    /// In its session: the register has no room.
+    RegisterFull,
+}
+
+impl HeldHow {
+    /// Those that are less than they should be.
+    pub(super) const INCOMPLETE: [Self; 3] = [Self::InMemory, Self::UidUnknown, Self::RegisterFull];
+
+    /// Why it is not held as it should be; the label of a metric.
+    pub(super) fn problem(self) -> Option<&'static str> {
+        match self {
+            Self::Stored => None,
+            Self::InMemory => Some("state-folder"),
+            Self::UidUnknown => Some("uid-unknown"),
+            Self::RegisterFull => Some("register-full"),
+        }
+    }
+
+    /// Where it is held.
+    pub(super) fn place(self) -> &'static str {
+        match self {
+            Self::Stored => "register",
+            Self::InMemory => "memory",
+            Self::UidUnknown | Self::RegisterFull => "session",
+        }
+    }
+}
+
+/// Why a message is not held any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleasedBy {
+    /// It came decrypted.
+    Fetch,
+    /// Somebody said so.
+    Person,
+    /// It was held for `protection.hold_undecrypted`.
+    Age,
+}
+
+impl ReleasedBy {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Person => "person",
+            Self::Age => "age",
         }
     }
 }
@@ -214,6 +297,10 @@ pub enum EventKind {
     MessageDeleted,
     /// A DELE was refused because the message came undecrypted.
     DeleteHeld,
+    /// A message came undecrypted, and is held from now on.
+    MessageHeld,
+    /// A message is not held any longer.
+    MessageReleased,
     /// Two workstations want the same card context.
     ContextConflict,
     /// A client module's certificate was judged.

@@ -195,6 +195,8 @@ impl Health {
             | RecordedEvent::MessageReceived(_)
             | RecordedEvent::MessageDeleted(_)
             | RecordedEvent::DeleteHeld(_)
+            | RecordedEvent::MessageHeld(_)
+            | RecordedEvent::MessageReleased(_)
             | RecordedEvent::ContextConflict(_)
             | RecordedEvent::Unlocked(_)
             | RecordedEvent::Closed(_) => true,

@@ -209,6 +209,24 @@ pub(super) fn say(what: &RecordedEvent<'_>) {
             "deletion refused, the message came undecrypted and this is its only copy",
             number = r.number,
         ),
+        RecordedEvent::MessageHeld(r) => line!(
+            warn,
+            r.about,
+            "message came undecrypted, deletion is held",
+            held = r.held.as_deref(),
+            number = r.number,
+            cause = &*r.cause,
+            place = r.place,
+            problem = r.problem,
+        ),
+        RecordedEvent::MessageReleased(r) => info!(
+            held = &*r.held,
+            account =
+                r.about.as_ref().map_or(r.account.as_deref(), |about| about.account.as_deref()),
+            since = &*r.since,
+            by = r.by,
+            "message is not held any longer",
+        ),
         RecordedEvent::ContextConflict(r) => line!(
             warn,
             r.about,

@@ -18,20 +18,25 @@ mod record;
 mod sent_headers;
 mod sessions;
 mod status;
+mod times;
 
 pub use audit_chain::{AuditChain, BrokenAudit, in_chain_order, verify_audit};
 pub use audit_parts::{AuditPart, rotated as rotated_audit};
 pub use config::{
     AuditConfig, KnownNames, LogConfig, LogFormat, LogLevel, LogWordError, ObserveConfig,
 };
-pub use event::{ClientModuleState, Direction, Event, EventKind, Phase, SessionFacts, SessionId};
+pub use event::{
+    ClientModuleState, Direction, Event, EventKind, HeldHow, Phase, ReleasedBy, SessionFacts,
+    SessionId,
+};
 pub use live::LiveSession;
 pub use log::{init as init_log, set_level as set_log_level};
 pub use pseudonym::Pseudonyms;
 pub use status::{
     AnswerStatus, CertificateStatus, ClientModuleStatus, ConfigStatus, ContextStatus, Counts,
-    ErrorStatus, ListenerStatus, MailboxStatus, Missing, PauseReason, PauseScope, PauseStatus,
-    Readiness, RefusalStatus, SentHeadersStatus, SessionStatus, Status, TurnsStatus, VerdictStatus,
+    ErrorStatus, HeldList, HeldStatus, HeldSummary, ListenerStatus, MailboxStatus, Missing,
+    PauseReason, PauseScope, PauseStatus, Readiness, RefusalStatus, SentHeadersStatus,
+    SessionStatus, Status, TurnsStatus, VerdictStatus,
 };
 
 use std::io;
@@ -76,6 +81,7 @@ struct Inner {
     sent_headers: SentHeaders,
     health: Health,
     turns: OnceLock<Box<dyn Fn() -> TurnsStatus + Send + Sync>>,
+    held: OnceLock<Box<dyn Fn() -> HeldSummary + Send + Sync>>,
 }
 
 impl Observer {
@@ -107,6 +113,7 @@ impl Observer {
             sessions: Sessions::default(),
             sent_headers: SentHeaders::default(),
             turns: OnceLock::new(),
+            held: OnceLock::new(),
             metrics,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -140,6 +147,8 @@ impl Observer {
             | Event::MessageReceived { .. }
             | Event::MessageDeleted { .. }
             | Event::DeleteHeld { .. }
+            | Event::MessageHeld { .. }
+            | Event::MessageReleased { .. }
             | Event::ContextConflict { .. }
             | Event::Certificate { .. }
             | Event::ConfigLoaded { .. }
@@ -292,6 +301,16 @@ impl Observer {
         let _ = self.inner.turns.set(Box::new(turns));
     }
 
+    /// Where status and metrics find how much is held. The first one to say so counts.
+    pub fn held_from(&self, held: impl Fn() -> HeldSummary + Send + Sync + 'static) {
+        let _ = self.inner.held.set(Box::new(held));
+    }
+
+    /// The account of a session as audit and log show it.
+    pub fn audited_account(&self, session: &SessionFacts) -> String {
+        record::account_of(session, &self.inner.names).unwrap_or_default().into_owned()
+    }
+
     /// An account as a page may show it: people type their password where the user name belongs.
     pub fn shown_account(&self, account: &Account) -> String {
         let known = self.inner.labels.load().has_account(account);
@@ -316,6 +335,7 @@ impl Observer {
     /// All metrics as Prometheus text, version 0.0.4.
     pub fn encode(&self) -> String {
         let active = |protocol| self.inner.sessions.active(protocol);
+        self.inner.metrics.held(self.held().messages);
         self.inner.metrics.encode(|protocol| i64::try_from(active(protocol)).unwrap_or(i64::MAX))
     }
 
@@ -330,10 +350,15 @@ impl Observer {
             counts: self.inner.metrics.totals(),
             contexts_active: self.inner.metrics.contexts_active(),
             turns: self.inner.turns.get().map(|turns| turns()).unwrap_or_default(),
+            held: self.held(),
             sessions: self.inner.sessions.status(),
             sent_headers: self.inner.sent_headers.status(),
             ..self.inner.health.status(OffsetDateTime::now_utc())
         }
+    }
+
+    fn held(&self) -> HeldSummary {
+        self.inner.held.get().map(|held| held()).unwrap_or_default()
     }
 
     /// Waits, two seconds at most, until the audit lines said so far are written; false if they are

@@ -5,10 +5,9 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
 
 use super::pseudonym::Pseudonyms;
+pub(super) use super::times::{from_unix, rfc3339};
 use super::{Event, SessionFacts, labels};
 use crate::kim::Account;
 use crate::printable::{printable, printable_within};
@@ -34,6 +33,8 @@ pub(super) enum RecordedEvent<'a> {
     MessageReceived(MessageReceivedRecord<'a>),
     MessageDeleted(MessageDeletedRecord<'a>),
     DeleteHeld(DeleteHeldRecord<'a>),
+    MessageHeld(MessageHeldRecord<'a>),
+    MessageReleased(MessageReleasedRecord<'a>),
     ContextConflict(ContextConflictRecord<'a>),
     Certificate(CertificateRecord<'a>),
     ConfigLoaded(ConfigLoadedRecord<'a>),
@@ -189,6 +190,37 @@ pub(super) struct DeleteHeldRecord<'a> {
 }
 
 #[derive(Clone, Debug, Serialize)]
+pub(super) struct MessageHeldRecord<'a> {
+    #[serde(flatten)]
+    pub(super) about: SessionRecord<'a>,
+    /// The message's number in its session.
+    pub(super) number: u32,
+    /// What people call it, where the register has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) held: Option<Cow<'a, str>>,
+    pub(super) cause: Cow<'a, str>,
+    /// Where it is held.
+    pub(super) place: &'static str,
+    /// Why that is not the register.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) problem: Option<&'static str>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct MessageReleasedRecord<'a> {
+    /// Where it came decrypted.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(super) about: Option<SessionRecord<'a>>,
+    /// Where there is no session that says whose it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) account: Option<Cow<'a, str>>,
+    pub(super) held: Cow<'a, str>,
+    pub(super) cause: Cow<'a, str>,
+    pub(super) since: Cow<'a, str>,
+    pub(super) by: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct ContextConflictRecord<'a> {
     #[serde(flatten)]
     pub(super) about: SessionRecord<'a>,
@@ -307,6 +339,8 @@ impl<'a> Record<'a> {
             RecordedEvent::Connected(_)
             | RecordedEvent::MessageReceived(_)
             | RecordedEvent::MessageDeleted(_)
+            | RecordedEvent::MessageHeld(_)
+            | RecordedEvent::MessageReleased(_)
             | RecordedEvent::Certificate(_)
             | RecordedEvent::ConfigLoaded(_)
             | RecordedEvent::Unlocked(_)
@@ -415,6 +449,26 @@ impl<'a> RecordedEvent<'a> {
                 judged: Judged::new(Reason::DeleteHeld, true),
                 number,
             }),
+            Event::MessageHeld { session, number, id, cause, how } => {
+                Self::MessageHeld(MessageHeldRecord {
+                    about: about(session),
+                    number,
+                    held: id.map(printable),
+                    cause: printable(cause),
+                    place: how.place(),
+                    problem: how.problem(),
+                })
+            }
+            Event::MessageReleased { session, message, by } => {
+                Self::MessageReleased(MessageReleasedRecord {
+                    about: session.map(about),
+                    account: session.is_none().then(|| printable(&message.account)),
+                    held: printable(&message.id),
+                    cause: printable(&message.cause),
+                    since: printable(&message.since),
+                    by: by.as_str(),
+                })
+            }
             Event::ContextConflict { session, holder, enforced } => {
                 Self::ContextConflict(ContextConflictRecord {
                     about: about(session),
@@ -505,6 +559,8 @@ impl<'a> RecordedEvent<'a> {
             | Self::MessageSent(_)
             | Self::MessageReceived(_)
             | Self::MessageDeleted(_)
+            | Self::MessageHeld(_)
+            | Self::MessageReleased(_)
             | Self::Certificate(_)
             | Self::ConfigLoaded(_)
             | Self::Unlocked(_) => return None,
@@ -521,6 +577,8 @@ impl<'a> RecordedEvent<'a> {
             | Self::MessageSent(_)
             | Self::MessageReceived(_)
             | Self::MessageDeleted(_)
+            | Self::MessageHeld(_)
+            | Self::MessageReleased(_)
             | Self::Certificate(_)
             | Self::ConfigLoaded(_)
             | Self::Unlocked(_) => ("", None, "".into()),
@@ -545,6 +603,8 @@ impl<'a> RecordedEvent<'a> {
             Self::MessageReceived(r) => Some(&mut r.about),
             Self::MessageDeleted(r) => Some(&mut r.about),
             Self::DeleteHeld(r) => Some(&mut r.about),
+            Self::MessageHeld(r) => Some(&mut r.about),
+            Self::MessageReleased(r) => r.about.as_mut(),
             Self::ContextConflict(r) => Some(&mut r.about),
             Self::Closed(r) => Some(&mut r.about),
             Self::Certificate(_) | Self::ConfigLoaded(_) | Self::Unlocked(_) => None,
@@ -562,6 +622,8 @@ impl<'a> RecordedEvent<'a> {
             | Self::MessageReceived(_)
             | Self::MessageDeleted(_)
             | Self::DeleteHeld(_)
+            | Self::MessageHeld(_)
+            | Self::MessageReleased(_)
             | Self::ContextConflict(_)
             | Self::Certificate(_)
             | Self::ConfigLoaded(_)
@@ -582,10 +644,7 @@ impl<'a> SessionRecord<'a> {
             peer: session.peer.to_string(),
             workstation: session.workstation.as_deref().map(printable),
             users: session.users.iter().map(|user| printable(user)).collect(),
-            account: session
-                .account
-                .as_ref()
-                .map(|account| account_name(account, session.known_account, names)),
+            account: account_of(session, names),
             mandant_id: login.and_then(|login| field(login.mandant_id())),
             clientsystem_id: login.and_then(|login| field(login.clientsystem_id())),
             workplace_id: login.and_then(|login| field(login.workplace_id())),
@@ -618,6 +677,15 @@ pub(super) fn optional_fields(session: &SessionFacts) -> Vec<&'static str> {
     fields.filter(|(_, value)| !value.is_empty()).map(|(field, _)| field.as_str()).collect()
 }
 
+/// The session's account, as audit and log show it.
+pub(super) fn account_of<'a>(
+    session: &'a SessionFacts,
+    names: &Pseudonyms,
+) -> Option<Cow<'a, str>> {
+    let account = session.account.as_ref()?;
+    Some(account_name(account, session.known_account, names))
+}
+
 /// Stands for an account that is not configured and does not look like one.
 pub(super) const NOT_AN_ADDRESS: &str = "(not an address)";
 
@@ -633,17 +701,6 @@ pub(super) fn showable(account: &Account, known: bool) -> Option<&str> {
             && (local.chars().chain(domain.chars())).all(plain)
     });
     (known || is_address && address.len() <= 254).then_some(address)
-}
-
-/// UTC with milliseconds, as RFC 3339 writes it.
-pub(super) fn rfc3339(at: OffsetDateTime) -> String {
-    const FORM: &[BorrowedFormatItem<'_>] =
-        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    at.to_offset(time::UtcOffset::UTC).format(FORM).unwrap_or_default()
-}
-
-pub(super) fn from_unix(seconds: i64) -> Option<OffsetDateTime> {
-    OffsetDateTime::from_unix_timestamp(seconds).ok()
 }
 
 /// Seconds to three places; JSON has no infinity.

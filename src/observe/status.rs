@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::times::{from_unix, rfc3339};
 use crate::words::{Protocol, Security};
 
 /// One look at a running gateway. Times are RFC 3339 in UTC.
@@ -35,6 +36,9 @@ pub struct Status {
     /// What sessions hold and wait for.
     #[serde(flatten)]
     pub turns: TurnsStatus,
+    /// How much is held because it came undecrypted.
+    #[serde(default)]
+    pub held: HeldSummary,
     /// The oldest first.
     pub sessions: Vec<SessionStatus>,
     /// The latest refusals, newest first; a few dozen at most.
@@ -331,6 +335,65 @@ pub enum PauseReason {
     /// It did not say; a card may be locked.
     #[default]
     RejectedByClientModule,
+}
+
+/// How much is held because it came undecrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldSummary {
+    /// How many messages.
+    pub messages: usize,
+    /// Since when the oldest of them.
+    pub oldest: Option<String>,
+    /// What is wrong with the register's files.
+    pub trouble: Option<String>,
+}
+
+impl HeldSummary {
+    /// `oldest` is in Unix seconds.
+    pub fn new(messages: usize, oldest: Option<i64>, trouble: Option<&str>) -> Self {
+        let oldest = oldest.and_then(from_unix).map(rfc3339);
+        Self { messages, oldest, trouble: trouble.map(str::to_owned) }
+    }
+}
+
+/// What is held because it came undecrypted: nothing of the messages themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldList {
+    /// How much.
+    #[serde(flatten)]
+    pub held: HeldSummary,
+    /// The oldest first; a few thousand at most.
+    #[serde(rename = "list")]
+    pub messages: Vec<HeldStatus>,
+}
+
+/// A message that is held.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldStatus {
+    /// What people call it.
+    pub id: String,
+    /// When it first came undecrypted.
+    pub since: String,
+    /// Whose it is, as the audit shows it.
+    pub account: String,
+    /// The workstation that fetched it first.
+    pub workstation: String,
+    /// What told that it came undecrypted.
+    pub cause: String,
+}
+
+impl HeldStatus {
+    /// `since` is in Unix seconds.
+    pub fn new(
+        id: String,
+        since: i64,
+        account: String,
+        workstation: String,
+        cause: String,
+    ) -> Self {
+        let since = from_unix(since).map(rfc3339).unwrap_or_default();
+        Self { id, since, account, workstation, cause }
+    }
 }
 
 /// Something that was refused.

@@ -173,6 +173,8 @@ async fn a_fetched_message_whose_header_cannot_be_read_is_not_deleted() {
         module
             .send(&format!("+OK\r\n{block}X-KIM-DecryptionResult: 01\r\n\r\nbody\r\n.\r\n"))
             .await;
+        module.expect("UIDL 1").await;
+        module.send("+OK 1 a\r\n").await;
         while client.line().await != "." {}
         let reply = client.ask("DELE 1", "-ERR").await;
         assert!(reply.ends_with("(delete-held)"), "{reply}");
@@ -833,14 +835,14 @@ impl World {
             trust: ClientModuleTrust::default(),
             standby: None,
         };
+        let audit = tempfile::tempdir().unwrap();
         let mut config = Config {
             name: "gw".into(),
             language: Language::En,
             contact: String::new(),
             refuse_sending_at_mail: false,
             public: false,
-            // Nothing of it survives.
-            state_dir: "never-written".into(),
+            state_dir: audit.path().to_owned(),
             listeners: vec![Listener {
                 name: "test".into(),
                 protocol,
@@ -868,7 +870,6 @@ impl World {
             client_modules: vec!["main".into()],
             ..Rules::default()
         });
-        let audit = tempfile::tempdir().unwrap();
         let observer = Observer::new(ObserveConfig {
             audit: AuditConfig {
                 file: Some(audit.path().join("audit.jsonl")),

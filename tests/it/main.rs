@@ -31,6 +31,7 @@ mod config;
 mod door;
 mod fail2ban;
 mod foreign;
+mod held;
 mod kim_2026;
 mod operate;
 mod policy;

@@ -40,6 +40,7 @@ const CONTRACT: &[&str] = &[
     "kimgate_decryption_results_total",
     "kimgate_integrity_results_total",
     "kimgate_deletes_held_total",
+    "kimgate_messages_held",
     "kimgate_contexts_active",
     "kimgate_context_conflicts_total",
     "kimgate_mailbox_wait_seconds",

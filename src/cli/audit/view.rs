@@ -91,6 +91,18 @@ impl LineView<'_> {
             Some(EventKind::DeleteHeld) => {
                 vec![self.word("number {} came undecrypted, and stays", "number")]
             }
+            Some(EventKind::MessageHeld) => vec![
+                self.word("number {} is held", "number"),
+                self.word("as {}", "held"),
+                self.word("({})", "cause"),
+                self.word("in its {} only", "place").filter(|_| self.0.contains_key("problem")),
+                self.word("because of {}", "problem"),
+            ],
+            Some(EventKind::MessageReleased) => vec![
+                self.word("{} is not held any longer", "held"),
+                self.word("({})", "by"),
+                self.word("since {}", "since"),
+            ],
             Some(EventKind::Certificate) => vec![
                 self.word("{}:", "client_module"),
                 self.text("verdict"),

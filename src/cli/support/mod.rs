@@ -158,7 +158,12 @@ fn is_fault(line: &Map<String, Value>) -> bool {
     let word = |name: &str| line.get(name).and_then(Value::as_str);
     match kind_of(line) {
         Some(EventKind::Closed) => !matches!(word("reason"), Some("ok" | "client-left")),
-        Some(EventKind::Certificate | EventKind::ConfigLoaded | EventKind::Unlocked) => true,
+        Some(
+            EventKind::Certificate
+            | EventKind::ConfigLoaded
+            | EventKind::MessageHeld
+            | EventKind::Unlocked,
+        ) => true,
         Some(
             EventKind::Connected
             | EventKind::Login
@@ -167,6 +172,7 @@ fn is_fault(line: &Map<String, Value>) -> bool {
             | EventKind::MessageReceived
             | EventKind::MessageDeleted
             | EventKind::DeleteHeld
+            | EventKind::MessageReleased
             | EventKind::ContextConflict,
         )
         | None => {

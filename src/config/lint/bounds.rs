@@ -23,6 +23,7 @@ fn times(settings: &Settings, report: &mut Report<'_>) {
         (["contexts", "wait"], settings.contexts.wait, 0, 10 * MINUTE),
         (["contexts", "linger"], settings.contexts.linger, 0, 10 * MINUTE),
         (["mailboxes", "wait"], settings.mailboxes.wait, 0, 10 * MINUTE),
+        (["protection", "hold_undecrypted"], settings.protection.hold_undecrypted, 0, 365 * DAY),
         (["protection", "login_pause"], settings.protection.login_pause, 1, DAY),
         (["limits", "login_timeout"], limits.login_timeout, 5, HOUR),
         (["limits", "idle_timeout"], limits.idle_timeout, 30, DAY),
@@ -171,6 +172,13 @@ fn switches(settings: &Settings, report: &mut Report<'_>) {
             ["limits", "connection_rate"],
             "one machine may take all of kimgate's time with connections",
             "write 20",
+        ),
+        (
+            settings.protection.hold_delete_on_failed_decryption
+                && settings.protection.hold_undecrypted < Time::seconds(DAY),
+            ["protection", "hold_undecrypted"],
+            "another session may delete the only copy of a message before anyone could read it",
+            "write \"30d\"",
         ),
         (
             settings.protection.login_failures == 0,

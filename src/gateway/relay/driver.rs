@@ -68,7 +68,7 @@ impl Driver {
                     self.say(Side::Workstation, &reply).await
                 }
                 Step::Ask(question) => {
-                    report = StepReport::Verdict(self.judge(question));
+                    report = self.answer(question).await;
                     Ok(())
                 }
                 Step::AskOffer => {

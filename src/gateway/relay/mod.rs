@@ -2,6 +2,7 @@
 //! timers and what is observed; `proto::relay` says what is to be done.
 
 mod driver;
+mod fetched;
 mod record;
 mod rules;
 mod teardown;
@@ -21,6 +22,7 @@ use crate::proto::{pop3, smtp};
 use crate::words::{CloseReason, Protocol, Reason};
 
 use driver::Unflushed;
+use fetched::Fetched;
 use record::Record;
 use timers::Timers;
 
@@ -84,6 +86,7 @@ struct Driver {
     pair: Pair,
     timers: Timers,
     record: Record,
+    fetched: Fetched,
     unflushed: Unflushed,
     /// Bytes that were passed on since other sessions had their turn.
     moved: usize,
@@ -95,6 +98,7 @@ impl Driver {
             timers: Timers::new(&pair.shared.stop),
             pair,
             record: Record::default(),
+            fetched: Fetched::default(),
             unflushed: Unflushed::default(),
             moved: 0,
         }

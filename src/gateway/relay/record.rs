@@ -1,27 +1,18 @@
 //! What happened in a session: told to the observer, and remembered as far as it matters later.
 
-use std::collections::HashSet;
-
 use tokio::time::Instant;
 
 use super::Driver;
 use crate::gateway::reply::code_of;
 use crate::gateway::wire::Wire;
-use crate::kim::Evidence;
 use crate::observe::{Direction, Event, Phase};
 use crate::proto::header::HeaderReader;
 use crate::proto::relay::Fact;
 use crate::words::RequiredField;
 
-/// Numbers of undecrypted messages that a session remembers; no mailbox is that full.
-const REMEMBERED: usize = 100_000;
-
 /// What a session remembers of itself.
 #[derive(Default)]
 pub(super) struct Record {
-    /// Messages that came undecrypted. Once is enough: what was fetched then may be all that the
-    /// workstation has.
-    undecrypted: HashSet<u32>,
     /// When the command that is under way was sent, or the message.
     asked: Option<Instant>,
     /// After how many seconds its answer began.
@@ -48,10 +39,6 @@ struct Reported {
 }
 
 impl Record {
-    pub(super) fn is_undecrypted(&self, number: u32) -> bool {
-        self.undecrypted.contains(&number)
-    }
-
     /// Notices when the workstation has left.
     pub(super) fn see_presence(&mut self, workstation: &Wire) {
         if workstation.end().is_some() {
@@ -78,15 +65,13 @@ impl Driver {
                 pair.tracked.phase(Phase::Retrieving);
             }
             Fact::RetrieveBegan => record.waited = Some(record.seconds()),
-            Fact::Received { number, bytes, is_complete, header } => {
+            Fact::Received { bytes, is_complete, header, .. } => {
                 self.received(Part::Message, bytes, is_complete, header);
-                self.learn(number, header);
             }
-            Fact::Previewed { number, bytes, is_complete, header } => {
+            Fact::Previewed { bytes, is_complete, header, .. } => {
                 if bytes > 0 {
                     self.received(Part::Preview, bytes, is_complete, header);
                 }
-                self.learn(number, header);
             }
             Fact::Deleted { number } => observer.emit(Event::MessageDeleted { session, number }),
             Fact::SendBegan => pair.tracked.phase(Phase::Sending),
@@ -128,14 +113,6 @@ impl Driver {
         });
     }
 
-    fn learn(&mut self, number: u32, header: &HeaderReader) {
-        let is_on = self.pair.loaded.config.protection.hold_delete_on_failed_decryption;
-        let undecrypted = &mut self.record.undecrypted;
-        if is_on && undecrypted.len() < REMEMBERED && could_not_be_opened(header) {
-            undecrypted.insert(number);
-        }
-    }
-
     /// Tells how many bytes went each way since the last time.
     pub(super) fn report_traffic(&mut self) {
         let Self { pair, record: Record { reported, .. }, .. } = self;
@@ -157,19 +134,4 @@ fn missing_fields(header: &HeaderReader) -> Vec<RequiredField> {
         missing.retain(|field| !header.says(field.as_str()));
     }
     missing
-}
-
-/// Whether the header says that the client module could not decrypt the message, or may say so where
-/// it was not read.
-fn could_not_be_opened(header: &HeaderReader) -> bool {
-    if header.is_over_limit() {
-        return true;
-    }
-    let values = |name| header.values(name).collect::<Vec<_>>();
-    let evidence = Evidence {
-        decryption: &values("X-KIM-DecryptionResult"),
-        errors: &values("X-KIM-Fehlermeldung"),
-        subjects: &values("Subject"),
-    };
-    evidence.is_undecrypted()
 }

@@ -6,8 +6,8 @@ use super::Driver;
 use crate::gateway::reply::{About, hinted, refusal};
 use crate::observe::{Event, Phase};
 use crate::policy::{Denial, Judgement, Request};
-use crate::proto::relay::{Question, Refusal, Service, Verdict};
-use crate::words::{Action, Protocol, Reason};
+use crate::proto::relay::{Question, Refusal, Service, StepReport, Uid, Verdict};
+use crate::words::{Action, Protocol};
 
 impl Driver {
     /// After a reload the session goes on only if it would be let in now.
@@ -36,10 +36,29 @@ impl Driver {
         }
     }
 
-    pub(super) fn judge(&mut self, question: Question<'_>) -> Verdict {
+    pub(super) async fn answer(&mut self, question: Question<'_>) -> StepReport {
+        match question {
+            Question::Fetched { number, is_whole, header, uid } => {
+                self.fetched(number, is_whole, header, uid).await
+            }
+            Question::Delete { number, uid } => match self.judge(question) {
+                Verdict::Pass => self.judge_held(number, uid),
+                refused @ Verdict::Refuse(_) => StepReport::Verdict(refused),
+            },
+            Question::Command
+            | Question::Sender(_)
+            | Question::Recipient(_)
+            | Question::Service(_)
+            | Question::Author(_) => StepReport::Verdict(self.judge(question)),
+        }
+    }
+
+    fn judge(&mut self, question: Question<'_>) -> Verdict {
         let permit = &self.pair.permit;
         let judgement = match question {
             Question::Command => return self.check_permission(),
+            // Not a question about a rule.
+            Question::Fetched { .. } => return Verdict::Pass,
             Question::Sender(address) => permit.judge_sender(address),
             Question::Recipient(address) => permit.judge_recipient(address),
             Question::Service(Service::Named(service)) => permit.judge_service(Some(service)),
@@ -47,15 +66,9 @@ impl Driver {
             Question::Service(Service::Unread) => permit.judge_unread_service(),
             Question::Service(Service::Malformed) => permit.judge_malformed_header(),
             Question::Author(author) => permit.judge_author(author.address),
-            Question::Delete(number) => {
-                let verdict = self.judged(permit.judge_delete());
-                if verdict == Verdict::Pass && self.record.is_undecrypted(number) {
-                    let session = &self.pair.facts;
-                    self.pair.shared.observer.emit(Event::DeleteHeld { session, number });
-                    return Verdict::Refuse(Reason::DeleteHeld);
-                }
-                return verdict;
-            }
+            // Asked again with its UID, it was judged before.
+            Question::Delete { uid: Uid::Is(_) | Uid::Unknown, .. } => return Verdict::Pass,
+            Question::Delete { uid: Uid::Unasked, .. } => permit.judge_delete(),
         };
         self.judged(judgement)
     }

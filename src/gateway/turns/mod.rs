@@ -1,10 +1,12 @@
-//! What sessions take in turn: card contexts, mailboxes, and tries of a password.
+//! What sessions take in turn: card contexts, mailboxes, and tries of a password; and what they know
+//! together of messages that came undecrypted.
 //!
 //! [`Turns`] is the one place that the rest of the gateway asks. Each lease is a value that gives
 //! its turn back when it is dropped. No method hands out a lock.
 
 mod contexts;
 mod fair_queue;
+mod held;
 mod mailboxes;
 #[cfg(test)]
 mod model;
@@ -12,6 +14,7 @@ mod refusals;
 mod throttle;
 
 pub(crate) use contexts::{Conflict, ContextKey, ContextLease};
+pub(crate) use held::HoldOutcome;
 pub(crate) use mailboxes::MailboxLease;
 pub(crate) use refusals::{Cause, Paused, Whose};
 pub(crate) use throttle::{Attempt, LoginVerdict};
@@ -23,6 +26,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use contexts::ContextTable;
+use held::HeldMessages;
 use mailboxes::Mailboxes;
 use refusals::Waits;
 use throttle::{LoginThrottle, NotYet, Scope};
@@ -30,9 +34,11 @@ use throttle::{LoginThrottle, NotYet, Scope};
 use super::config::{ContextRules, Protection};
 use super::fingerprint::Fingerprints;
 use super::reply::code_of;
+use crate::held::{Digest, HeldMessage, Register, ReleaseError, Undecrypted};
 use crate::kim::Account;
 use crate::observe::{
-    ContextStatus, MailboxStatus, PauseReason, PauseScope, PauseStatus, TurnsStatus,
+    ContextStatus, HeldList, HeldSummary, MailboxStatus, PauseReason, PauseScope, PauseStatus,
+    TurnsStatus,
 };
 use crate::printable::printable;
 
@@ -43,6 +49,7 @@ const SHOWN_PAUSES: usize = 100;
 pub(crate) struct Turns {
     contexts: ContextTable,
     mailboxes: Mailboxes,
+    held: HeldMessages,
     fingerprints: Fingerprints,
     throttle: Mutex<LoginThrottle>,
     /// Wakes the logins that wait for the answers of others, when one was answered.
@@ -72,12 +79,13 @@ impl Drop for InFlight<'_> {
 }
 
 impl Turns {
-    /// Nothing is taken yet, and no login was refused.
-    pub(crate) fn new(protection: &Protection) -> Self {
+    /// Nothing is taken yet, and no login was refused. `held` is what the register has from before.
+    pub(crate) fn new(protection: &Protection, held: Register) -> Self {
         let throttle = LoginThrottle::new(protection.login_failures, protection.login_pause);
         Self {
             contexts: ContextTable::default(),
             mailboxes: Mailboxes::default(),
+            held: HeldMessages::new(held),
             fingerprints: Fingerprints::new(),
             throttle: Mutex::new(throttle),
             answered: Notify::new(),
@@ -115,6 +123,56 @@ impl Turns {
         wait: Duration,
     ) -> Option<MailboxLease> {
         self.mailboxes.take(client_module.into(), account.as_str(), workstation, wait).await
+    }
+
+    /// What stands for an account at a client module.
+    pub(crate) fn maildrop(&self, client_module: &str, account: &Account) -> Digest {
+        self.held.maildrop(client_module, account)
+    }
+
+    /// Whether anything of this maildrop is held.
+    pub(crate) fn has_held(&self, maildrop: &Digest) -> bool {
+        self.held.register().has_held(maildrop)
+    }
+
+    /// Whether this message is held, where messages are held for so long.
+    pub(crate) fn is_held(&self, maildrop: &Digest, uid: &str, hold: Duration) -> bool {
+        self.held.register().is_held(maildrop, uid, self.held.terms(hold))
+    }
+
+    /// Holds a message that came undecrypted. On return the disk has it, where it takes it.
+    pub(crate) async fn hold(&self, message: Undecrypted, hold: Duration) -> HoldOutcome {
+        self.held.hold(message, hold).await
+    }
+
+    /// A message came decrypted. Gives what was held.
+    pub(crate) async fn came_decrypted(
+        &self,
+        maildrop: Digest,
+        uid: &str,
+        hold: Duration,
+    ) -> Option<HeldMessage> {
+        self.held.came_decrypted(maildrop, uid, hold).await
+    }
+
+    /// Lets go what was held for so long. Gives what that was.
+    pub(crate) async fn sweep_held(&self, hold: Duration) -> Vec<HeldMessage> {
+        self.held.sweep(hold).await
+    }
+
+    /// Lets a message go that people call so. It waits for the disk in this thread.
+    pub(crate) fn release(&self, id: &str, hold: Duration) -> Result<HeldMessage, ReleaseError> {
+        self.held.release(id, hold)
+    }
+
+    /// How much is held, as `/status` shows it.
+    pub(crate) fn held_summary(&self, hold: Duration) -> HeldSummary {
+        self.held.summary(hold)
+    }
+
+    /// What is held, as `/held` shows it.
+    pub(crate) fn held_list(&self, hold: Duration) -> HeldList {
+        self.held.list(hold)
     }
 
     /// Asks whether a login may go to the client module, before it waits for anything else.

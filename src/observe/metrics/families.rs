@@ -52,6 +52,8 @@ pub(super) struct Families {
     pub(super) integrity_results: IntCounterVec,
     pub(super) messages_deleted: IntCounter,
     pub(super) deletes_held: IntCounter,
+    pub(super) messages_held: IntGauge,
+    pub(super) holds_incomplete: IntCounterVec,
     pub(super) contexts_active: IntGauge,
     pub(super) context_conflicts: IntCounterVec,
     pub(super) mailbox_wait_seconds: Histogram,
@@ -206,6 +208,15 @@ impl Families {
             deletes_held: register.counter(
                 "kimgate_deletes_held_total",
                 "Deletions refused because the message had come undecrypted.",
+            )?,
+            messages_held: register.gauge(
+                "kimgate_messages_held",
+                "Messages that came undecrypted and are held until somebody can read them.",
+            )?,
+            holds_incomplete: register.counters(
+                "kimgate_holds_incomplete_total",
+                "Messages held in their session or in memory only, and why not over restarts.",
+                &["problem"],
             )?,
             contexts_active: register.gauge(
                 "kimgate_contexts_active",

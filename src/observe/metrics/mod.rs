@@ -6,7 +6,7 @@ use prometheus::core::Collector as _;
 use prometheus::{IntCounter, IntCounterVec, TextEncoder};
 
 use super::labels::{self, Labels, OTHER};
-use super::{ClientModuleState, Counts, Direction, Event};
+use super::{ClientModuleState, Counts, Direction, Event, HeldHow};
 use crate::trust::Class;
 use crate::words::{CloseReason, Protocol, Reason, RequiredField};
 use families::{Families, PROTOCOLS};
@@ -87,6 +87,12 @@ impl Metrics {
             }
             Event::MessageDeleted { .. } => self.0.messages_deleted.inc(),
             Event::DeleteHeld { .. } => self.0.deletes_held.inc(),
+            Event::MessageHeld { how, .. } => {
+                if let Some(problem) = how.problem() {
+                    self.0.holds_incomplete.with_label_values(&[problem]).inc();
+                }
+            }
+            Event::MessageReleased { .. } => {}
             Event::ContextConflict { enforced, .. } => {
                 let mode = if enforced { "enforce" } else { "observe" };
                 self.0.context_conflicts.with_label_values(&[mode]).inc();
@@ -179,6 +185,10 @@ impl Metrics {
 
     pub(super) fn contexts_active(&self) -> i64 {
         self.0.contexts_active.get()
+    }
+
+    pub(super) fn held(&self, messages: usize) {
+        self.0.messages_held.set(i64::try_from(messages).unwrap_or(i64::MAX));
     }
 
     pub(super) fn panicked(&self) {
@@ -287,6 +297,9 @@ impl Metrics {
         }
         for field in RequiredField::ALL.map(RequiredField::as_str) {
             self.0.header_fields_missing.with_label_values(&[field]);
+        }
+        for problem in HeldHow::INCOMPLETE.into_iter().filter_map(HeldHow::problem) {
+            self.0.holds_incomplete.with_label_values(&[problem]);
         }
         for mode in ["observe", "enforce"] {
             self.0.context_conflicts.with_label_values(&[mode]);

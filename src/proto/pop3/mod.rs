@@ -5,6 +5,7 @@ pub mod back;
 pub mod command;
 pub mod front;
 pub mod relay;
+mod uid;
 
 pub use answer::AnswerScan;
 pub use back::Back;

@@ -34,6 +34,9 @@ pub enum StepReport {
     Done,
     /// The answer to [`Step::Ask`].
     Verdict(Verdict),
+    /// The answer to [`Question::Fetched`] or [`Question::Delete`] takes the message's UID: ask the client
+    /// module for it, and then the owner once more.
+    NeedUid(UidDue),
     /// The answer to [`Step::AskOffer`]: the capabilities that a listener announces now, a line each.
     Offer(Vec<String>),
     /// The limit of a [`Step::Wait`] has passed.
@@ -176,7 +179,7 @@ pub enum Limit {
 }
 
 /// What the machine cannot decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Question<'a> {
     /// A whole command is here: may the session still go on? Refused, it ends with that reason.
     Command,
@@ -189,8 +192,45 @@ pub enum Question<'a> {
     Service(Service<'a>),
     /// May the header block name this author? Asked for From, and for Sender where there is one.
     Author(Author<'a>),
-    /// May it delete the message of this number?
-    Delete(u32),
+    /// May it delete this message?
+    Delete {
+        /// Its number in this session.
+        number: u32,
+        /// What the client module calls it.
+        uid: Uid<'a>,
+    },
+    /// A message is here, and its end was not passed on yet. No is no answer to it: the owner takes
+    /// note of how the message came.
+    Fetched {
+        /// Its number in this session.
+        number: u32,
+        /// It was asked for with RETR.
+        is_whole: bool,
+        /// The [fields](super::pop3::answer::HEADER_FIELDS) of its header block.
+        header: &'a HeaderReader,
+        /// What the client module calls it.
+        uid: Uid<'a>,
+    },
+}
+
+/// What a client module calls a message, in every session (RFC 1939 section 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uid<'a> {
+    /// It was not asked.
+    Unasked,
+    /// It was asked and did not say.
+    Unknown,
+    /// This.
+    Is(&'a str),
+}
+
+/// When a UID has to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UidDue {
+    /// Before anything else goes on.
+    Now,
+    /// When the answer that is under way was passed on.
+    AfterAnswer,
 }
 
 /// A value of X-KIM-Dienstkennung in a message that is sent.
@@ -229,7 +269,7 @@ pub enum Verdict {
 pub enum Fact<'a> {
     /// POP3: RETR or TOP goes to the client module next.
     RetrieveAsked,
-    /// POP3: the first bytes of the message were passed on.
+    /// POP3: the first bytes of the message have come.
     RetrieveBegan,
     /// POP3: a message was passed on, or a part of it before the session broke off.
     Received {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use kimgate::proto::relay::{
     Attention, Fact, Limit, PeerEof, Question, Relay, Seen, Service, Side, Step, StepReport,
-    Teardown, Why,
+    Teardown, UidDue, Why,
 };
 use kimgate::proto::{pop3, smtp};
 use kimgate::words::Reason;
@@ -12,12 +12,13 @@ use kimgate::words::Reason;
 use super::holds::relay::{Act, Outcome, World};
 
 /// A session: what each side says, and what has to come of it.
-struct Dialogue {
+#[derive(Clone, Copy)]
+struct Dialogue<'a> {
     name: &'static str,
     /// All that the workstation says.
     workstation: &'static str,
     /// What the client module answers to each command and to each message.
-    answers: &'static [&'static str],
+    answers: &'a [&'static str],
     /// The answers to questions, `n` for no; then again from the first.
     verdicts: &'static str,
     to_workstation: &'static str,
@@ -40,7 +41,7 @@ fn an_smtp_session_is_the_same_however_it_is_cut() {
     }
 }
 
-fn check(dialogue: &Dialogue, relay: &dyn Fn() -> Box<dyn Relay>) {
+fn check(dialogue: &Dialogue<'_>, relay: &dyn Fn() -> Box<dyn Relay>) {
     let said = dialogue.workstation.as_bytes();
     let answered: usize = dialogue.answers.iter().map(|answer| answer.len()).sum();
     let whole = play(dialogue, &mut *relay(), &[said.len()], &[answered]);
@@ -84,6 +85,38 @@ fn an_ambiguous_dot_in_a_body_is_refused_however_it_is_cut() {
         assert_eq!((end.why, end.is_unfinished), (dialogue.why, has_begun), "cut at {cut}");
         assert!(!text(&outcome.to_client_module).contains("\n."), "cut at {cut}");
         assert!(text(&outcome.to_workstation).ends_with("<ambiguous-line-ending >\r\n"));
+    }
+}
+
+/// Whatever of it was passed on, the workstation does not take it for a message that it has.
+#[test]
+fn a_message_that_could_not_be_noted_never_gets_its_end() {
+    let dialogue = Dialogue {
+        name: "noted before its end",
+        workstation: "RETR 1\r\nQUIT\r\n",
+        answers: &["+OK\r\na: b\r\n\r\nhi\r\n.\r\n", "250 what\r\n"],
+        verdicts: "",
+        to_workstation: "",
+        to_client_module: "RETR 1\r\nUIDL 1\r\n",
+        log: &[],
+        why: UNASKED,
+    };
+    let (said, answer) = (dialogue.workstation.len(), dialogue.answers[0].len());
+    for second in ["250 what\r\n", "", "+OK 1 a\r\n+OK\r\n"] {
+        for cut in 1..=answer {
+            let answers = [dialogue.answers[0], second];
+            let dialogue = Dialogue { answers: &answers, ..dialogue };
+            let cuts = [cut, answer + second.len()];
+            let outcome = play(&dialogue, &mut pop3::Relay::default(), &[said], &cuts);
+            let heard = text(&outcome.to_workstation);
+            assert!(!heard.contains("\n.\r\n"), "{second:?} cut at {cut}: {heard:?}");
+            let why = outcome.end.unwrap().why;
+            let is_part = !heard.is_empty();
+            let looks_broken = matches!(why, Why::Broken(_));
+            assert_eq!(looks_broken, is_part, "{second:?} cut at {cut}: {heard:?}, {why:?}");
+            assert!(matches!(why, Why::Broken(_) | Why::Refused(_)), "{second:?} cut at {cut}");
+            assert_eq!(text(&outcome.to_client_module), dialogue.to_client_module);
+        }
     }
 }
 
@@ -193,7 +226,12 @@ fn a_step_that_must_not_be_is_found() {
 }
 
 /// Plays a dialogue whose bytes are cut in these places, counted over all that a side says.
-fn play(dialogue: &Dialogue, relay: &mut dyn Relay, said: &[usize], answered: &[usize]) -> Outcome {
+fn play(
+    dialogue: &Dialogue<'_>,
+    relay: &mut dyn Relay,
+    said: &[usize],
+    answered: &[usize],
+) -> Outcome {
     let mut workstation: VecDeque<Act> =
         pieces(dialogue.workstation.as_bytes(), 0, said).into_iter().map(Act::Send).collect();
     workstation.push_back(Act::End(PeerEof::Clean));
@@ -205,6 +243,11 @@ fn play(dialogue: &Dialogue, relay: &mut dyn Relay, said: &[usize], answered: &[
     });
     let mut world = World::dutiful(workstation, answers.collect());
     world.refusals = dialogue.verdicts.chars().map(|verdict| verdict == 'n').collect();
+    world.uid_due = match dialogue.name {
+        name if name.contains("noted before") => Some(UidDue::Now),
+        name if name.contains("noted after") => Some(UidDue::AfterAnswer),
+        _ => None,
+    };
     world.settings.middleware_header = dialogue.name.contains("middleware");
     world.settings.delivery_receipts = dialogue.name.contains("receipts");
     world.settings.read_receipts = dialogue.name.contains("receipts");
@@ -235,7 +278,7 @@ const REJECTED: Why = Why::Replied(Reason::RejectedByClientModule);
 const UNASKED: Why = Why::Refused(Reason::ClientModuleProtocolError);
 const GONE: Why = Why::Refused(Reason::ClientModuleUnreachable);
 
-const POP3: &[Dialogue] = &[
+const POP3: &[Dialogue<'static>] = &[
     Dialogue {
         name: "fetching and deleting",
         workstation: "STAT\r\nRETR 1\r\nDELE 1\r\nQUIT\r\n",
@@ -289,6 +332,45 @@ const POP3: &[Dialogue] = &[
         why: GONE,
     },
     Dialogue {
+        name: "a message that is noted before its end, and a deletion by its UID",
+        workstation: "RETR 1\r\nDELE 1\r\nQUIT\r\n",
+        answers: &[
+            "+OK\r\nX-KIM-Dienstkennung: eAU\r\n\r\nhi\r\n.\r\n",
+            "+OK 1 u\r\n",
+            "+OK 1 u\r\n",
+            "+OK\r\n",
+            "+OK bye\r\n",
+        ],
+        verdicts: "",
+        to_workstation: "+OK\r\nX-KIM-Dienstkennung: eAU\r\n\r\nhi\r\n.\r\n+OK\r\n+OK bye\r\n",
+        to_client_module: "RETR 1\r\nUIDL 1\r\nUIDL 1\r\nDELE 1\r\nQUIT\r\n",
+        log: &[
+            "RetrieveAsked",
+            "RetrieveBegan",
+            "fetched 1 Is(\"u\")",
+            "received 1, 32 bytes, [\"eAU\"]",
+            "delete 1 Is(\"u\"): yes",
+            "Deleted { number: 1 }",
+        ],
+        why: Why::Quit,
+    },
+    Dialogue {
+        name: "a preview that is noted after it was passed on, of a message without a UID",
+        workstation: "TOP 1 0\r\nDELE 1\r\nNOOP\r\n",
+        answers: &["+OK\r\na: b\r\n\r\n.\r\n", "-ERR no\r\n", "+OK 2 u\r\n", "+OK\r\n"],
+        verdicts: "n",
+        to_workstation: "+OK\r\na: b\r\n\r\n.\r\n<not-allowed >\r\n+OK\r\n",
+        to_client_module: "TOP 1 0\r\nUIDL 1\r\nUIDL 1\r\nNOOP\r\n",
+        log: &[
+            "RetrieveAsked",
+            "RetrieveBegan",
+            "previewed 1, 0 bytes of content, []",
+            "fetched 1 Unknown",
+            "delete 1 Unknown: no",
+        ],
+        why: Why::Left,
+    },
+    Dialogue {
         name: "an answer that is none",
         workstation: "NOOP\r\n",
         answers: &["250 ok\r\n"],
@@ -300,7 +382,7 @@ const POP3: &[Dialogue] = &[
     },
 ];
 
-const SMTP: &[Dialogue] = &[
+const SMTP: &[Dialogue<'static>] = &[
     Dialogue {
         name: "sending",
         workstation: "EHLO pc\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nX-KIM-Dienstkennung: eAU\r\n\r\n\

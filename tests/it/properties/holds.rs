@@ -20,7 +20,7 @@ use kimgate::proto::front::{Front, FrontStep, Setup, Stage};
 use kimgate::proto::header::HeaderReader;
 use kimgate::proto::line::{Fault, Framed, Line, next_line};
 use kimgate::proto::pop3::{self, AnswerScan};
-use kimgate::proto::relay::PeerEof;
+use kimgate::proto::relay::{PeerEof, UidDue};
 use kimgate::proto::sasl::Credentials;
 use kimgate::proto::smtp::{self, scan_reply};
 use kimgate::trust::{CertificateFacts, ClientModuleTrust, UpstreamTls};
@@ -354,6 +354,8 @@ fn random_world(case: &[u8], protocol: Protocol) -> World {
     world.dice = [&lengths[..], part()].concat();
     world.answers_as = Some(protocol);
     world.refusals = (0..5).map(|bit| choice & lengths[2] & (1 << bit) != 0).collect();
+    world.uid_due =
+        [None, Some(UidDue::Now), Some(UidDue::AfterAnswer)][usize::from(lengths[1]) % 3];
     world.settings.message = if choice & 1 == 0 { 0 } else { 40 };
     world.settings.middleware_header = choice & 2 != 0;
     world.settings.delivery_receipts = choice & 4 != 0;
@@ -463,7 +465,7 @@ fn header(case: &[u8]) {
     let [subjects, decryption, errors] =
         values.each_ref().map(|field| field.iter().map(String::as_str).collect::<Vec<_>>());
     let evidence = Evidence { decryption: &decryption, errors: &errors, subjects: &subjects };
-    assert!(evidence.is_undecrypted() || decryption.iter().all(|code| matches!(*code, "" | "00")));
+    assert!(evidence.cause().is_some() || decryption.iter().all(|code| matches!(*code, "" | "00")));
 }
 
 /// Each service that the loosest known reader finds is found, or the header block counts as malformed.

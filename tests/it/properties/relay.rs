@@ -6,7 +6,7 @@ use std::collections::{HashSet, VecDeque};
 use kimgate::proto::dot::DotScan;
 use kimgate::proto::relay::{
     Attention, Fact, Limit, PeerEof, Question, Refusal, Relay, Seen, Service, Settings, Side, Step,
-    StepReport, Teardown, Unread, Verdict, Why,
+    StepReport, Teardown, Uid, UidDue, Unread, Verdict, Why,
 };
 use kimgate::words::{Protocol, Reason};
 
@@ -41,6 +41,8 @@ pub(crate) struct World {
     pub(crate) answers_as: Option<Protocol>,
     /// Whether a question is answered with no, one after the other and then again from the first.
     pub(crate) refusals: Vec<bool>,
+    /// When the UID of a fetched message is wanted. Where it is, that of a deleted one is too.
+    pub(crate) uid_due: Option<UidDue>,
     /// Where both peers could act: small numbers let the client module act.
     pub(crate) dice: Vec<u8>,
     pub(crate) offers: Vec<String>,
@@ -66,6 +68,7 @@ impl World {
             answers,
             answers_as: None,
             refusals: Vec::new(),
+            uid_due: None,
             dice: vec![0],
             offers: ["SIZE 100", "AUTH PLAIN", "DSN"].map(String::from).into(),
             settings: Settings {
@@ -93,6 +96,8 @@ impl World {
             has_final_line: false,
             has_gap: false,
             granted: HashSet::new(),
+            kept: 0,
+            is_owed: false,
             asked: 0,
             owed: None,
             report: StepReport::Done,
@@ -123,6 +128,10 @@ struct Owner {
     has_gap: bool,
     /// What was answered with yes, each until it is made use of.
     granted: HashSet<Granted>,
+    /// So many unread bytes are the end of a message that was answered.
+    kept: usize,
+    /// The message must be noted before its end is passed on.
+    is_owed: bool,
     asked: usize,
     /// So many bytes are the answer to a message, which the workstation gets next.
     owed: Option<usize>,
@@ -208,6 +217,8 @@ impl Owner {
                 }
             }
             Step::Forward { from: Side::ClientModule, bytes } => {
+                assert!(!self.is_owed, "the end of a message before its note");
+                self.kept = 0;
                 let piece = take(&mut self.client_module, bytes);
                 assert_eq!(self.owed.take().unwrap_or(bytes), bytes, "a part of an answer");
                 self.answered();
@@ -252,6 +263,12 @@ impl Owner {
             Step::Ask(Question::Command) => {
                 self.granted.insert(Granted::Command);
                 self.report = StepReport::Verdict(Verdict::Pass);
+            }
+            Step::Ask(Question::Fetched { number, uid, .. }) => self.fetched(number, uid),
+            Step::Ask(Question::Delete { uid: Uid::Unasked, .. })
+                if self.world.uid_due.is_some() =>
+            {
+                self.report = StepReport::NeedUid(UidDue::Now);
             }
             Step::Ask(question) => {
                 let (verb, question) = (judged(question), shown(question));
@@ -328,6 +345,24 @@ impl Owner {
         );
     }
 
+    /// A message is here. Without its UID, it may have to be asked for.
+    fn fetched(&mut self, number: u32, uid: Uid<'_>) {
+        self.is_owed = false;
+        self.report = StepReport::Verdict(Verdict::Pass);
+        match (uid, self.world.uid_due) {
+            (Uid::Unasked, None) => self.answered(),
+            (Uid::Unasked, Some(due)) => {
+                self.answered();
+                self.is_owed = due == UidDue::Now;
+                self.kept = if self.is_owed { self.client_module.unread.len() } else { 0 };
+                self.report = StepReport::NeedUid(due);
+            }
+            (Uid::Unknown | Uid::Is(_), _) => {
+                self.outcome.log.push(format!("fetched {number} {uid:?}"));
+            }
+        }
+    }
+
     fn judge(&mut self, verb: &'static [u8], question: &str) -> Verdict {
         let refusals = &self.world.refusals;
         let is_refused =
@@ -379,12 +414,16 @@ impl Owner {
             }
             Place::Commands { is_open } => {
                 assert!(!*is_open, "two commands at once");
+                let is_uidl = is_said && bytes.starts_with(b"UIDL ");
                 let is_ours = [&b"RSET\r\n"[..], b"DATA\r\n"].contains(&bytes)
+                    || is_uidl
                     || bytes.ends_with(b" NOTIFY=SUCCESS,FAILURE,DELAY\r\n");
                 assert!(is_ours || !is_said, "{}", bytes.escape_ascii());
                 assert!(bytes.ends_with(b"\r\n"));
                 assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1);
-                assert_eq!(self.client_module.unread, b"", "an answer before its command");
+                let kept = if is_uidl { self.kept } else { 0 };
+                assert_eq!(self.client_module.unread.len(), kept, "an answer before its command");
+                assert!(kept == 0 || self.client_module.unread.ends_with(b"\n"));
                 let command = bytes.to_ascii_uppercase();
                 if !is_said || command.starts_with(b"RCPT") {
                     assert!(self.granted.remove(&Granted::Command), "a command without permission");
@@ -461,8 +500,8 @@ fn judged(question: Question<'_>) -> &'static [u8] {
         Question::Sender(_) => b"MAIL",
         Question::Recipient(_) => b"RCPT",
         Question::Service(_) | Question::Author(_) => b"DATA",
-        Question::Delete(_) => b"DELE",
-        Question::Command => b"",
+        Question::Delete { .. } => b"DELE",
+        Question::Command | Question::Fetched { .. } => b"",
     }
 }
 
@@ -475,8 +514,9 @@ fn shown(question: Question<'_>) -> String {
         Question::Service(Service::Named(name)) => format!("service {name}"),
         Question::Service(service) => format!("service {service:?}"),
         Question::Author(author) => format!("{} {:?}", author.field, author.address),
-        Question::Delete(number) => format!("delete {number}"),
-        Question::Command => String::new(),
+        Question::Delete { number, uid: Uid::Unasked } => format!("delete {number}"),
+        Question::Delete { number, uid } => format!("delete {number} {uid:?}"),
+        Question::Command | Question::Fetched { .. } => String::new(),
     }
 }
 

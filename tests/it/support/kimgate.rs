@@ -170,6 +170,12 @@ impl Kimgate {
         self.daemon.log()
     }
 
+    /// Ends it as a loss of power would: nothing of it runs any more when this returns.
+    pub(crate) async fn kill(mut self) {
+        self.daemon.signal("KILL");
+        self.daemon.ended().await;
+    }
+
     /// Asks it to stop, as systemd does, and waits until it has.
     pub(crate) async fn stop(mut self) -> Left {
         self.daemon.signal("TERM");

@@ -120,6 +120,8 @@ impl Seen {
                 | EventKind::Denied
                 | EventKind::MessageReceived
                 | EventKind::DeleteHeld
+                | EventKind::MessageHeld
+                | EventKind::MessageReleased
                 | EventKind::ContextConflict
                 | EventKind::Certificate
                 | EventKind::ConfigLoaded
