@@ -49,7 +49,12 @@ async fn status(world: &World) -> Value {
 /// The right password, refused while a card is locked, was not sent again for an hour.
 #[tokio::test]
 async fn a_card_that_was_locked_keeps_the_right_password_out_until_the_end_of_the_pause() {
-    let lines = ["protection.login_failures = 1", "protection.login_pause = \"1s\""];
+    let lines = [
+        "protection.login_failures = 1",
+        "protection.login_pause = \"1s\"",
+        // It asks again and again.
+        "limits.connection_rate = 0",
+    ];
     let world = World::start(&lines).await;
     world.faults(&["2*login-refuse=-ERR Der Nutzer konnte nicht authentifiziert werden"]);
     let started = tokio::time::Instant::now();

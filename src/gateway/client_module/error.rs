@@ -23,6 +23,11 @@ impl DialError {
         Self { certificate_refused, ..Self::new(Reason::ClientModuleUntrusted, detail) }
     }
 
+    /// What the workstation is told of it. A certificate's description is for log and `doctor`.
+    pub(crate) fn told(&self) -> &str {
+        if self.certificate_refused { "" } else { &self.detail }
+    }
+
     /// Whether the client module does not serve, so that its standby is asked: it does not answer, turns
     /// everybody away, or speaks another protocol. One whose certificate is not accepted may be a
     /// stranger in its place, which the operator has to see.

@@ -251,7 +251,7 @@ impl Session {
     }
 
     fn dial_failed(&self, error: &DialError) -> Refused {
-        self.refused(error.reason, &error.detail)
+        self.refused(error.reason, error.told())
     }
 
     /// A refusal of kimgate's own.

@@ -84,6 +84,7 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
                 in_brackets(detail)
             )
         }
+        Reason::ClientModuleUntrusted if !detail.is_empty() => detail.into(),
         Reason::ClientModuleUntrusted => "the KIM client module is not trusted: \
              its certificate is not accepted here; please ask \"kimgate doctor\""
             .into(),

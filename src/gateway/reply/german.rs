@@ -95,6 +95,7 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
                 in_brackets(detail)
             )
         }
+        Reason::ClientModuleUntrusted if !detail.is_empty() => detail.into(),
         Reason::ClientModuleUntrusted => "Dem KIM-Clientmodul wird nicht vertraut: \
              sein Zertifikat ist nicht zugelassen; bitte \"kimgate doctor\" fragen"
             .into(),

@@ -270,6 +270,11 @@ mod tests {
              darf das Konto praxis.dr.mueller-luedenscheidt.und.kollegen... nicht abrufen \
              (not-allowed); IT: 0371 1234\r\n"
         );
+        let untrusted = |detail| refused(Reason::ClientModuleUntrusted, "PC9", detail);
+        let wanted =
+            "Das KIM-Clientmodul verlangt ein Client-Zertifikat. ".to_owned() + &"x".repeat(150);
+        assert!(untrusted(&wanted).contains(" verlangt ein Client-Zertifikat (client-module-"));
+        assert!(untrusted("").contains("sein Zertifikat ist nicht zugelassen; bitte"));
         let unreachable = |detail| refused(Reason::ClientModuleUnreachable, "PC9", detail);
         assert!(unreachable("main: refused").contains("laeuft [main: refused] ("));
         assert!(unreachable(&"main: refused ".repeat(20)).contains("laeuft (client-"));

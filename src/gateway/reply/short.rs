@@ -6,8 +6,8 @@ use crate::words::{Language, Reason};
 /// The longest and the shortest that a name becomes where a sentence is too long for its room.
 const NAME: std::ops::RangeInclusive<usize> = 8..=80;
 
-/// Why something is refused, in at most `room` characters: without the detail where that only explains,
-/// and then with shorter names.
+/// Why something is refused, in at most `room` characters. A detail that explains is there whole, or with
+/// its first sentence, or not at all. Then names are shortened.
 pub(super) fn fitting(language: Language, reason: Reason, about: About<'_>, room: usize) -> String {
     let sentence = |about: About<'_>| {
         on_the_wire(&match language {
@@ -18,6 +18,13 @@ pub(super) fn fitting(language: Language, reason: Reason, about: About<'_>, room
     let whole = sentence(about);
     if whole.len() <= room {
         return whole;
+    }
+    let first = about.detail.split_once(". ").map_or("", |(first, _)| first);
+    if explains(reason) && !first.is_empty() {
+        let shorter = sentence(About { detail: first, ..about });
+        if shorter.len() <= room {
+            return shorter;
+        }
     }
     let detail = if explains(reason) { "" } else { about.detail };
     let [workstation, account, detail] =
@@ -31,8 +38,7 @@ pub(super) fn fitting(language: Language, reason: Reason, about: About<'_>, room
     fits.unwrap_or_else(|| shortened(*NAME.start()))
 }
 
-/// Whether the detail of this reason is a sentence of its own, which is there whole or not at all. In
-/// every other text it is a name.
+/// Whether the detail of this reason is made of sentences. In every other text it is a name.
 fn explains(reason: Reason) -> bool {
     matches!(
         reason,

@@ -103,10 +103,17 @@ pub(super) fn finding(class: Class, language: Language) -> &'static str {
 pub(super) fn and_name_differs(language: Language) -> &'static str {
     of(
         language,
-        ", und es gilt nicht fuer den Namen, unter dem das KIM-Clientmodul angesprochen wird; beides \
-         ist bei KIM-Clientmodulen ueblich",
-        ", and it is not for the name that the KIM client module is reached by; both are usual with \
-         KIM client modules",
+        ", und es gilt nicht fuer den Namen, unter dem das KIM-Clientmodul angesprochen wird",
+        ", and it is not for the name that the KIM client module is reached by",
+    )
+}
+
+/// That neither fault of such a certificate is a sign of an attack.
+pub(super) fn both_are_usual(language: Language) -> &'static str {
+    of(
+        language,
+        "; beides ist bei KIM-Clientmodulen ueblich",
+        "; both are usual with KIM client modules",
     )
 }
 

@@ -7,7 +7,8 @@ use crate::words::Language;
 use super::class::Class;
 use super::known_certificate::KnownCertificate;
 use super::phrases::{
-    accepted_advice, and_name_differs, comparing, finding, refused_advice, why_not_ignore,
+    accepted_advice, and_name_differs, both_are_usual, comparing, finding, refused_advice,
+    why_not_ignore,
 };
 use crate::trust::facts::CertificateFacts;
 use crate::trust::printable::ascii;
@@ -92,11 +93,15 @@ impl Verdict {
         }
         let name_differs_too =
             self.certificate.as_ref().is_some_and(|facts| facts.name_differs_too);
-        if name_differs_too && self.class == Class::UnknownIssuer {
+        let is_the_usual_one = name_differs_too && self.class == Class::UnknownIssuer;
+        if is_the_usual_one {
             out.push_str(and_name_differs(language));
         }
         if let Some(asked) = &self.asked {
             out.push_str(&ascii(&asked.text(language)));
+        }
+        if is_the_usual_one {
+            out.push_str(both_are_usual(language));
         }
         out.push_str(&format!(" [{}]", self.class));
         out
