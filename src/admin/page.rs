@@ -32,6 +32,15 @@ fn hash_of(element: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::Reason;
+
+    #[test]
+    fn every_reason_has_its_words_on_the_page() {
+        for reason in Reason::ALL {
+            let entry = format!("  \"{reason}\": \"");
+            assert!(HTML.contains(&entry), "{entry}");
+        }
+    }
 
     #[test]
     fn the_page_needs_nothing_that_its_policy_forbids() {
