@@ -99,8 +99,11 @@ fn ask(
     (method, path, rest): (&str, &str, &str),
     patience: Duration,
 ) -> Result<Answer, Failure> {
-    let unreachable =
-        |error: std::io::Error| Failure::error(format!("no gateway answers at {address}: {error}"));
+    let unreachable = |error: std::io::Error| {
+        Failure::error(format!(
+            "no gateway answers at {address}: {error}; does it run, and is this its admin.address?"
+        ))
+    };
     let mut stream = TcpStream::connect_timeout(&address, patience).map_err(unreachable)?;
     stream.set_read_timeout(Some(patience)).map_err(unreachable)?;
     stream.set_write_timeout(Some(patience)).map_err(unreachable)?;

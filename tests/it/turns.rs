@@ -183,7 +183,7 @@ async fn unlock_ends_the_pauses_that_were_named_and_leaves_an_audit_line() {
     assert_eq!((&lines[3]["peer"], &lines[3]["ended"]), (&json!("127.0.0.1"), &json!(2)));
     let file = text(&world.file());
     let audit = kimgate(&["audit", "--config", &file, "--event", "unlocked"]).expect(0);
-    assert!(audit.contains("2 login pauses ended"), "{audit}");
+    assert!(audit.contains("ended login pauses: 2"), "{audit}");
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ impl LineView<'_> {
                 true => self.word("in force: {}", "config"),
                 false => self.word("rejected for {} errors", "problems"),
             }],
-            Some(EventKind::Unlocked) => vec![self.word("{} login pauses ended", "ended")],
+            Some(EventKind::Unlocked) => vec![self.word("ended login pauses: {}", "ended")],
             Some(EventKind::Closed) => vec![
                 self.text("reason"),
                 self.took("after", "seconds"),

@@ -90,7 +90,7 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
             .into(),
         Reason::ClientModuleProtocolError => {
             format!(
-                "the KIM client module gave an unintelligible answer; please try again{}",
+                "the KIM client module gave an unintelligible answer; please have it checked{}",
                 in_brackets(detail)
             )
         }

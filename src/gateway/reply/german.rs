@@ -101,7 +101,7 @@ pub(super) fn reason(reason: Reason, about: About<'_>) -> String {
             .into(),
         Reason::ClientModuleProtocolError => {
             format!(
-                "Das KIM-Clientmodul hat unverständlich geantwortet; bitte erneut versuchen{}",
+                "Das KIM-Clientmodul hat unverständlich geantwortet; bitte prüfen lassen{}",
                 in_brackets(detail)
             )
         }

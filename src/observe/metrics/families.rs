@@ -106,7 +106,7 @@ impl Families {
             )?,
             denied: register.counters(
                 "kimgate_denied_total",
-                "Refusals other than logins, by what was wanted.",
+                "Refusals by what was wanted. Refused logins count in kimgate_logins_total, but for unknown workstations and sources over their rate, which name no login.",
                 &["action", "reason"],
             )?,
             would_deny: register.counters(

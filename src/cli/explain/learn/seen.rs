@@ -66,7 +66,9 @@ struct AuditFields {
     /// `None` for a word that is none of ours.
     #[serde(deserialize_with = "kind")]
     event: Option<EventKind>,
-    peer: Option<SocketAddr>,
+    /// Address and port; the address alone, or a network, where lines were counted as one.
+    #[serde(default)]
+    peer: String,
     protocol: Option<Protocol>,
     workstation: Option<String>,
     #[serde(default)]
@@ -185,7 +187,9 @@ impl Seen {
                 .iter()
                 .all(|field| field.is_empty() || is_plain(field) && !field.contains('#'))
             && line.workstation.iter().chain(&line.users).all(|name| is_plain(name));
-        let (Some(peer), Some(protocol), true) = (line.peer, line.protocol, fits) else {
+        let (Ok(peer), Some(protocol), true) =
+            (line.peer.parse::<SocketAddr>(), line.protocol, fits)
+        else {
             self.counts.odd += 1;
             return None;
         };
@@ -265,6 +269,16 @@ mod tests {
         assert_eq!((seen.logins.len(), seen.deletions.len(), seen.counts.lines), (1, 1, 8));
         let services: Vec<&str> = seen.services["a@b.c"].iter().map(String::as_str).collect();
         assert_eq!(services, [WITHOUT_SERVICE, "eAU;x"]);
+    }
+
+    #[test]
+    fn lines_that_count_several_refusals_are_read_too() {
+        let folded = "{\"event\":\"denied\",\"peer\":\"10.0.0.9\",\"count\":7,\
+                      \"would_deny\":\"login-not-assigned\"}\n";
+        let unlocked = "{\"event\":\"unlocked\",\"peer\":\"127.0.0.1\",\"ended\":1}\n";
+        let seen = read([folded, unlocked, "{\"event\":\"closed\"}\n"].concat().as_bytes());
+        assert_eq!((seen.counts.lines, seen.counts.unreadable, seen.counts.odd), (3, 0, 0));
+        assert_eq!(seen.counts.unsaid.len(), 1);
     }
 
     #[test]
