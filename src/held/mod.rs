@@ -124,7 +124,13 @@ impl Register {
             }
             Err(error) => {
                 let trouble = format!("{}: {error}; held until kimgate ends", state_dir.display());
-                (Key::passing(), Table::default(), None, Some(trouble))
+                // A disk that takes nothing more, or another process that has the lock, is no reason
+                // to let go what was held before.
+                let (key, table) = match journal::read(state_dir) {
+                    Ok(found) => (found.key, filled(found.lines, now)),
+                    Err(_) => (Key::passing(), Table::default()),
+                };
+                (key, table, None, Some(trouble))
             }
         };
         if let Some(trouble) = &trouble {
@@ -149,9 +155,10 @@ impl Register {
         self.trouble.as_deref()
     }
 
-    /// What stands for an account at a client module. Accounts are compared without case.
+    /// What stands for an account at a client module. Accounts are compared without case and
+    /// blanks, as the login throttle compares them: a client module may not care about those.
     pub fn maildrop(&self, client_module: &str, account: &str) -> Digest {
-        let account = account.to_lowercase();
+        let account = account.split_whitespace().collect::<String>().to_lowercase();
         self.key.digest("maildrop", &[client_module.as_bytes(), account.as_bytes()])
     }
 

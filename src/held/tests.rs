@@ -42,6 +42,7 @@ fn a_message_is_held_by_every_register_of_its_folder_until_it_came_decrypted() {
     let register = Register::open(folder.path(), 0);
     assert!(matches!(hold(&register, "a@b", "1", 0), Hold::New { .. }));
     assert_eq!(hold(&register, "A@B", "1", 5), Hold::Known);
+    assert_eq!(hold(&register, " A @B ", "1", 5), Hold::Known);
     drop(register);
     let register = Register::open(folder.path(), 9);
     assert_eq!(register.trouble(), None);
@@ -179,6 +180,25 @@ fn a_folder_that_cannot_be_used_holds_until_kimgate_ends_and_is_said() {
         let id = register.list(at(0), 9)[0].id.clone();
         assert!(matches!(register.release(&id, at(0)), Err(ReleaseError::NotStored(_))));
         assert!(!is_held(&register, "a@b", "1", 0));
+    }
+}
+
+#[test]
+fn what_was_held_before_stays_held_where_the_journal_cannot_be_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Register::open(folder.path(), 0);
+    hold(&first, "a@b", "1", 0);
+    let locked_out = Register::open(folder.path(), 0);
+    drop(first);
+    // As on a disk that has become read-only.
+    fs::remove_file(folder.path().join("held.lock")).unwrap();
+    fs::create_dir(folder.path().join("held.lock")).unwrap();
+    let read_only = Register::open(folder.path(), 0);
+    for register in [locked_out, read_only] {
+        assert!(register.trouble().is_some());
+        assert!(is_held(&register, "a@b", "1", 0));
+        assert!(!is_held(&register, "a@b", "2", 0));
+        assert_eq!(hold(&register, "a@b", "2", 0), Hold::InMemory);
     }
 }
 
