@@ -254,8 +254,8 @@ impl Register {
         Ok(message)
     }
 
-    /// Lets go what has been held for long enough, and forgets what no server has any more. Gives
-    /// what was let go. To be called now and then.
+    /// Lets go what has been held for long enough, forgets what no server has any more, and stores what
+    /// the disk did not take before. Gives what was let go. To be called now and then.
     pub fn sweep(&self, terms: Terms) -> Vec<HeldMessage> {
         let mut let_go = Vec::new();
         let mut table = self.table();
@@ -275,10 +275,12 @@ impl Register {
                 table.release(id);
             }
         }
+        let unsaved = table.iter().filter(|(_, entry)| !entry.is_stored).map(|(id, _)| *id);
+        let due: Vec<Digest> = old.into_iter().chain(unsaved).collect();
         drop(table);
-        if !old.is_empty() {
-            // What the disk does not take, the next start finds out anew.
-            let _ = self.write(&old);
+        if !due.is_empty() {
+            // What the disk does not take is tried again next time, or the next start finds it out anew.
+            let _ = self.write(&due);
         }
         let_go
     }

@@ -184,6 +184,25 @@ fn a_folder_that_cannot_be_used_holds_until_kimgate_ends_and_is_said() {
 }
 
 #[test]
+fn what_the_disk_did_not_take_is_stored_as_soon_as_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    hold(&Register::open(folder.path(), 0), "a@b", "1", 0);
+    // After half a line the journal is written anew, and that fails here.
+    let journal = folder.path().join("held.journal");
+    let half = [fs::read(&journal).unwrap(), b"{".to_vec()].concat();
+    fs::write(&journal, half).unwrap();
+    let draft = folder.path().join("held.journal-new");
+    fs::create_dir(&draft).unwrap();
+    let register = Register::open(folder.path(), 0);
+    assert_eq!(hold(&register, "a@b", "2", 0), Hold::InMemory);
+    register.sweep(at(0));
+    fs::remove_dir(&draft).unwrap();
+    register.sweep(at(0));
+    drop(register);
+    assert!(is_held(&Register::open(folder.path(), 0), "a@b", "2", 0));
+}
+
+#[test]
 fn what_was_held_before_stays_held_where_the_journal_cannot_be_taken() {
     let folder = tempfile::tempdir().unwrap();
     let first = Register::open(folder.path(), 0);
