@@ -31,7 +31,7 @@ const BLANKS: [char; 9] = [
     '\u{a0}', '\u{2002}', '\u{2003}', '\u{2007}', '\u{2009}', '\u{200b}', '\u{202f}', '\u{3000}',
     '\u{feff}',
 ];
-const QUOTES: [char; 9] = ['“', '”', '„', '‟', '«', '»', '‹', '›', '\u{201f}'];
+const QUOTES: [char; 9] = ['“', '”', '„', '‟', '«', '»', '‹', '›', '″'];
 const SINGLE_QUOTES: [char; 6] = ['‘', '’', '‚', '‛', '′', '´'];
 
 /// The line that begins at this byte.
@@ -120,10 +120,13 @@ fn header_with_quotes(header: &str) -> Option<String> {
 fn quoted(value: &str) -> String {
     let is_value = |text: &str| ImDocument::parse(format!("x = {text}")).is_ok();
     let bare = value.trim_matches(['"', '\'']);
-    match () {
-        () if value.is_empty() || is_value(value) => value.to_owned(),
-        () if bare.contains('\\') => format!("'{bare}'"),
-        () => format!("\"{bare}\""),
+    match value.to_ascii_lowercase().as_str() {
+        _ if value.is_empty() || is_value(value) => value.to_owned(),
+        // As YAML and Python write them.
+        "true" | "yes" => "true".to_owned(),
+        "false" | "no" => "false".to_owned(),
+        _ if bare.contains('\\') => format!("'{bare}'"),
+        _ => format!("\"{bare}\""),
     }
 }
 
@@ -150,6 +153,10 @@ mod tests {
             ("address = „0.0.0.0:995“", Some("address = \"0.0.0.0:995\"")),
             ("address = “0.0.0.0:995\"", Some("address = \"0.0.0.0:995\"")),
             ("address = \"0.0.0.0:995”", Some("address = \"0.0.0.0:995\"")),
+            ("address = ″0.0.0.0:995″", Some("address = \"0.0.0.0:995\"")),
+            ("watch = True", Some("watch = true")),
+            ("watch = no", Some("watch = false")),
+            ("mode = off", Some("mode = \"off\"")),
             ("address = ‘0.0.0.0:995’", Some("address = '0.0.0.0:995'")),
             (r#"certificate = "C:\kimgate\a.pem""#, Some(r"certificate = 'C:\kimgate\a.pem'")),
             (r#"certificate = "C:\Users\kim.pem""#, Some(r"certificate = 'C:\Users\kim.pem'")),

@@ -183,11 +183,22 @@ fn certificate(key: &Key, path: &Path, report: &mut Report<'_>) {
         report.error(key, "holds a private key, not a certificate", "name the certificate's file");
     } else if let (0, Some(kind)) = (found, Foreign::of(&bytes)) {
         report.error(key, format!("is {kind}"), kind.remedy());
+    } else if found == 0 && contains(&bytes, b"BEGIN CERTIFICATE") {
+        report.error(key, "holds a certificate in PEM that is damaged", COPY_ANEW);
+    } else if found == 0 && bytes.trim_ascii().is_empty() {
+        report.error(key, "is empty", COPY_ANEW);
     } else if found == 0 {
         let problem = "holds no certificate in PEM";
         let remedy = "convert it with `openssl x509 -inform der -in FILE -out FILE.pem`";
         report.error(key, problem, remedy);
     }
+}
+
+/// What helps where lines of PEM were cut off, joined or quoted on their way.
+const COPY_ANEW: &str = "copy the file anew, with its BEGIN and END lines";
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    memchr::memmem::find(bytes, part).is_some()
 }
 
 fn dates(key: &Key, not_before: i64, not_after: i64, report: &mut Report<'_>) {
@@ -226,6 +237,9 @@ fn private_key(key: &Key, path: &Path, report: &mut Report<'_>) {
     } else if !labels.iter().any(|label| label.ends_with("PRIVATE KEY")) {
         match Foreign::of(&bytes) {
             Some(kind) => report.error(key, format!("is {kind}"), kind.remedy()),
+            None if contains(&bytes, b"PRIVATE KEY") => {
+                report.error(key, "holds a private key in PEM that is damaged", COPY_ANEW);
+            }
             None => {
                 let remedy = "name the file with BEGIN PRIVATE KEY";
                 report.error(key, "holds no private key in PEM", remedy);
@@ -270,13 +284,8 @@ fn read(key: &Key, path: &Path, report: &mut Report<'_>) -> Option<Zeroizing<Vec
         Err(error) => Err(error),
     };
     if let Err(error) = outcome {
-        // `"C:\temp\new"` is TOML, and holds a tab and a line end.
-        let is_escaped = path.to_string_lossy().contains(['\t', '\n', '\r', '\u{8}', '\u{c}']);
-        let remedy = match is_escaped {
-            true => {
-                "in double quotes \\t and \\n are a tab and a line end: write the path in single \
-                     quotes, as in 'C:\\kimgate\\new.pem'"
-            }
+        let remedy = match is_escaped(path) {
+            true => IN_SINGLE_QUOTES,
             false => "correct the path, which starts at this file's folder, or remove the key",
         };
         report.error(key, format!("{shown} cannot be read: {error}"), remedy);
@@ -285,7 +294,29 @@ fn read(key: &Key, path: &Path, report: &mut Report<'_>) -> Option<Zeroizing<Vec
     Some(as_pem(bytes))
 }
 
+/// Whether an escape was meant as the beginning of a name: `"C:\temp\new"` is TOML, and holds a tab and
+/// a line end.
+fn is_escaped(path: &Path) -> bool {
+    path.to_string_lossy().contains(|c: char| c.is_control())
+}
+
+const IN_SINGLE_QUOTES: &str = "in double quotes \\t and \\n are a tab and a line end: write the path in \
+                                single quotes, as in 'C:\\kimgate\\new'";
+
+/// What kimgate would make, under a name that nobody meant.
+fn made_paths(settings: &Settings, report: &mut Report<'_>) {
+    let state = (Key::of(&["gateway", "state_dir"]), Some(&settings.gateway.state_dir));
+    let audit = (Key::of(&["audit", "file"]), settings.audit.file.as_ref());
+    for (key, path) in [state, audit] {
+        if let Some(path) = path.filter(|path| is_escaped(path)) {
+            let shown = quoted(&path.to_string_lossy());
+            report.error(&key, format!("{shown} has a control character"), IN_SINGLE_QUOTES);
+        }
+    }
+}
+
 fn folders(settings: &Settings, place: &Surroundings, report: &mut Report<'_>) {
+    made_paths(settings, report);
     let state = place.resolve(&settings.gateway.state_dir);
     if state.exists() && !state.is_dir() {
         let problem = format!("{} is not a folder", quoted(&state.to_string_lossy()));
@@ -442,6 +473,26 @@ mod tests {
         assert_eq!(about(&findings, "tls.certificate"), ["is a PKCS#7 file (.p7b)"]);
         assert_eq!(about(&findings, "tls.private_key"), ["is a key of PuTTY (.ppk)"]);
         assert!(findings.iter().any(|f| f.remedy.contains("openssl pkcs7 -print_certs")));
+    }
+
+    #[test]
+    fn pem_that_was_damaged_on_its_way_is_called_so() {
+        let (certificate, key) = certificate(-1, 300);
+        let damages: [fn(&str) -> String; 5] = [
+            |pem| pem.replace('\n', ""),
+            |pem| pem.replace('\n', "\\n"),
+            |pem| pem.lines().map(|line| format!("> {line}\n")).collect(),
+            |pem| pem.replace("-----", "----"),
+            |pem| pem.split("-----END").next().unwrap_or_default().to_owned(),
+        ];
+        for damage in damages {
+            let findings = check(&damage(&certificate), &damage(&key), 0o600);
+            let said = about(&findings, "tls.certificate");
+            assert_eq!(said, ["holds a certificate in PEM that is damaged"]);
+            let said = about(&findings, "tls.private_key");
+            assert_eq!(said, ["holds a private key in PEM that is damaged"]);
+        }
+        assert_eq!(about(&check(" \n", &key, 0o600), "tls.certificate"), ["is empty"]);
     }
 
     #[cfg(unix)]
