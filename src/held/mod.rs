@@ -167,10 +167,15 @@ impl Register {
         self.table().has_held(maildrop)
     }
 
-    /// Whether this message may not be deleted.
-    pub fn is_held(&self, maildrop: &Digest, uid: &str, terms: Terms) -> bool {
-        let id = self.id(maildrop, uid);
-        self.table().get(&id).is_some_and(|entry| terms.hold_on(entry))
+    /// What stands for a message of this maildrop.
+    pub fn message(&self, maildrop: &Digest, uid: &str) -> Digest {
+        let maildrop = String::from(*maildrop);
+        self.key.digest("message", &[maildrop.as_bytes(), uid.as_bytes()])
+    }
+
+    /// Whether this message may not be deleted; `None`: nothing is known of it.
+    pub fn is_held(&self, message: &Digest, terms: Terms) -> Option<bool> {
+        self.table().get(message).map(|entry| terms.hold_on(entry))
     }
 
     /// How many messages are held, and since when the oldest of them, in Unix seconds.
@@ -195,7 +200,7 @@ impl Register {
     /// A message came undecrypted.
     pub fn hold(&self, message: Undecrypted, terms: Terms) -> Hold {
         let Undecrypted { maildrop, uid, account, workstation, cause } = message;
-        let id = self.id(&maildrop, &uid);
+        let id = self.message(&maildrop, &uid);
         let mut table = self.table();
         let is_known = match table.get(&id) {
             Some(entry) if !terms.hold_on(entry) => return Hold::LetGo,
@@ -225,7 +230,7 @@ impl Register {
         uid: &str,
         terms: Terms,
     ) -> Option<HeldMessage> {
-        let id = self.id(maildrop, uid);
+        let id = self.message(maildrop, uid);
         let entry = self.table().forget(&id)?;
         // What the disk does not take is held again after a restart, which does no harm.
         let _ = self.write(&[id]);
@@ -283,11 +288,6 @@ impl Register {
             let _ = self.write(&due);
         }
         let_go
-    }
-
-    fn id(&self, maildrop: &Digest, uid: &str) -> Digest {
-        let maildrop = String::from(*maildrop);
-        self.key.digest("message", &[maildrop.as_bytes(), uid.as_bytes()])
     }
 
     /// Writes how these messages stand in the table now. So the last line about a message is right

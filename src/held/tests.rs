@@ -29,7 +29,8 @@ fn hold(register: &Register, account: &str, uid: &str, now: i64) -> Hold {
 }
 
 fn is_held(register: &Register, account: &str, uid: &str, now: i64) -> bool {
-    register.is_held(&register.maildrop("main", account), uid, at(now))
+    let message = register.message(&register.maildrop("main", account), uid);
+    register.is_held(&message, at(now)) == Some(true)
 }
 
 fn damaged(folder: &Path) -> bool {
@@ -49,7 +50,8 @@ fn a_message_is_held_by_every_register_of_its_folder_until_it_came_decrypted() {
     assert!(is_held(&register, "a@b", "1", 9));
     assert!(!is_held(&register, "a@b", "2", 9));
     assert!(!is_held(&register, "a@c", "1", 9));
-    assert!(!register.is_held(&register.maildrop("second", "a@b"), "1", at(9)));
+    let elsewhere = register.message(&register.maildrop("second", "a@b"), "1");
+    assert_eq!(register.is_held(&elsewhere, at(9)), None);
     assert!(register.came_decrypted(&register.maildrop("main", "a@b"), "1", at(9)).is_some());
     drop(register);
     let register = Register::open(folder.path(), 9);
@@ -287,7 +289,7 @@ fn a_hundred_thousand_messages_are_small_and_found_again() {
         .map(|n| {
             let account = accounts[n % 2].to_owned();
             let maildrop = register.maildrop("main", &account);
-            let id = register.id(&maildrop, &n.to_string());
+            let id = register.message(&maildrop, &n.to_string());
             let (workstation, cause) = (format!("PC{}", n % 50), "error 4009".into());
             let origin = Origin { maildrop, account, workstation, cause };
             register.table().insert(id, 0, origin).unwrap();
@@ -377,7 +379,7 @@ proptest! {
                 }
                 Happens::Released(account, uid) => {
                     let maildrop = register.maildrop("main", &name(account));
-                    let id = register.id(&maildrop, &uid.to_string()).id();
+                    let id = register.message(&maildrop, &uid.to_string()).id();
                     let released = register.release(&id, at(now)).is_ok();
                     let of = model.get_mut(&(account, uid)).filter(|(since, gone)| {
                         !gone && now - *since < 30 * DAY

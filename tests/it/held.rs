@@ -230,8 +230,15 @@ async fn a_person_releases_a_message_and_fetching_it_again_does_not_hold_it_agai
     assert_eq!(message["cause"], "decryption-result X66");
     let id = message["id"].as_str().unwrap();
     assert!(release(&world, "000000000000").await.starts_with("HTTP/1.0 422 "));
+    // A session that has fetched it may delete it from then on.
+    let mut open = world.pop3().await;
+    fetch(&mut open, 1).await;
+    open.ask("DELE 1", HELD).await;
     assert!(release(&world, id).await.starts_with("HTTP/1.0 200 "));
     assert_eq!(list(&world).await["messages"], 0);
+    open.ask("DELE 1", "+OK<any>").await;
+    open.ask("RSET", "+OK<any>").await;
+    quit(open).await;
     let mut client = world.pop3().await;
     fetch(&mut client, 1).await;
     client.ask("DELE 1", "+OK<any>").await;

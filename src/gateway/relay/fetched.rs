@@ -1,6 +1,6 @@
 //! Messages that came undecrypted: noted before their end is passed on, and not deleted.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Driver;
 use crate::gateway::turns::HoldOutcome;
@@ -18,7 +18,8 @@ const REMEMBERED: usize = 100_000;
 /// what the client module calls them; this also holds where it cannot.
 #[derive(Default)]
 pub(super) struct Fetched {
-    undecrypted: HashSet<u32>,
+    /// With what the register knows them by, where it can.
+    undecrypted: HashMap<u32, Option<Digest>>,
     /// Only of maildrops of which something is held.
     decrypted: HashSet<u32>,
 }
@@ -51,7 +52,7 @@ impl Driver {
             (Came::Undecrypted(_), Uid::Unasked) => {
                 self.fetched.decrypted.remove(&number);
                 if self.fetched.undecrypted.len() < REMEMBERED {
-                    self.fetched.undecrypted.insert(number);
+                    self.fetched.undecrypted.insert(number, None);
                 }
                 if register { StepReport::NeedUid(UidDue::Now) } else { PASS }
             }
@@ -99,13 +100,20 @@ impl Driver {
         let hold = protection.hold_undecrypted;
         let turns = &self.pair.shared.turns;
         let is_held = match uid {
-            Uid::Unasked if self.fetched.undecrypted.contains(&number) => true,
+            // It may have been released since it was fetched here.
+            Uid::Unasked if let Some(known) = self.fetched.undecrypted.get(&number) => {
+                let is_let_go = |message| turns.is_held(&message, hold) == Some(false);
+                hold.is_zero() || !known.is_some_and(is_let_go)
+            }
             Uid::Unasked if self.fetched.decrypted.contains(&number) => false,
             Uid::Unasked if !hold.is_zero() && turns.has_held(&self.maildrop()) => {
                 return StepReport::NeedUid(UidDue::Now);
             }
             Uid::Unasked => false,
-            Uid::Is(uid) => turns.is_held(&self.maildrop(), uid, hold),
+            Uid::Is(uid) => {
+                let message = turns.message(&self.maildrop(), uid);
+                turns.is_held(&message, hold) == Some(true)
+            }
             // Something of this maildrop is held, and it may be this.
             Uid::Unknown => true,
         };
@@ -118,6 +126,10 @@ impl Driver {
     }
 
     async fn hold(&mut self, number: u32, uid: &str, cause: String) {
+        let message = self.pair.shared.turns.message(&self.maildrop(), uid);
+        if let Some(known) = self.fetched.undecrypted.get_mut(&number) {
+            *known = Some(message);
+        }
         let pair = &self.pair;
         let message = Undecrypted {
             maildrop: self.maildrop(),

@@ -135,9 +135,15 @@ impl Turns {
         self.held.register().has_held(maildrop)
     }
 
-    /// Whether this message is held, where messages are held for so long.
-    pub(crate) fn is_held(&self, maildrop: &Digest, uid: &str, hold: Duration) -> bool {
-        self.held.register().is_held(maildrop, uid, self.held.terms(hold))
+    /// What the register knows a message of this maildrop by.
+    pub(crate) fn message(&self, maildrop: &Digest, uid: &str) -> Digest {
+        self.held.register().message(maildrop, uid)
+    }
+
+    /// Whether this message is held, where messages are held for so long. `None`: the register does not
+    /// know it.
+    pub(crate) fn is_held(&self, message: &Digest, hold: Duration) -> Option<bool> {
+        self.held.register().is_held(message, self.held.terms(hold))
     }
 
     /// Holds a message that came undecrypted. On return the disk has it, where it takes it.
