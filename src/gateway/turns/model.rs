@@ -1,7 +1,7 @@
 //! Mailboxes and contexts against a model: sessions come, leave, give back and lose patience in random
 //! order, several at a time before any of them runs.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ struct Waiting {
 struct Model<R: Resource> {
     resource: R,
     chance: StdRng,
-    waiting: HashMap<u64, Waiting>,
+    waiting: BTreeMap<u64, Waiting>,
     held: Vec<(usize, R::Lease, bool)>,
     outcomes: (mpsc::UnboundedSender<Outcome<R>>, mpsc::UnboundedReceiver<Outcome<R>>),
     arrivals: u64,
@@ -87,7 +87,7 @@ impl<R: Resource> Model<R> {
         Self {
             resource,
             chance: StdRng::seed_from_u64(seed),
-            waiting: HashMap::new(),
+            waiting: BTreeMap::new(),
             held: Vec::new(),
             outcomes: mpsc::unbounded_channel(),
             arrivals: 0,
@@ -163,7 +163,7 @@ impl<R: Resource> Model<R> {
             assert!(self.held.iter().all(|(holder, ..)| *holder == workstation), "two holders");
             assert!(R::SHARED || self.held.len() == 1, "two sessions");
             // Of several in a row, only the oldest session of a workstation counts a turn as missed.
-            let mut oldest: HashMap<usize, u64> = HashMap::new();
+            let mut oldest: BTreeMap<usize, u64> = BTreeMap::new();
             for (id, waiting) in &self.waiting {
                 let first = oldest.entry(waiting.workstation).or_insert(*id);
                 *first = (*first).min(*id);
