@@ -24,6 +24,9 @@ const WINDOW: Duration = Duration::from_secs(60);
 const KINDS_OF_A_SOURCE: u32 = 20;
 /// Kinds that are known at a time. Further refusals count together, whatever their source.
 const KINDS: usize = 2048;
+/// Lines within a window that all addresses without a name may have at once, together. A thousand of them
+/// with their own allowances would fill the audit all the same.
+const AT_ONCE_OF_STRANGERS: u32 = 6_000;
 
 /// What was counted. One per observer.
 #[derive(Default)]
@@ -36,6 +39,25 @@ struct Table {
     kinds: HashMap<u64, Kind>,
     /// How many kinds a source has.
     sources: HashMap<u64, u32>,
+    strangers: Allowance,
+}
+
+/// How many more lines addresses without a name may have at once.
+#[derive(Default)]
+struct Allowance {
+    until: Option<Instant>,
+    left: u32,
+}
+
+impl Allowance {
+    fn take(&mut self, now: Instant) -> bool {
+        if self.until.is_none_or(|until| until <= now) {
+            *self = Self { until: Some(now + WINDOW), left: AT_ONCE_OF_STRANGERS };
+        }
+        let less = self.left.checked_sub(1);
+        self.left = less.unwrap_or(0);
+        less.is_some()
+    }
 }
 
 /// Lines that differ in nothing that matters.
@@ -202,7 +224,9 @@ impl Table {
         if kind.until <= now && kind.folded.is_none() {
             (kind.until, kind.allowed) = (now + WINDOW, *at_once);
         }
-        if let Some(less) = kind.allowed.checked_sub(1) {
+        if let Some(less) = kind.allowed.checked_sub(1)
+            && (!is_stranger || self.strangers.take(now))
+        {
             kind.allowed = less;
             return true;
         }
@@ -471,6 +495,24 @@ mod tests {
         case.now += 120 * SECOND;
         case.due();
         assert!(case.folds.table().sources.is_empty(), "nothing is kept");
+    }
+
+    #[test]
+    fn a_thousand_strangers_that_connect_again_and_again_do_not_fill_the_audit() {
+        let mut case = Case::new();
+        for _ in 0..60 {
+            for n in 0..1000_u16 {
+                let [high, low] = n.to_be_bytes();
+                case.say(&Event::Connected(&session(&format!("192.0.{high}.{low}:1"))));
+            }
+        }
+        assert_eq!(case.written, AT_ONCE_OF_STRANGERS as usize);
+        let mut pc1 = session("192.0.2.1:1");
+        pc1.workstation = Some("PC1".into());
+        assert!(case.say(&Event::Connected(&pc1)), "a configured workstation keeps its line");
+        case.now += 60 * SECOND;
+        let counts = case.due().iter().map(|line| line["count"].as_u64().unwrap()).sum::<u64>();
+        assert_eq!(counts, 60_000 - u64::from(AT_ONCE_OF_STRANGERS), "and none is forgotten");
     }
 
     #[test]
