@@ -1,10 +1,10 @@
 //! How the gateway stops: no message is cut off in the middle, and no session is left waiting.
 
 use crate::support::dialogue::{ADDRESS, End, PASSWORD};
+use crate::support::ports::nobody_answers;
 use crate::support::transcript::Listener;
 use crate::support::world::{LOGIN, PC1, PC2, World, only};
 use kimgate::words::Protocol;
-use tokio::net::TcpStream;
 
 const AT_PC2: &str = "prx@praxis.kim.telematik#mail.kim.telematik:995#M1#cs#PC2";
 
@@ -26,7 +26,7 @@ async fn a_workstation_between_two_commands_is_told_goodbye() {
     world.stopped().await;
     let seen = world.upstream().await;
     assert!(!seen.iter().any(|fact| fact == "quit" || fact.starts_with("deleted")), "{seen:?}");
-    assert!(TcpStream::connect(world.address(Protocol::Pop3, Listener::Implicit)).await.is_err());
+    assert!(nobody_answers(world.address(Protocol::Pop3, Listener::Implicit)).await);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::support::ports::nobody_answers;
 use crate::support::tools;
 
 const LOGIN: &str = "prx@praxis.kim.telematik#mail.tm.kim.telematik:995#Mandant1#ivoris#PC1";
@@ -529,7 +530,7 @@ async fn a_stopped_simulator_ends_its_connections_and_frees_its_ports() {
     let (addr, mut client) = (sim.smtp_addr(), smtp_login(&sim).await);
     sim.stop().await;
     assert_eq!(client.rest().await.0, "");
-    assert!(TcpStream::connect(addr).await.is_err());
+    assert!(nobody_answers(addr).await);
 }
 
 /// Measures the peak memory of its process, so it has one for itself.
