@@ -58,11 +58,7 @@ pub(crate) fn refusal(
     reason: Reason,
     about: About<'_>,
 ) -> Vec<u8> {
-    let code = match protocol {
-        Protocol::Pop3 => codes::pop3(reason),
-        Protocol::Smtp => codes::smtp(reason),
-    };
-    about_reason(code, wording, reason, about)
+    about_reason(protocol, codes::smtp(reason), wording, reason, about)
 }
 
 /// The refusal that a connection gets instead of a greeting, and that ends it.
@@ -72,11 +68,7 @@ pub(crate) fn no_greeting(
     reason: Reason,
     about: About<'_>,
 ) -> Vec<u8> {
-    let code = match protocol {
-        Protocol::Pop3 => codes::pop3(reason),
-        Protocol::Smtp => codes::smtp_greeting(reason),
-    };
-    about_reason(code, wording, reason, about)
+    about_reason(protocol, codes::smtp_greeting(reason), wording, reason, about)
 }
 
 /// The refusal that ends the connection.
@@ -86,11 +78,7 @@ pub(crate) fn goodbye(
     reason: Reason,
     about: About<'_>,
 ) -> Vec<u8> {
-    let code = match protocol {
-        Protocol::Pop3 => codes::pop3(reason),
-        Protocol::Smtp => "421 4.7.0",
-    };
-    about_reason(code, wording, reason, about)
+    about_reason(protocol, "421 4.7.0", wording, reason, about)
 }
 
 /// The refusal of a command or a line that cannot be read or does not fit, and that policy is not
@@ -108,7 +96,18 @@ pub(crate) fn hinted(protocol: Protocol, wording: Wording<'_>, hint: Hint) -> Ve
     line(code, &on_the_wire(&text), &ending(reason, wording))
 }
 
-fn about_reason(code: &str, wording: Wording<'_>, reason: Reason, about: About<'_>) -> Vec<u8> {
+/// In SMTP the code depends on the place too, in POP3 on the reason alone.
+fn about_reason(
+    protocol: Protocol,
+    smtp: &str,
+    wording: Wording<'_>,
+    reason: Reason,
+    about: About<'_>,
+) -> Vec<u8> {
+    let code = match protocol {
+        Protocol::Pop3 => codes::pop3(reason),
+        Protocol::Smtp => smtp,
+    };
     let ending = ending(reason, wording);
     let room = TEXT - SENDER.len() - ending.len();
     line(code, &short::fitting(wording.language, reason, about, room), &ending)
